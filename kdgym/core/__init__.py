@@ -1,0 +1,7 @@
+"""What every environment shares: the population, its single view, its ledger and its snapshots."""
+
+from kdgym.core.population import PopulationEnv
+from kdgym.core.single import SingleEnv
+from kdgym.core.snapshot import Snapshot
+
+__all__ = ["PopulationEnv", "SingleEnv", "Snapshot"]

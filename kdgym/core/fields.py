@@ -1,0 +1,54 @@
+"""The state of a population as a value: named fields, one row a student, packed into one tensor per dtype."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+Layout = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
+
+
+class Fields:
+    """Named arrays [S, ...] that share one buffer [S, n] per dtype.
+
+    Copying a student, all its history included, is copying one row of two or three buffers, whatever the family keeps.
+
+    Args:
+        size: number of students S.
+        layout: name -> (shape of one student's entry, dtype); a view of each is read with ``fields[name]``.
+        device: where the buffers live.
+    """
+
+    def __init__(self, size: int, layout: Layout, device: torch.device) -> None:
+        self.layout, self.device = dict(layout), device
+        offsets: dict[torch.dtype, int] = {}
+        places = {}
+        for name, (shape, dtype) in layout.items():
+            start = offsets.get(dtype, 0)
+            offsets[dtype] = start + math.prod(shape)
+            places[name] = (dtype, slice(start, offsets[dtype]), shape)
+        self.buffers = {dtype: torch.zeros(size, n, dtype=dtype, device=device) for dtype, n in offsets.items()}
+        self._views = {
+            name: self.buffers[dtype][:, part].unflatten(1, shape) if shape else self.buffers[dtype][:, part.start]
+            for name, (dtype, part, shape) in places.items()
+        }
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._views[name]
+
+    def __setitem__(self, name: str, value: Tensor | float) -> None:
+        """Overwrite a field in place: ``fields[name] = value`` broadcasts, and keeps every view valid."""
+        view = self._views[name]
+        view.copy_(value) if isinstance(value, Tensor) else view.fill_(value)
+
+    def rows(self, index: Tensor | slice) -> list[Tensor]:
+        """Copies of the rows ``index`` of every buffer."""
+        return [buffer[index].clone() for buffer in self.buffers.values()]
+
+    def put(self, index: Tensor | slice, rows: list[Tensor]) -> None:
+        """Overwrite the rows ``index`` of every buffer."""
+        for buffer, row in zip(self.buffers.values(), rows, strict=True):
+            buffer[index] = row

@@ -1,0 +1,319 @@
+"""The environment: a population of S students, stepped together.
+
+`PopulationEnv` is a `gymnasium.vector.VectorEnv`. It owns what every family shares: seeds and episodes, validation of
+actions, autoreset, the ledger, snapshots, branches. A family adds spaces, how an episode begins, what an action does, and
+what the teacher sees. The single environment is the same object with S = 1 (`kdgym.core.single`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from torch import Tensor
+
+from kdgym import random
+from kdgym.core import ledger
+from kdgym.core.fields import Fields, Layout
+from kdgym.core.lesson import Lesson, lesson_to_terminal
+from kdgym.core.snapshot import Snapshot
+
+Array: TypeAlias = npt.NDArray[Any]
+Info: TypeAlias = dict[str, Any]
+
+_COMMON: Layout = {
+    "seed": ((), torch.int64),
+    "episode": ((), torch.int64),
+    "step": ((), torch.int64),
+    "done": ((), torch.int64),
+    "ledger": (ledger.SHAPE, torch.float64),
+}
+
+
+class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
+    """S students of one family, taught side by side.
+
+    Args:
+        num_envs: number of students S, at least 1.
+        observation_space: what the teacher of one student sees: a Dict of 1-D float32 boxes.
+        action_space: what the teacher of one student does.
+        layout: the family's own state fields, name -> (shape, dtype).
+        settings: JSON-serialisable settings; a snapshot fits environments whose settings are equal.
+        device: torch device of the population.
+        render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
+        autoreset: start the next episode in the step that ends one (`AutoresetMode.SAME_STEP`). Without it, a finished
+            student has to be reset by hand.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # Gymnasium declares it on instances
+        "render_modes": ["rgb_array", "human"],
+        "render_fps": 2,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int,
+        observation_space: spaces.Dict,
+        action_space: spaces.Box,
+        layout: Layout,
+        settings: dict[str, Any],
+        device: torch.device,
+        render_mode: str | None = None,
+        autoreset: bool = True,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs is {num_envs}; a population has at least 1 student.")
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ValueError(f"render_mode is {render_mode!r}; choose from {self.metadata['render_modes']} or None.")
+        self.metadata = {
+            **type(self).metadata,
+            "autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED,
+        }
+        self.num_envs, self.render_mode, self.device, self.settings = num_envs, render_mode, device, settings
+        self.single_observation_space, self.single_action_space = observation_space, action_space
+        self.observation_space = batch_space(observation_space, num_envs)
+        self.action_space = batch_space(action_space, num_envs)
+        self._autoreset, self._started = autoreset, False
+        self.state = Fields(num_envs, {**layout, **_COMMON}, device)
+
+    # --- what a family defines -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _begin(self, rows: Tensor, restart: str) -> None:
+        """Start an episode for the students ``rows`` (int64): seeds and episode numbers are already set."""
+
+    @abstractmethod
+    def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Carry out a valid action [S, n]; return reward and terminated, both [S]."""
+
+    @abstractmethod
+    def _observe(self) -> dict[str, Tensor]:
+        """What each teacher sees: float32 [S, n] per key of the observation space."""
+
+    @abstractmethod
+    def examine(self, split: str = "test") -> dict[str, Array]:
+        """Sit an unaided examination that leaves no trace: not for teachers, but for the protocol that scores them."""
+
+    @abstractmethod
+    def lesson(self, student: int) -> Lesson:
+        """One student's lesson so far, as a person would want to see it."""
+
+    @abstractmethod
+    def _branched(self, num_envs: int) -> PopulationEnv:
+        """An environment of equal settings with ``num_envs`` students."""
+
+    # --- the Gymnasium interface ---------------------------------------------------------------------------------
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Array], Info]:
+        """Start episodes.
+
+        Args:
+            seed: student i gets the seed ``seed + i``, or ``seed[i]``; None starts each student's next episode.
+            options: ``{"restart": "base" | "continue"}`` (a fresh base student, or the one just taught, with its optimiser
+                fresh) and ``{"reset_mask": bool array [S]}`` (which students start; all others stay where they are).
+
+        Raises:
+            ValueError: an option or a seed is not one of these.
+        """
+        options = dict(options or {})
+        mask = self._reset_mask(options.pop("reset_mask", None))
+        restart = options.pop("restart", "base")
+        if options or restart not in ("base", "continue"):
+            raise ValueError(f"Unknown reset options {options or restart!r}; known: restart ('base' or 'continue'), reset_mask.")
+        if restart == "continue" and not self._started:
+            raise ValueError("restart='continue' goes on with a taught student; the first reset has to use 'base'.")
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        self._seed(mask, seed)
+        self._start(mask, restart)
+        return self._observation(), self._pack({"cost": ledger.itemise(self.state["ledger"])}, mask)
+
+    def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, Info]:
+        """Teach every student for one step.
+
+        Raises:
+            RuntimeError: before the first reset; or, without autoreset, after a student's episode has ended.
+            ValueError: an action has the wrong shape, is not finite, or leaves the action space.
+        """
+        if not self._started:
+            raise RuntimeError("step was called before reset; call reset first.")
+        if self.state["done"].any():
+            raise RuntimeError("step was called after the end of an episode; call reset to start the next one.")
+        action = self._validated(actions)
+        before = self.state["ledger"].clone()
+        reward, terminated = self._teach(action)
+        self.state["step"] += 1
+        self.state["done"] = terminated.long()
+        cost = {"cost": ledger.itemise(self.state["ledger"] - before)}
+        done = terminated.cpu().numpy()
+        observation = self._observation()
+        if self._autoreset and done.any():
+            info = self._next_episode(observation, cost, done)
+            observation = self._observation()
+        else:
+            info = self._pack(cost, np.ones(self.num_envs, dtype=bool))
+        if self.render_mode == "human":
+            lesson_to_terminal(self.lesson(0))
+        return observation, reward.cpu().numpy().astype(np.float64), done, np.zeros_like(done), info
+
+    def _next_episode(self, observation: dict[str, Array], cost: Info, done: npt.NDArray[np.bool_]) -> Info:
+        """Start the next episode of the finished students; their last observation and cost go to ``final_*``."""
+        info = self._pack(cost, ~done) if not done.all() else {}
+        final = np.full(self.num_envs, None, dtype=object)
+        for i in np.flatnonzero(done):
+            final[i] = {key: value[i] for key, value in observation.items()}
+        info |= {"final_obs": final, "_final_obs": done.copy()}
+        info |= {"final_info": self._pack(cost, done), "_final_info": done.copy()}
+        self.state["episode"][torch.from_numpy(done)] += 1
+        self._start(done, "base")
+        return info
+
+    def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
+        """One picture a student with ``render_mode="rgb_array"``; ``"human"`` draws to the terminal at every step."""
+        if self.render_mode == "rgb_array":
+            return tuple(self.frame(i) for i in range(self.num_envs))
+        return None
+
+    def frame(self, student: int) -> npt.NDArray[np.uint8]:
+        """A picture of one student's lesson so far, RGB [height, width, 3]."""
+        from kdgym.plots import lesson_picture  # matplotlib is heavy, and most runs draw nothing
+
+        return lesson_picture(self.lesson(student))
+
+    # --- snapshots -----------------------------------------------------------------------------------------------
+
+    def snapshot(self, students: int | slice = slice(None)) -> Snapshot:
+        """A copy of everything the future of these students depends on.
+
+        Raises:
+            RuntimeError: before the first reset.
+        """
+        if not self._started:
+            raise RuntimeError("There is nothing to snapshot before the first reset; call reset first.")
+        part = slice(students, students + 1) if isinstance(students, int) else students
+        return Snapshot(self.settings, self.state.rows(part))
+
+    def restore(self, snapshot: Snapshot, students: int | slice = slice(None)) -> None:
+        """Put students back: from here on everything happens bitwise as it did after `snapshot`.
+
+        Raises:
+            ValueError: the snapshot was taken under other settings, or holds another number of students.
+        """
+        if snapshot.settings is not self.settings and snapshot.settings != self.settings:
+            other = {k for k in self.settings if snapshot.settings.get(k) != self.settings[k]}
+            raise ValueError(f"The snapshot belongs to an environment with other settings: {sorted(other)} differ.")
+        part = slice(students, students + 1) if isinstance(students, int) else students
+        given, wanted = len(snapshot.rows[0]), len(range(*part.indices(self.num_envs)))
+        if given != wanted:
+            raise ValueError(f"The snapshot holds {given} students, and {wanted} are to be restored; the numbers must agree.")
+        self.state.put(part, snapshot.rows)
+        self._started = True
+
+    def branch(self, k: int) -> PopulationEnv:
+        """Copy every student k times: a new population of S * k, in which rows ``i*k .. i*k+k-1`` are student i.
+
+        Copies share all future randomness, so k decisions can be compared on the *same* student. The copies do not
+        reset themselves.
+
+        Raises:
+            ValueError: ``k`` is smaller than 1.
+            RuntimeError: before the first reset.
+        """
+        if k < 1:
+            raise ValueError(f"k is {k}; a student is copied at least once.")
+        snapshot = self.snapshot()
+        branches = self._branched(self.num_envs * k)
+        branches.restore(Snapshot(self.settings, [row.repeat_interleave(k, dim=0) for row in snapshot.rows]))
+        return branches
+
+    def ledger(self) -> dict[str, dict[str, Array]]:
+        """What each student's current episode has spent so far: actor -> unit -> [S]."""
+        return {
+            actor: {unit: column.cpu().numpy().copy() for unit, column in units.items()}
+            for actor, units in ledger.itemise(self.state["ledger"]).items()
+        }
+
+    # --- machinery -----------------------------------------------------------------------------------------------
+
+    def stream(self, purpose: int, step: Tensor | int = 0) -> Tensor:
+        """Keys [S] of each student's random stream for a purpose at a step of its current episode."""
+        return random.fold(self.state["seed"], self.state["episode"], purpose, step)
+
+    def _reset_mask(self, mask: Any) -> npt.NDArray[np.bool_]:
+        if mask is None:
+            return np.ones(self.num_envs, dtype=bool)
+        given = np.asarray(mask)
+        if given.shape != (self.num_envs,) or given.dtype != np.bool_ or not given.any():
+            raise ValueError(f"reset_mask must be a bool array of shape ({self.num_envs},) with a True in it; got {mask!r}.")
+        if not self._started and not given.all():
+            raise ValueError("The first reset has to reset every student; leave reset_mask out.")
+        return given
+
+    def _seed(self, mask: npt.NDArray[np.bool_], seed: int | Sequence[int | None] | None) -> None:
+        chosen = torch.from_numpy(mask)
+        if seed is None and self._started:
+            self.state["episode"][chosen] += 1
+            return
+        if seed is None:
+            seeds = [int(s) for s in self.np_random.integers(0, 2**31, self.num_envs)]
+        elif isinstance(seed, (int, np.integer)):
+            seeds = [int(seed) + i for i in range(self.num_envs)]
+        elif len(seed) != self.num_envs:
+            raise ValueError(f"{len(seed)} seeds were given for {self.num_envs} students; give one int, or one a student.")
+        else:
+            fresh = self.np_random.integers(0, 2**31, self.num_envs)
+            seeds = [int(fresh[i]) if s is None else int(s) for i, s in enumerate(seed)]
+        if min(seeds) < 0 or max(seeds) >= 2**62:
+            raise ValueError(f"A seed is an integer from 0 to 2**62 - 1; got {min(seeds)} to {max(seeds)}.")
+        self.state["seed"][chosen] = torch.tensor(seeds, device=self.device)[chosen]
+        self.state["episode"][chosen] = 0
+
+    def _start(self, mask: npt.NDArray[np.bool_], restart: str) -> None:
+        rows = torch.from_numpy(np.flatnonzero(mask)).to(self.device)
+        for name in ("step", "done", "ledger"):
+            self.state[name][rows] = 0
+        self._begin(rows, restart)
+        self._started = True
+
+    def _validated(self, actions: Array) -> Tensor:
+        given = np.asarray(actions)
+        space = self.single_action_space
+        expected = (self.num_envs, *(space.shape or ()))
+        if given.shape != expected:
+            raise ValueError(f"The actions have shape {given.shape}; this population takes {expected}.")
+        if not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
+            raise ValueError(f"The actions have dtype {given.dtype}; give real numbers.")
+        if not np.isfinite(given).all():
+            raise ValueError(f"The action of student {int(np.argwhere(~np.isfinite(given))[0][0])} is not finite (NaN or inf).")
+        assert isinstance(space, spaces.Box)
+        outside = ((given < space.low) | (given > space.high)).reshape(self.num_envs, -1).any(1)
+        if outside.any():
+            i = int(np.argmax(outside))
+            raise ValueError(
+                f"The action of student {i} leaves the action space: its entries run from {given[i].min():.4g} to "
+                f"{given[i].max():.4g}, and {space.low.min():.4g} to {space.high.max():.4g} is allowed. Clip it first."
+            )
+        return torch.from_numpy(given.astype(np.float32)).to(self.device)
+
+    def _observation(self) -> dict[str, Array]:
+        return {key: value.cpu().numpy().astype(np.float32) for key, value in self._observe().items()}
+
+    def _pack(self, info: Info, mask: npt.NDArray[np.bool_]) -> Info:
+        """Gymnasium's vector info: every array has a bool mask ``_key`` of the students it speaks of."""
+        packed: Info = {}
+        for key, value in info.items():
+            if isinstance(value, dict):
+                packed[key] = self._pack(value, mask)
+            else:
+                packed[key] = np.where(mask, value.cpu().numpy(), 0.0)
+            packed[f"_{key}"] = mask.copy()
+        return packed

@@ -1,0 +1,29 @@
+"""Keyword arguments of an environment as a checked, frozen value."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Settings(BaseModel):
+    """Base of every family's settings: unknown names and values out of range are refused in sentences."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, settings: dict[str, Any]) -> Self:
+        """The settings, checked.
+
+        Raises:
+            ValueError: a setting is unknown, has the wrong type or is out of range.
+        """
+        try:
+            return cls(**settings)
+        except ValidationError as error:
+            known = ", ".join(cls.model_fields)
+            lines = [
+                f"The setting {'.'.join(map(str, e['loc']))}={e['input']!r} is refused: {e['msg']}." for e in error.errors()
+            ]
+            raise ValueError(" ".join([*lines, f"Known settings: {known}."])) from None

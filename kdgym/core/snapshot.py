@@ -1,0 +1,39 @@
+"""Everything a student's future depends on, as a value that can be kept, compared, saved and sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from kdgym.storage import load_tensors, save_tensors
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of one or more students at one moment.
+
+    Attributes:
+        settings: the settings of the environment they belong to; `restore` refuses others.
+        rows: one tensor [students, n] per dtype.
+    """
+
+    settings: dict[str, Any]
+    rows: list[Tensor]
+
+    def save(self, path: str | Path) -> None:
+        """Write to one safetensors file, atomically."""
+        save_tensors(Path(path), {str(i): row for i, row in enumerate(self.rows)}, {"settings": self.settings})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Snapshot:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            CorruptFileError: the file is damaged.
+        """
+        tensors, header = load_tensors(Path(path))
+        return cls(header["settings"], [tensors[str(i)] for i in range(len(tensors))])

@@ -1,0 +1,50 @@
+"""Counter-based random numbers, one independent stream per student.
+
+A number is a pure function of a key and a counter, so what student ``i`` draws depends on its own (seed, episode, step)
+and never on its slot, on the population's size or on what was drawn before. The generator is SplitMix64 (Steele, Lea and
+Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, figure 16) in torch ``int64`` arithmetic, which
+wraps alike on every device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
+_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+def _shift(z: Tensor, bits: int) -> Tensor:
+    """Logical (unsigned) right shift of a signed integer."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(z: Tensor) -> Tensor:
+    z = (z ^ _shift(z, 30)) * _MIX_1
+    z = (z ^ _shift(z, 27)) * _MIX_2
+    return z ^ _shift(z, 31)
+
+
+def fold(key: Tensor, *parts: Tensor | int) -> Tensor:
+    """Derive a new key from ``key`` and integers; every argument broadcasts. Order matters."""
+    for part in parts:
+        key = _mix(key * _GOLDEN + part + 1)
+    return key
+
+
+def bits(key: Tensor, n: int) -> Tensor:
+    """``n`` 64-bit integers per key, shape ``[*key.shape, n]``."""
+    counter = torch.arange(1, n + 1, dtype=torch.int64, device=key.device)
+    return _mix(key.unsqueeze(-1) + counter * _GOLDEN)
+
+
+def uniform(key: Tensor, n: int) -> Tensor:
+    """``n`` float64 numbers in [0, 1) per key (53 random bits each)."""
+    return _shift(bits(key, n), 11).double() * 2.0**-53
+
+
+def integers(key: Tensor, n: int, high: Tensor | int) -> Tensor:
+    """``n`` integers in [0, high) per key; ``high`` < 2**31 broadcasts against ``[*key.shape, n]``."""
+    return (_shift(bits(key, n), 32) * high) >> 32

@@ -1,0 +1,52 @@
+"""Action spaces of teachers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces import Box
+
+Floats = npt.NDArray[np.float32]
+
+
+class Shares(Box):
+    """``Box(-1, 1, (n,))`` whose points stand for shares of a budget: ``shares = softmax(temperature * action)``.
+
+    A plain box to every learner and checker. The action 0 is the uniform split; the largest ratio of two shares is
+    ``exp(2 * temperature)``.
+
+    Args:
+        n: number of things the budget is split over.
+        temperature: how far the ends of the box reach.
+        seed: seed of ``sample``.
+    """
+
+    def __init__(self, n: int, temperature: float = 4.0, seed: int | None = None) -> None:
+        super().__init__(-1.0, 1.0, (n,), np.float32, seed=seed)
+        self.temperature = temperature
+
+    def decode(self, action: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Shares of an action (or of a batch of them, last axis n): non-negative, summing to 1."""
+        logits = self.temperature * np.asarray(action, dtype=np.float64)
+        weights = np.exp(logits - logits.max(-1, keepdims=True))
+        return np.asarray(weights / weights.sum(-1, keepdims=True))
+
+    def encode(self, weights: npt.ArrayLike) -> Floats:
+        """The action closest to given non-negative weights (any scale; last axis n). Zeros get the smallest share.
+
+        Raises:
+            ValueError: a weight is negative or not finite, or all are zero.
+        """
+        weights = np.asarray(weights, dtype=np.float64)
+        if not np.isfinite(weights).all() or (weights < 0).any() or not (weights.max(-1) > 0).all():
+            raise ValueError("Weights must be finite, non-negative and not all zero; give one for every entry.")
+        relative = np.maximum(weights / weights.max(-1, keepdims=True), np.exp(-2 * self.temperature))
+        return np.clip(1 + np.log(relative) / self.temperature, -1, 1).astype(np.float32)
+
+    def __repr__(self) -> str:
+        return f"Shares({self.shape[0]}, temperature={self.temperature})"
+
+    def __eq__(self, other: Any) -> bool:
+        return super().__eq__(other) and getattr(other, "temperature", self.temperature) == self.temperature

@@ -1,0 +1,76 @@
+"""Tensors on disk: one safetensors file with a JSON header, written atomically, checked when read. Never pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+
+class CorruptFileError(ValueError):
+    """A file's content is not what was written."""
+
+
+def cache_directory() -> Path:
+    """Where things built once are kept: ``$KDGYM_CACHE``, or the user's cache directory."""
+    return Path(os.environ.get("KDGYM_CACHE") or platformdirs.user_cache_dir("kdgym"))
+
+
+def _digest(tensors: Mapping[str, Tensor], header: str) -> str:
+    total = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(save({"": tensors[name]}))
+    return total.hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``: a reader sees the old file or the new one, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON-serialisable header to ``path``, atomically."""
+    cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(header, sort_keys=True)
+    write_atomically(path, save(cpu, metadata={"header": text, "sha256": _digest(cpu, text)}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptFileError: the file is damaged, or is not one of ours.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CorruptFileError(f"{path} is not a readable safetensors file ({error}).") from error
+    header = metadata.get("header", "")
+    if not header or metadata.get("sha256") != _digest(tensors, header):
+        raise CorruptFileError(f"The checksum of {path} does not match its content; the file is damaged.")
+    return tensors, json.loads(header)

@@ -1,0 +1,104 @@
+"""Base students: short random mixtures of all skills, trained once, kept in the user's cache.
+
+Two disjoint pools exist, ``train`` for learning how to teach and ``evaluation`` for scoring teachers. Every base student
+differs: its own initial weights, its own mixture, its own amount of schooling. (Longer schooling on few skills would cost
+it the plasticity that teaching needs.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import warnings
+from typing import Any
+
+import torch
+from filelock import FileLock
+from rich.progress import Progress
+from torch import Tensor
+
+from kdgym import random
+from kdgym.storage import CorruptFileError, cache_directory, load_tensors, save_tensors
+from kdgym.students.base import Students
+
+POOLS = ("train", "evaluation")
+POOL_SIZE = 128
+_VERSION = 0
+_LEAST, _MOST = 1024, 4096  # items of schooling
+_CHUNK = 512
+_log = logging.getLogger(__name__)
+_loaded: dict[str, Tensor] = {}
+
+
+def base_students(students: Students, pool: str, recipe: dict[str, Any]) -> Tensor:
+    """Weights of a pool's base students, [POOL_SIZE, students.weights].
+
+    Built on first use (well under a minute on two cores), then read from the cache. Processes that need the same pool at
+    once build it once.
+
+    Args:
+        students: the engine that trains them.
+        pool: ``"train"`` or ``"evaluation"``.
+        recipe: JSON-serialisable description of task and engine; another recipe is another file.
+
+    Raises:
+        ValueError: there is no such pool.
+    """
+    if pool not in POOLS:
+        raise ValueError(f"There is no pool of base students {pool!r}; choose from {', '.join(POOLS)}.")
+    recipe = {"pool": pool, "size": POOL_SIZE, "version": _VERSION, "torch": torch.__version__, **recipe}
+    name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+    if name not in _loaded:
+        _loaded[name] = _read_or_build(students, pool, recipe, name)
+    return _loaded[name].to(students.device, students.dtype)
+
+
+def _read_or_build(students: Students, pool: str, recipe: dict[str, Any], name: str) -> Tensor:
+    path = cache_directory() / "students" / f"{students.task.name.lower()}-{pool}-{name}.safetensors"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if path.is_file():
+                try:
+                    return load_tensors(path)[0]["weights"]
+                except CorruptFileError as error:
+                    warnings.warn(f"{error} The base students are built again.", RuntimeWarning, stacklevel=4)
+            weights = _build(students, pool)
+            save_tensors(path, {"weights": weights}, recipe)
+            return weights
+    except OSError as error:
+        warnings.warn(
+            f"The cache {path.parent} cannot be written ({error}), so the base students are built anew in every process. "
+            "Set KDGYM_CACHE to a directory you can write to.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return _build(students, pool)
+
+
+def _build(students: Students, pool: str) -> Tensor:
+    """Deterministic on one machine: one thread, one stream a student."""
+    task, threads = students.task, torch.get_num_threads()
+    key = random.fold(torch.tensor(POOLS.index(pool), device=students.device), torch.arange(POOL_SIZE, device=students.device))
+    share = random.uniform(random.fold(key, 1), len(task.skills)).pow(2)
+    schooling = _LEAST + random.integers(random.fold(key, 2), 1, _MOST - _LEAST).squeeze(1)
+    state = students.initialise(random.fold(key, 3))
+    skills = task.pool("train")
+    torch.set_num_threads(1)
+    try:
+        with Progress(transient=True) as progress:
+            bar = progress.add_task(f"Schooling {POOL_SIZE} base students ({pool}), once", total=_MOST)
+            for begin in range(0, _MOST, _CHUNK):
+                step = random.fold(key, 4, begin)
+                place = random.uniform(random.fold(step, 0), _CHUNK) * share.sum(1, keepdim=True)
+                skill = torch.searchsorted(share.cumsum(1), place, right=True).clamp_max(len(task.skills) - 1)
+                index = random.integers(random.fold(step, 1), _CHUNK, skills.count.to(key.device)[skill])
+                problem = skills.start.to(key.device)[skill] + index
+                answer = task.solution.to(key.device)[problem]
+                students.train(state, problem, answer, (schooling - begin).clamp(0, _CHUNK))
+                progress.advance(bar, _CHUNK)
+    finally:
+        torch.set_num_threads(threads)
+    _log.info("built %d base students (%s)", POOL_SIZE, pool)
+    return state[:, : students.weights].cpu().clone()

@@ -1,0 +1,77 @@
+"""What is taught: the protocol every task follows.
+
+A task is a finite table of *problems*, grouped into *skills* and into three *splits*, and a table of *answers*. A
+problem is an integer id, an answer is an integer id, and a lesson is a pair of id arrays: that is all an environment
+handles. A tiny student reads a problem as tokens, a language model reads it as text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+from torch import Tensor
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True)
+class Skill:
+    """One thing a student can be good at.
+
+    Attributes:
+        name: short identifier, unique within the task.
+        description: one sentence for a person.
+        prerequisites: names of the skills this one builds on.
+    """
+
+    name: str
+    description: str
+    prerequisites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Where each skill's problems of one split lie: ids ``start[k] .. start[k] + count[k] - 1`` (int64, shape [K])."""
+
+    start: Tensor
+    count: Tensor
+
+
+class Task(Protocol):
+    """A frozen, versioned set of skills, problems and one exact verifier.
+
+    Attributes:
+        name: the task's name in environment ids.
+        version: bumped whenever a problem, a split or a verdict changes.
+        skills: the K skills, in the order of every per-skill array.
+        prompt: int64 [P, T], the tokens of every problem.
+        solution: int64 [P], the id of every problem's right answer.
+        answer: int64 [N, A], the tokens of every answer.
+        skill_of: int64 [P], the skill of every problem.
+        vocabulary: number of distinct tokens.
+        answer_pool: where the answers that make sense for each skill lie among the N answers.
+    """
+
+    name: str
+    version: int
+    skills: tuple[Skill, ...]
+    prompt: Tensor
+    solution: Tensor
+    answer: Tensor
+    skill_of: Tensor
+    vocabulary: int
+    answer_pool: Pool
+
+    def pool(self, split: Split) -> Pool:
+        """Problems of ``split``; no operand pair of one split occurs in another."""
+
+    def text(self, problem: int) -> str:
+        """The problem as a person or a language model reads it."""
+
+    def answer_text(self, answer: int) -> str:
+        """The canonical text of an answer."""
+
+    def verify(self, problem: int, text: str) -> bool:
+        """Whether ``text`` is the right answer to ``problem``: exact, no partial credit."""
