@@ -1,4 +1,6 @@
 """Teachers, one file each."""
 
 if __name__ != "kdgym.agents":
-    raise ImportError("Import this package as kdgym.agents, not as agents; a second copy would be another set of classes.")
+    raise ImportError(
+        "Import this package as kdgym.agents, not as agents; a second copy would be another set of classes."
+    )

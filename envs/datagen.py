@@ -40,7 +40,7 @@ class DataGenSettings(Settings):
     pool: Literal["train", "evaluation"] = "train"
     steps: int = Field(12, ge=1, le=1000)
     budget: float = Field(12 * 640.0, gt=0, le=1e9)
-    sources: int = Field(3, ge=1, le=16)
+    sources: int = Field(4, ge=1, le=16)
     max_targets: int = Field(3, ge=1)
     validation_items: int = Field(64, ge=1, le=1024)
     reward: Literal["accuracy", "log_loss"] = "accuracy"
@@ -175,7 +175,12 @@ class DataGen(PopulationEnv):
                 "accuracy_history": ((length + 1, skills), f32),
                 "spending_history": ((length, pairs), f32),
             },
-            settings={"family": "DataGen", "version": 0, **config.model_dump(), "sizes": [self.students.row, POOL_SIZE]},
+            settings={
+                "family": "DataGen",
+                "version": 0,
+                **config.model_dump(),
+                "sizes": [self.students.row, POOL_SIZE],
+            },
             device=self.students.device,
             render_mode=render_mode,
             autoreset=autoreset,
@@ -268,13 +273,16 @@ class DataGen(PopulationEnv):
 
     def _value(self) -> Tensor:
         """Target-weighted validation score [S]: what the reward is the change of."""
-        score = self.state["accuracy"] if self.config.reward == "accuracy" else -self.state["loss"]
+        accuracy, loss = self.state["accuracy"], self.state["loss"]
         return (self.state["target"].double() * score.double()).sum(1)
 
     # --- what an episode draws -----------------------------------------------------------------------------------
 
     def _pool(self) -> Tensor:
-        recipe = {"task": [self.task.name, self.task.version, self.config.radix], "student": asdict(TransformerConfig())}
+        recipe = {
+            "task": [self.task.name, self.task.version, self.config.radix],
+            "student": asdict(TransformerConfig()),
+        }
         return base_students(self.students, self.config.pool, recipe)
 
     def _draw_targets(self, key: Tensor) -> Tensor:

@@ -18,6 +18,4 @@ def charge(ledger: Tensor, actor: str, **amounts: Tensor | float) -> None:
 
 def itemise(ledger: Tensor) -> dict[str, dict[str, Tensor]]:
     """A ledger [S, actors, units] as nested dictionaries of [S] columns."""
-    return {
-        actor: {unit: ledger[:, i, j] for j, unit in enumerate(UNITS)} for i, actor in enumerate(ACTORS)
-    }
+    return {actor: {unit: ledger[:, i, j] for j, unit in enumerate(UNITS)} for i, actor in enumerate(ACTORS)}

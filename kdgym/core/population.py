@@ -129,13 +129,15 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         mask = self._reset_mask(options.pop("reset_mask", None))
         restart = options.pop("restart", "base")
         if options or restart not in ("base", "continue"):
-            raise ValueError(f"Unknown reset options {options or restart!r}; known: restart ('base' or 'continue'), reset_mask.")
+            raise ValueError(
+                f"Unknown reset options {options or restart!r}; known: restart ('base' or 'continue'), reset_mask."
+            )
         if restart == "continue" and not self._started:
             raise ValueError("restart='continue' goes on with a taught student; the first reset has to use 'base'.")
         super().reset(seed=seed if isinstance(seed, int) else None)
         self._seed(mask, seed)
         self._start(mask, restart)
-        return self._observation(), self._pack({"cost": ledger.itemise(self.state["ledger"])}, mask)
+        return self.observe(), self._pack({"cost": ledger.itemise(self.state["ledger"])}, mask)
 
     def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, Info]:
         """Teach every student for one step.
@@ -155,10 +157,10 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         self.state["done"] = terminated.long()
         cost = {"cost": ledger.itemise(self.state["ledger"] - before)}
         done = terminated.cpu().numpy()
-        observation = self._observation()
+        observation = self.observe()
         if self._autoreset and done.any():
             info = self._next_episode(observation, cost, done)
-            observation = self._observation()
+            observation = self.observe()
         else:
             info = self._pack(cost, np.ones(self.num_envs, dtype=bool))
         if self.render_mode == "human":
@@ -189,6 +191,10 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
         return lesson_picture(self.lesson(student))
 
+    def observe(self) -> dict[str, Array]:
+        """What the teachers see now, without teaching: the observation of the last reset, step or restore."""
+        return {key: value.cpu().numpy().astype(np.float32) for key, value in self._observe().items()}
+
     # --- snapshots -----------------------------------------------------------------------------------------------
 
     def snapshot(self, students: int | slice = slice(None)) -> Snapshot:
@@ -214,7 +220,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         part = slice(students, students + 1) if isinstance(students, int) else students
         given, wanted = len(snapshot.rows[0]), len(range(*part.indices(self.num_envs)))
         if given != wanted:
-            raise ValueError(f"The snapshot holds {given} students, and {wanted} are to be restored; the numbers must agree.")
+            raise ValueError(
+                f"The snapshot holds {given} students, and {wanted} are to be restored; the numbers must agree."
+            )
         self.state.put(part, snapshot.rows)
         self._started = True
 
@@ -253,7 +261,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             return np.ones(self.num_envs, dtype=bool)
         given = np.asarray(mask)
         if given.shape != (self.num_envs,) or given.dtype != np.bool_ or not given.any():
-            raise ValueError(f"reset_mask must be a bool array of shape ({self.num_envs},) with a True in it; got {mask!r}.")
+            raise ValueError(
+                f"reset_mask must be a bool array of shape ({self.num_envs},) with a True in it; got {mask!r}."
+            )
         if not self._started and not given.all():
             raise ValueError("The first reset has to reset every student; leave reset_mask out.")
         return given
@@ -268,7 +278,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         elif isinstance(seed, (int, np.integer)):
             seeds = [int(seed) + i for i in range(self.num_envs)]
         elif len(seed) != self.num_envs:
-            raise ValueError(f"{len(seed)} seeds were given for {self.num_envs} students; give one int, or one a student.")
+            raise ValueError(
+                f"{len(seed)} seeds were given for {self.num_envs} students; give one int, or one a student."
+            )
         else:
             fresh = self.np_random.integers(0, 2**31, self.num_envs)
             seeds = [int(fresh[i]) if s is None else int(s) for i, s in enumerate(seed)]
@@ -293,7 +305,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         if not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
             raise ValueError(f"The actions have dtype {given.dtype}; give real numbers.")
         if not np.isfinite(given).all():
-            raise ValueError(f"The action of student {int(np.argwhere(~np.isfinite(given))[0][0])} is not finite (NaN or inf).")
+            raise ValueError(
+                f"The action of student {int(np.argwhere(~np.isfinite(given))[0][0])} is not finite (NaN or inf)."
+            )
         assert isinstance(space, spaces.Box)
         outside = ((given < space.low) | (given > space.high)).reshape(self.num_envs, -1).any(1)
         if outside.any():
@@ -303,9 +317,6 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
                 f"{given[i].max():.4g}, and {space.low.min():.4g} to {space.high.max():.4g} is allowed. Clip it first."
             )
         return torch.from_numpy(given.astype(np.float32)).to(self.device)
-
-    def _observation(self) -> dict[str, Array]:
-        return {key: value.cpu().numpy().astype(np.float32) for key, value in self._observe().items()}
 
     def _pack(self, info: Info, mask: npt.NDArray[np.bool_]) -> Info:
         """Gymnasium's vector info: every array has a bool mask ``_key`` of the students it speaks of."""

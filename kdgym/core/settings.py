@@ -24,6 +24,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             known = ", ".join(cls.model_fields)
             lines = [
-                f"The setting {'.'.join(map(str, e['loc']))}={e['input']!r} is refused: {e['msg']}." for e in error.errors()
+                f"The setting {'.'.join(map(str, e['loc']))}={e['input']!r} is refused: {e['msg']}."
+                for e in error.errors()
             ]
             raise ValueError(" ".join([*lines, f"Known settings: {known}."])) from None

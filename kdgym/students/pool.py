@@ -80,7 +80,9 @@ def _read_or_build(students: Students, pool: str, recipe: dict[str, Any], name: 
 def _build(students: Students, pool: str) -> Tensor:
     """Deterministic on one machine: one thread, one stream a student."""
     task, threads = students.task, torch.get_num_threads()
-    key = random.fold(torch.tensor(POOLS.index(pool), device=students.device), torch.arange(POOL_SIZE, device=students.device))
+    key = random.fold(
+        torch.tensor(POOLS.index(pool), device=students.device), torch.arange(POOL_SIZE, device=students.device)
+    )
     share = random.uniform(random.fold(key, 1), len(task.skills)).pow(2)
     schooling = _LEAST + random.integers(random.fold(key, 2), 1, _MOST - _LEAST).squeeze(1)
     state = students.initialise(random.fold(key, 3))

@@ -76,7 +76,9 @@ def make_items(
     last = count.cumsum(1)
     slot = torch.arange(size, device=device).repeat(len(kind), 1)
     source = torch.searchsorted(last, slot, right=True).clamp_max(sources - 1)
-    order = random.uniform(random.fold(step, 0), size).masked_fill(slot >= last[:, -1:], 2.0).argsort(dim=1, stable=True)
+    order = (
+        random.uniform(random.fold(step, 0), size).masked_fill(slot >= last[:, -1:], 2.0).argsort(dim=1, stable=True)
+    )
     source = source.gather(1, order)
     kinds = kind.gather(1, source)
     skill = source // (sources // len(task.skills))

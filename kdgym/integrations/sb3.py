@@ -1,0 +1,156 @@
+"""Stable-Baselines3 on a population: one adapter, no separate environments."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from stable_baselines3 import PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from kdgym.core import PopulationEnv
+
+
+class PopulationVecEnv(VecEnv):
+    """A population as SB3's ``VecEnv``. Both reset finished episodes in the step that ends them, so the adapter is thin.
+
+    Args:
+        population: what ``gym.make_vec`` returns for a kdgym id.
+    """
+
+    def __init__(self, population: PopulationEnv) -> None:
+        self.population = population
+        self._actions = np.zeros(0, dtype=np.float32)
+        super().__init__(population.num_envs, population.single_observation_space, population.single_action_space)
+
+    def reset(self) -> VecEnvObs:
+        """Start an episode for every student, with the seeds of the last ``seed`` call if there was one."""
+        seeds = None if self._seeds[0] is None else self._seeds
+        observation, info = self.population.reset(seed=seeds, options=self._options[0] or None)
+        self.reset_infos = [{} for _ in range(self.num_envs)]
+        self._reset_seeds()
+        self._reset_options()
+        return observation
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        observation, reward, terminated, truncated, info = self.population.step(self._actions)
+        done = terminated | truncated
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for i in np.flatnonzero(done):
+            infos[i]["terminal_observation"] = info["final_obs"][i]
+            infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
+        return observation, reward.astype(np.float32), done, infos
+
+    def close(self) -> None:
+        self.population.close()
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        return self.population.render() or [None] * self.num_envs
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        return [getattr(self.population, attr_name)] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        if len(list(self._get_indices(indices))) != self.num_envs:
+            raise ValueError("The students of a population share their attributes; leave indices out.")
+        setattr(self.population, attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        if len(list(self._get_indices(indices))) != self.num_envs:
+            raise ValueError("A method of a population speaks for all its students; leave indices out.")
+        return [getattr(self.population, method_name)(*args, **kwargs)] * self.num_envs
+
+    def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
+        return [False] * len(list(self._get_indices(indices)))
+
+
+def as_vec_env(envs: gym.vector.VectorEnv[Any, Any, Any]) -> PopulationVecEnv:
+    """SB3's ``VecEnv`` on ``gym.make_vec("kdgym/...", num_envs=S)``.
+
+    Raises:
+        TypeError: ``envs`` is not a kdgym population (or has a wrapper around it).
+    """
+    if not isinstance(envs, PopulationEnv):
+        raise TypeError(
+            f"as_vec_env takes what gym.make_vec returns for a kdgym id, unwrapped; got {type(envs).__name__}. "
+            "For one environment give gym.make(...) to SB3 as it is."
+        )
+    return PopulationVecEnv(envs)
+
+
+class SB3Agent:
+    """A trained SB3 policy as a kdgym teacher; acts deterministically."""
+
+    def __init__(self, model: BaseAlgorithm) -> None:
+        self.model = model
+
+    def act(self, observation: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        action, _ = self.model.predict(observation, deterministic=True)  # type: ignore[arg-type]
+        return np.clip(action, -1, 1)
+
+    @classmethod
+    def from_zip(cls, path: Path, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> SB3Agent:
+        """Load SB3's zip without unpickling anything: spaces come from the environment, classes from the table below.
+
+        Raises:
+            ValueError: the file is missing, is no SB3 zip, or was trained with a policy or for spaces that do not fit.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                described = json.loads(archive.read("data"))
+            _, parameters, _ = load_from_zip_file(path, load_data=False)
+        except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not a model that Stable-Baselines3 saved ({error}).") from error
+        algorithm = _algorithm(described)
+        policy = _policy(described, algorithm)
+        options = described.get("policy_kwargs", {})
+        if ":serialized:" in options:
+            raise ValueError(
+                f"{path} has policy_kwargs that only pickle can read; use plain numbers, strings and lists."
+            )
+        sizes = {} if algorithm is PPO else {"buffer_size": 1}
+        model = algorithm(policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **sizes)  # type: ignore[call-arg]
+        model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
+        try:
+            model._setup_model()
+            model.set_parameters(parameters, exact_match=True)  # type: ignore[arg-type]
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"{path} does not fit this environment's spaces: {error}") from error
+        return cls(model)
+
+
+def _algorithm(described: dict[str, Any]) -> type[PPO | SAC | TD3]:
+    """The algorithm whose hyper-parameters these are."""
+    if "clip_range" in described:
+        return PPO
+    if "target_entropy" in described:
+        return SAC
+    if "policy_delay" in described:
+        return TD3
+    raise ValueError("The zip is not from PPO, SAC or TD3; those can be loaded without pickle.")
+
+
+def _policy(described: dict[str, Any], algorithm: type[PPO | SAC | TD3]) -> Any:
+    """SB3's own policy for Dict observations, or kdgym's shared one."""
+    described_policy = described.get("policy_class", {})
+    name = f"{described_policy.get('__module__')}.{described_policy.get(':type:')}"
+    if described_policy.get("__module__") == "kdgym.agents.ppo":
+        from kdgym.agents.ppo import SharedPolicy  # an agent is only imported when a zip names it
+
+        return SharedPolicy
+    if str(described_policy.get("__module__", "")).startswith("stable_baselines3."):
+        return "MultiInputPolicy"
+    raise ValueError(f"The zip's policy class {name} is not known; use MultiInputPolicy or kdgym's SharedPolicy.")

@@ -1,0 +1,102 @@
+"""Pictures: one student's lesson, and a comparison of teachers. Matplotlib without a window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from kdgym.core.lesson import Lesson
+from kdgym.evaluation import Result
+from kdgym.statistics import mean_interval
+
+_CONTROLS = ("no teaching", "random", "uniform")
+
+
+def lesson_picture(lesson: Lesson) -> npt.NDArray[np.uint8]:
+    """The lesson so far as RGB [height, width, 3]: accuracy and spending of every skill over the steps, targets first."""
+    order = np.argsort(-lesson.target, kind="stable")
+    names = [f"{lesson.skills[k]}  {lesson.target[k]:.0%}" if lesson.target[k] > 0 else lesson.skills[k] for k in order]
+    figure = Figure(figsize=(9.6, 4.8), dpi=100, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(lesson.steps + 1, lesson.steps))
+    accuracy = np.full((len(order), lesson.steps + 1), np.nan)
+    accuracy[:, : len(lesson.accuracy)] = lesson.accuracy[:, order].T
+    shown = left.imshow(accuracy, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    figure.colorbar(shown, ax=left, label="validation accuracy")
+    money = np.full((len(order), lesson.steps), np.nan)
+    money[:, : len(lesson.spending)] = lesson.spending[:, order].T
+    total = np.nansum(money, axis=0, keepdims=True)
+    shown = right.imshow(money / np.where(total > 0, total, 1), vmin=0, vmax=1, cmap="magma", aspect="auto")
+    figure.colorbar(shown, ax=right, label="share of the step's money")
+    left.set_yticks(range(len(order)), names)
+    for label, k in zip(left.get_yticklabels(), order, strict=True):
+        label.set_fontweight("bold" if lesson.target[k] > 0 else "normal")
+    left.set_xlabel("after step")
+    right.set_xlabel("at step")
+    right.set_xticks(range(lesson.steps), [str(i + 1) for i in range(lesson.steps)])
+    score = lesson.accuracy @ lesson.target
+    figure.suptitle(
+        f"Step {len(lesson.spending)} of {lesson.steps}: target score {score[0]:.2f} → {score[-1]:.2f}, "
+        f"budget left {lesson.budget_left:.0%}"
+    )
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def comparison_picture(results: Sequence[Result], control: Result, path: Path) -> None:
+    """Write a picture of a comparison: gain over the control with 95 % intervals, and learning curves.
+
+    Args:
+        results: in the order of the table, best first.
+        control: what the differences are taken to.
+        path: where the picture goes; its ending chooses the format.
+    """
+    figure = Figure(figsize=(11, 0.42 * len(results) + 2.4), dpi=150, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
+    colours = [_colour(result) for result in results]
+    left.axvline(0, color="0.6", linewidth=1)
+    for row, (result, colour) in enumerate(zip(results, colours, strict=True)):
+        gain = mean_interval(result.after - control.after)
+        left.plot([gain.low, gain.high], [row, row], color=colour, linewidth=3, solid_capstyle="butt")
+        left.plot(gain.mean, row, "o", color=colour)
+        left.annotate(f"{gain.mean:+.2f}", (gain.high, row), (6, 0), textcoords="offset points", va="center", fontsize=8)
+        if result.curve.shape[1] > 1:
+            right.plot(result.curve.mean(0), color=colour, label=result.agent, linestyle="--" if result.upper_bound else "-")
+    left.set_yticks(range(len(results)), [_label(result) for result in results])
+    left.invert_yaxis()
+    left.margins(x=0.15)
+    left.set_xlabel(f"test accuracy on the targets, difference to {control.agent}\n(paired, 95 % interval)")
+    right.set_xlabel("step")
+    right.set_ylabel("validation accuracy on the targets")
+    right.legend(fontsize=7, frameon=False)
+    figure.suptitle(f"{control.env_id}: what {len(control.seeds)} unseen students learned")
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure)
+    figure.savefig(path)
+
+
+def _label(result: Result) -> str:
+    return f"{result.agent} (upper bound)" if result.upper_bound else result.agent
+
+
+def _colour(result: Result) -> str:
+    """Colour-blind safe (Okabe and Ito): grey controls, one colour a teacher by name, stable between pictures."""
+    if result.agent in _CONTROLS:
+        return "0.55" if result.agent == "uniform" else "0.75"
+    palette = {
+        "target_proportional": "#56B4E9",
+        "weakest_skill": "#D55E00",
+        "learning_progress": "#E69F00",
+        "constant": "#0072B2",
+        "adaptive_source": "#009E73",
+        "informed": "#CC79A7",
+        "lookahead": "#882255",
+    }
+    return palette.get(result.agent, "black")
