@@ -16,7 +16,7 @@ class Agent:
         self.action_space = action_space
 
     def reset(self, observation: dict[str, Floats]) -> None:
-        self.progress = np.zeros_like(observation["accuracy"])
+        self.progress = np.zeros(observation["accuracy"].shape)
 
     def act(self, observation: dict[str, Floats]) -> Floats:
         self.progress = 0.7 * self.progress + 0.3 * np.abs(observation["change"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import MultiInputActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim
@@ -18,14 +19,17 @@ from kdgym.integrations.sb3 import SB3Agent
 from kdgym.integrations.sb3_training import train_on_policy
 
 STUDENTS = 64
+# A lesson shows its effect in the next examination, so a short horizon (small gamma) loses little and removes most of the
+# noise: the exploration noise of one step explains the return with t = 4.6 a rollout at gamma 0, with 1.4 at gamma 0.95.
 HYPERPARAMETERS: dict[str, Any] = {
     "n_steps": 12,  # an episode, so that a rollout ends with it
     "batch_size": 256,
     "n_epochs": 8,
-    "gamma": 0.99,
-    "learning_rate": 1e-3,
-    "clip_range": 0.5,
-    "policy_kwargs": {"log_std_init": -1.0},
+    "gamma": 0.5,
+    "gae_lambda": 0.9,
+    "learning_rate": 2e-3,
+    "clip_range": 0.4,
+    "policy_kwargs": {"log_std_init": -0.7},
 }
 
 
@@ -67,11 +71,12 @@ class _SharedExtractor(nn.Module):
         return torch.stack(columns, dim=-1)
 
     def forward_actor(self, flat: Tensor) -> Tensor:
-        score = self.score(self.actor(self._grid(flat))).flatten(1)
+        score: Tensor = self.score(self.actor(self._grid(flat))).flatten(1)
         return score - score.mean(1, keepdim=True)  # shares do not change when all actions shift alike
 
     def forward_critic(self, flat: Tensor) -> Tensor:
-        return self.critic(self._grid(flat)).mean((1, 2))
+        value: Tensor = self.critic(self._grid(flat)).mean((1, 2))
+        return value
 
     def forward(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         return self.forward_actor(flat), self.forward_critic(flat)
@@ -81,13 +86,16 @@ class SharedPolicy(MultiInputActorCriticPolicy):
     """SB3's policy for Dict observations with one network shared by all sources."""
 
     def _build_mlp_extractor(self) -> None:
+        assert isinstance(self.observation_space, spaces.Dict)
+        assert isinstance(self.action_space, spaces.Box)
         sizes = [get_flattened_obs_dim(space) for space in self.observation_space.spaces.values()]
-        self.mlp_extractor = _SharedExtractor(sizes, self.action_space.shape[0])
+        self.mlp_extractor: Any = _SharedExtractor(sizes, self.action_space.shape[0])
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)
         self.action_net = nn.Identity()
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        optimiser: Any = self.optimizer_class
+        self.optimizer = optimiser(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
 
 class Agent:

@@ -6,10 +6,10 @@ import numpy as np
 class Agent:
     """Teaches S students at once: every observation is an array [S, n], the action an array [S, m] within [-1, 1]."""
 
-    def __init__(self, observation_space, action_space, seed=0):  # type: ignore[no-untyped-def]
+    def __init__(self, observation_space, action_space, seed=0):
         self.action_space = action_space
         self.rng = np.random.default_rng(seed)
 
-    def act(self, observation):  # type: ignore[no-untyped-def]
+    def act(self, observation):
         students = len(observation["time"])
         return self.rng.uniform(-1, 1, (students, *self.action_space.shape)).astype(np.float32)

@@ -4,8 +4,8 @@ import numpy as np
 
 
 class Agent:
-    def __init__(self, observation_space, action_space, seed=0):  # type: ignore[no-untyped-def]
+    def __init__(self, observation_space, action_space, seed=0):
         self.action_space = action_space
 
-    def act(self, observation):  # type: ignore[no-untyped-def]
+    def act(self, observation):
         return np.zeros((len(observation["time"]), *self.action_space.shape), dtype=np.float32)

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import PopulationEnv, SingleEnv, ledger
-from kdgym.core.population import Array
 from kdgym.core.lesson import Lesson
+from kdgym.core.population import Array
 from kdgym.core.settings import Settings
 from kdgym.spaces import Shares
 from kdgym.students import TransformerConfig, make_students
 from kdgym.students.pool import POOL_SIZE, base_students
-from kdgym.tasks import SPLITS, make_task
+from kdgym.tasks import SPLITS, Split, make_task
+from kdgym.tasks.examination import draw_items, fixed_items
 from kdgym.tasks.sources import PRICES, draw_kinds, draw_prices, make_items
 
 _MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
@@ -92,7 +93,7 @@ class DataGen(PopulationEnv):
     ``terminated`` after ``steps`` steps, when the last allowance is spent. Never truncated.
 
     ## Student
-    A decoder-only transformer (one block, width 32, 12 thousand parameters; batches of 16) and AdamW. It trains on each item once.
+    A decoder-only transformer (one block, width 32, 12 thousand parameters) and AdamW, batches of 16, each item once.
 
     ## Budget
     ``budget`` units of money an episode. A step's allowance is the money left divided by the steps left; a source's items
@@ -140,8 +141,8 @@ class DataGen(PopulationEnv):
             raise ValueError(f"max_targets is {config.max_targets}, but the task has only {skills} skills.")
         self._temperature = Shares(pairs).temperature
         self._everyone = torch.arange(num_envs, device=self.students.device)
-        self.lesson_size = max(1, int(config.budget / length))
-        self._examinations: dict[str, Tensor] = {}
+        self.steps, self.lesson_size = length, max(1, int(config.budget / length))
+        self._examinations: dict[Split, Tensor] = {}
         f32, f64, i64 = torch.float32, torch.float64, torch.int64
         super().__init__(
             num_envs,
@@ -197,7 +198,9 @@ class DataGen(PopulationEnv):
         state["target"][rows] = self._draw_targets(self.stream(_TARGET)[rows])
         state["kind"][rows] = draw_kinds(self.stream(_KIND)[rows], skills, config.sources).flatten(1)
         state["price"][rows] = draw_prices(self.stream(_PRICE)[rows], skills * config.sources)
-        state["validation"][rows] = self._draw_validation(self.stream(_VALIDATION)[rows])
+        state["validation"][rows] = draw_items(
+            self.task, "validation", self.stream(_VALIDATION)[rows], config.validation_items
+        )
         for name in ("change", "items", "money", "loss_sum", "accuracy_history", "spending_history"):
             state[name][rows] = 0
         accuracy, loss = self._examine_validation(rows)
@@ -273,7 +276,7 @@ class DataGen(PopulationEnv):
 
     def _value(self) -> Tensor:
         """Target-weighted validation score [S]: what the reward is the change of."""
-        accuracy, loss = self.state["accuracy"], self.state["loss"]
+        score = self.state["accuracy"] if self.config.reward == "accuracy" else -self.state["loss"]
         return (self.state["target"].double() * score.double()).sum(1)
 
     # --- what an episode draws -----------------------------------------------------------------------------------
@@ -292,20 +295,9 @@ class DataGen(PopulationEnv):
         weight = (0.5 + random.uniform(random.fold(key, 2), len(self.task.skills))) * (order < number)
         return (weight / weight.sum(1, keepdim=True)).float()
 
-    def _draw_validation(self, key: Tensor) -> Tensor:
-        """Distinct validation problems of every skill, as far as there are enough: int64 [rows, K * items]."""
-        pool, size = self.task.pool("validation"), self.config.validation_items
-        start, count = pool.start.to(self.device), pool.count.to(self.device)
-        skills = torch.arange(len(count), device=self.device)
-        order = random.uniform(random.fold(key.unsqueeze(1), skills), int(count.max()))
-        order = order.masked_fill(torch.arange(order.shape[2], device=self.device) >= count[:, None], 2.0)
-        place = torch.arange(size, device=self.device) % count[:, None]
-        chosen = order.argsort(dim=2, stable=True).gather(2, place.expand(len(key), -1, -1))
-        return (start[:, None] + chosen).flatten(1)
-
     # --- examination and pictures --------------------------------------------------------------------------------
 
-    def examine(self, split: str = "test") -> dict[str, Array]:
+    def examine(self, split: Split = "test") -> dict[str, Array]:
         """An unaided examination on up to 128 fixed items a skill; changes nothing, charges nothing.
 
         Args:
@@ -321,7 +313,7 @@ class DataGen(PopulationEnv):
         if split not in SPLITS:
             raise ValueError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
         if split not in self._examinations:
-            self._examinations[split] = self._fixed_items(split)
+            self._examinations[split] = fixed_items(self.task, split, _TEST_ITEMS).to(self.device)
         items = self._examinations[split]
         right, _ = self.students.evaluate(self.state["student"], items.expand(self.num_envs, -1))
         skill = self.task.skill_of.to(self.device)[items]
@@ -330,15 +322,6 @@ class DataGen(PopulationEnv):
         score = (self.state["target"].double() * correct / asked).sum(1)
         result = {"right": correct, "asked": asked, "target": self.state["target"], "score": score}
         return {name: value.cpu().numpy().copy() for name, value in result.items()}
-
-    def _fixed_items(self, split: str) -> Tensor:
-        """Up to 128 problems of every skill, chosen by a hash: int64 [n]."""
-        chosen = []
-        pool = self.task.pool(SPLITS[SPLITS.index(split)])  # type: ignore[call-overload]
-        for start, count in zip(pool.start.tolist(), pool.count.tolist(), strict=True):
-            order = random.uniform(random.fold(torch.tensor(self.task.version), start), count).argsort(stable=True)
-            chosen.append(start + order[:_TEST_ITEMS])
-        return torch.cat(chosen).to(self.device)
 
     def hidden(self) -> dict[str, Array]:
         """What the episode hides, for upper bounds only: ``kind`` of every source, index into `KINDS`, int64 [S, K * M]."""

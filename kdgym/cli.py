@@ -18,7 +18,9 @@ from rich.table import Table
 
 from kdgym.registration import ENVIRONMENTS, Entry, find
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help="A gym for teacher agents.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help="A gym for teacher agents."
+)
 console = Console()
 
 EnvId = Annotated[str, typer.Argument(metavar="ID", help="Environment id, for example kdgym/DataGen-Math-v0.")]
@@ -30,7 +32,13 @@ AGENT_HELP = "A name (see kdgym list), a file like mine.py, NAME:FILE for a trai
 
 
 def _bar() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console)
 
 
@@ -47,7 +55,7 @@ def _evaluate(id: str, agents: list[str], episodes: int, device: str) -> list[An
     for agent in agents:
         if agent != NO_TEACHING and not agent.endswith(".zip"):
             agent_module(agent.partition(":")[0])  # a wrong name is told before the work begins, not after
-    steps = gym.make(id).unwrapped.students.config.steps  # type: ignore[attr-defined]
+    steps = gym.make_vec(id, num_envs=1).unwrapped.steps  # type: ignore[attr-defined]
     results = []
     with _bar() as bar:
         total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
@@ -159,7 +167,9 @@ def compare(
 
 
 @app.command()
-def headroom(id: EnvId, episodes: Episodes = 64, json_file: Json = None, device: Device = "cpu", threads: Threads = 0) -> None:
+def headroom(
+    id: EnvId, episodes: Episodes = 64, json_file: Json = None, device: Device = "cpu", threads: Threads = 0
+) -> None:
     """Show what there is to win: no teaching, random, uniform, the published rule, and the upper bounds."""
     from kdgym.evaluation import NO_TEACHING
     from kdgym.report import comparison_json, headroom_table

@@ -64,9 +64,13 @@ def comparison_picture(results: Sequence[Result], control: Result, path: Path) -
         gain = mean_interval(result.after - control.after)
         left.plot([gain.low, gain.high], [row, row], color=colour, linewidth=3, solid_capstyle="butt")
         left.plot(gain.mean, row, "o", color=colour)
-        left.annotate(f"{gain.mean:+.2f}", (gain.high, row), (6, 0), textcoords="offset points", va="center", fontsize=8)
+        left.annotate(
+            f"{gain.mean:+.2f}", (gain.high, row), (6, 0), textcoords="offset points", va="center", fontsize=8
+        )
         if result.curve.shape[1] > 1:
-            right.plot(result.curve.mean(0), color=colour, label=result.agent, linestyle="--" if result.upper_bound else "-")
+            right.plot(
+                result.curve.mean(0), color=colour, label=result.agent, linestyle="--" if result.upper_bound else "-"
+            )
     left.set_yticks(range(len(results)), [_label(result) for result in results])
     left.invert_yaxis()
     left.margins(x=0.15)

@@ -26,7 +26,15 @@ def comparison_table(results: Sequence[Result], control: Result) -> Table:
     """One row an agent, best first: score, and paired differences to the control and to the row below."""
     table = Table(title=f"{control.env_id}, {len(control.seeds)} unseen students, test split")
     table.add_column("teacher")
-    for name in ("score", "IQM", f"minus {control.agent} [95 %]", "minus next row [95 %]", "P(better than next)", "items", "money"):
+    for name in (
+        "score",
+        "IQM",
+        f"minus {control.agent} [95 %]",
+        "minus next row [95 %]",
+        "P(better than next)",
+        "items",
+        "money",
+    ):
         table.add_column(name, justify="right")
     rows = ranked(results)
     for result, below in zip(rows, [*rows[1:], None], strict=True):

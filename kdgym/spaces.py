@@ -43,10 +43,13 @@ class Shares(Box):
         if not np.isfinite(weights).all() or (weights < 0).any() or not (weights.max(-1) > 0).all():
             raise ValueError("Weights must be finite, non-negative and not all zero; give one for every entry.")
         relative = np.maximum(weights / weights.max(-1, keepdims=True), np.exp(-2 * self.temperature))
-        return np.clip(1 + np.log(relative) / self.temperature, -1, 1).astype(np.float32)
+        action: Floats = np.clip(1 + np.log(relative) / self.temperature, -1, 1).astype(np.float32)
+        return action
 
     def __repr__(self) -> str:
         return f"Shares({self.shape[0]}, temperature={self.temperature})"
+
+    __hash__ = None  # type: ignore[assignment]  # as Box
 
     def __eq__(self, other: Any) -> bool:
         return super().__eq__(other) and getattr(other, "temperature", self.temperature) == self.temperature

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from kdgym.core import ledger
 from kdgym.core.fields import Fields, Layout
 from kdgym.core.lesson import Lesson, lesson_to_terminal
 from kdgym.core.snapshot import Snapshot
+from kdgym.tasks.base import Split
 
 Array: TypeAlias = npt.NDArray[Any]
 Info: TypeAlias = dict[str, Any]
@@ -50,9 +51,14 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
         autoreset: start the next episode in the step that ends one (`AutoresetMode.SAME_STEP`). Without it, a finished
             student has to be reset by hand.
+
+    Attributes:
+        steps: length of a full episode; set by the family.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # Gymnasium declares it on instances
+    steps: int
+
+    metadata: dict[str, Any] = {
         "render_modes": ["rgb_array", "human"],
         "render_fps": 2,
         "autoreset_mode": AutoresetMode.SAME_STEP,
@@ -99,7 +105,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """What each teacher sees: float32 [S, n] per key of the observation space."""
 
     @abstractmethod
-    def examine(self, split: str = "test") -> dict[str, Array]:
+    def examine(self, split: Split = "test") -> dict[str, Array]:
         """Sit an unaided examination that leaves no trace: not for teachers, but for the protocol that scores them."""
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from kdgym.core.population import Array, Info, PopulationEnv
 from kdgym.core.snapshot import Snapshot
+from kdgym.tasks.base import Split
 
 
 def _first(value: Any) -> Any:
@@ -28,14 +30,14 @@ class SingleEnv(gym.Env[dict[str, Array], Array]):
         settings: passed on to the population.
     """
 
-    population: ClassVar[type[PopulationEnv]]
-    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]  # Gymnasium declares it on instances
+    population: ClassVar[Callable[..., PopulationEnv]]
+    metadata: dict[str, Any] = {
         "render_modes": PopulationEnv.metadata["render_modes"],
         "render_fps": PopulationEnv.metadata["render_fps"],
     }
 
     def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
-        self.students = self.population(num_envs=1, render_mode=render_mode, autoreset=False, **settings)  # type: ignore[call-arg]
+        self.students = self.population(num_envs=1, render_mode=render_mode, autoreset=False, **settings)
         self.render_mode = render_mode
         self.observation_space = self.students.single_observation_space
         self.action_space = self.students.single_action_space
@@ -52,7 +54,7 @@ class SingleEnv(gym.Env[dict[str, Array], Array]):
         first = {key: value[0] for key, value in observation.items()}
         return first, float(reward[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
 
-    def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> npt.NDArray[np.uint8] | None:
         """The lesson so far as a picture with ``render_mode="rgb_array"``."""
         return self.students.frame(0) if self.render_mode == "rgb_array" else None
 
@@ -68,7 +70,7 @@ class SingleEnv(gym.Env[dict[str, Array], Array]):
         """See `PopulationEnv.branch`: a population of k copies of this student."""
         return self.students.branch(k)
 
-    def examine(self, split: str = "test") -> dict[str, Any]:
+    def examine(self, split: Split = "test") -> dict[str, Any]:
         """See `PopulationEnv.examine`."""
         return {key: value[0] for key, value in self.students.examine(split).items()}
 

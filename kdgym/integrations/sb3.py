@@ -36,7 +36,7 @@ class PopulationVecEnv(VecEnv):
     def reset(self) -> VecEnvObs:
         """Start an episode for every student, with the seeds of the last ``seed`` call if there was one."""
         seeds = None if self._seeds[0] is None else self._seeds
-        observation, info = self.population.reset(seed=seeds, options=self._options[0] or None)
+        observation, _ = self.population.reset(seed=seeds, options=self._options[0] or None)
         self.reset_infos = [{} for _ in range(self.num_envs)]
         self._reset_seeds()
         self._reset_options()
@@ -98,8 +98,8 @@ class SB3Agent:
         self.model = model
 
     def act(self, observation: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-        action, _ = self.model.predict(observation, deterministic=True)  # type: ignore[arg-type]
-        return np.clip(action, -1, 1)
+        action, _ = self.model.predict(observation, deterministic=True)
+        return np.asarray(np.clip(action, -1, 1))
 
     @classmethod
     def from_zip(cls, path: Path, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> SB3Agent:
@@ -115,18 +115,19 @@ class SB3Agent:
         except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is not a model that Stable-Baselines3 saved ({error}).") from error
         algorithm = _algorithm(described)
-        policy = _policy(described, algorithm)
+        policy = _policy(described)
         options = described.get("policy_kwargs", {})
         if ":serialized:" in options:
             raise ValueError(
                 f"{path} has policy_kwargs that only pickle can read; use plain numbers, strings and lists."
             )
-        sizes = {} if algorithm is PPO else {"buffer_size": 1}
-        model = algorithm(policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **sizes)  # type: ignore[call-arg]
+        sizes: dict[str, Any] = {} if algorithm is PPO else {"buffer_size": 1}
+        make: Any = algorithm
+        model = make(policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **sizes)
         model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
         try:
             model._setup_model()
-            model.set_parameters(parameters, exact_match=True)  # type: ignore[arg-type]
+            model.set_parameters(parameters, exact_match=True)
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"{path} does not fit this environment's spaces: {error}") from error
         return cls(model)
@@ -143,7 +144,7 @@ def _algorithm(described: dict[str, Any]) -> type[PPO | SAC | TD3]:
     raise ValueError("The zip is not from PPO, SAC or TD3; those can be loaded without pickle.")
 
 
-def _policy(described: dict[str, Any], algorithm: type[PPO | SAC | TD3]) -> Any:
+def _policy(described: dict[str, Any]) -> Any:
     """SB3's own policy for Dict observations, or kdgym's shared one."""
     described_policy = described.get("policy_class", {})
     name = f"{described_policy.get('__module__')}.{described_policy.get(':type:')}"

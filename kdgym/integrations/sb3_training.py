@@ -82,7 +82,7 @@ class _Checkpoints(BaseCallback):
         save_tensors(self.path, tensors, header)
 
 
-def _resume(model: BaseAlgorithm, envs: PopulationEnv, path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+def _resume(model: Any, envs: PopulationEnv, path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """Put model, population and generators back where the checkpoint left them."""
     tensors, header = load_tensors(path)
     if header["identity"] != identity:
@@ -95,8 +95,8 @@ def _resume(model: BaseAlgorithm, envs: PopulationEnv, path: Path, identity: dic
         setattr(model, name, value)
     rows = [tensors[f"row{i}"] for i in range(sum(name.startswith("row") for name in tensors))]
     envs.restore(Snapshot(header["settings"], rows))
-    model.num_timesteps, model._n_updates = header["steps"], header["updates"]  # type: ignore[attr-defined]
-    model._last_obs = envs.observe()  # type: ignore[assignment]
+    model.num_timesteps, model._n_updates = header["steps"], header["updates"]
+    model._last_obs = envs.observe()
     model._last_episode_starts = np.ones(envs.num_envs, dtype=bool)
     _set_generators(tensors)
     return header

@@ -1,0 +1,56 @@
+# Everything a person needs: `make demo`, `make test`. Both build .venv themselves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ID := kdgym/DataGen-Math-v0
+DEMO_STEPS ?= 24576
+
+.PHONY: demo test lint format types bench size clean help
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+venv: $(STAMP)  ## build the virtual environment
+
+demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about ten minutes on two cores)
+	@echo "1/3  One lesson, live: a teacher that has to find out which data sources are any good."
+	$(BIN)/kdgym watch $(ID) --agent adaptive_source --seed 3 --picture runs/demo/lesson.png
+	@echo "2/3  PPO learns to teach from nothing: $(DEMO_STEPS) steps on students of the training pool."
+	$(BIN)/kdgym train $(ID) --agent ppo --steps $(DEMO_STEPS) --out runs/demo/ppo
+	@echo "3/3  All teachers on students nobody has taught before."
+	$(BIN)/kdgym compare $(ID) --picture runs/demo/comparison.png --json runs/demo/comparison.json --agents \
+		random,weakest_skill,learning_progress,target_proportional,constant,adaptive_source,informed,ppo:runs/demo/ppo/model.zip
+	@echo
+	@echo "Look at   runs/demo/comparison.png and runs/demo/lesson.png"
+	@echo "Train on  $(BIN)/kdgym train $(ID) --agent ppo --steps 100000 --out runs/ppo"
+	@echo "Write one cp agents/random.py mine.py && $(BIN)/kdgym evaluate $(ID) --agent mine.py"
+
+test: $(STAMP)  ## run every test
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## style, types, sizes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory types size
+
+types: $(STAMP)  ## type-check the three roots as one package
+	$(BIN)/python tests/check_types.py
+
+format: $(STAMP)  ## rewrite to the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)  ## speed, as ratios to a straightforward loop
+	$(BIN)/python tests/benchmarks/population.py --json tests/benchmarks/population.json
+
+size: $(STAMP)  ## lines per folder, and the limits
+	$(BIN)/python tests/check_size.py
+
+clean:  ## remove what was built
+	rm -rf $(VENV) build dist *.egg-info runs

@@ -1,0 +1,30 @@
+"""Which problems an examination asks: drawn anew for every episode, or fixed for everybody."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kdgym import random
+from kdgym.tasks.base import Split, Task
+
+
+def draw_items(task: Task, split: Split, key: Tensor, size: int) -> Tensor:
+    """``size`` distinct problems of every skill, as far as there are enough: keys [S] -> int64 [S, K * size], by skill."""
+    pool = task.pool(split)
+    start, count = pool.start.to(key.device), pool.count.to(key.device)
+    skills = torch.arange(len(count), device=key.device)
+    order = random.uniform(random.fold(key.unsqueeze(1), skills), int(count.max()))
+    order = order.masked_fill(torch.arange(order.shape[2], device=key.device) >= count[:, None], 2.0)
+    place = torch.arange(size, device=key.device) % count[:, None]
+    chosen = order.argsort(dim=2, stable=True).gather(2, place.expand(len(key), -1, -1))
+    return (start[:, None] + chosen).flatten(1)
+
+
+def fixed_items(task: Task, split: Split, most: int) -> Tensor:
+    """Up to ``most`` problems of every skill, the same for everybody, chosen by a hash of the task's version: int64 [n]."""
+    pool, chosen = task.pool(split), []
+    for start, count in zip(pool.start.tolist(), pool.count.tolist(), strict=True):
+        order = random.uniform(random.fold(torch.tensor(task.version), start), count).argsort(stable=True)
+        chosen.append(start + order[:most])
+    return torch.cat(chosen)

@@ -1,0 +1,203 @@
+"""The executable contract of a teacher environment: `check` runs it on any id, ours or yours."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils.env_checker import check_env as gymnasium_check_env
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+from kdgym.core import SingleEnv, Snapshot
+from kdgym.tasks import SPLITS, Task
+
+_STEPS = 3
+
+
+class ContractError(AssertionError):
+    """An environment breaks the contract; the message says which rule, and how."""
+
+
+def check(env_id: str, **settings: Any) -> None:
+    """Check an environment id against the whole contract; takes seconds for tiny students.
+
+    Both standard checkers without a warning; equal seeds equal and unequal seeds unequal; snapshot, disk and branch
+    bitwise; the ledger adds up; the budget ends the episode; bad actions are refused; splits are disjoint; the population
+    agrees with the single view.
+
+    Args:
+        env_id: a registered id whose environment derives from `kdgym.core.PopulationEnv`.
+        settings: passed to the environment.
+
+    Raises:
+        ContractError: a rule is broken.
+    """
+
+    def make() -> SingleEnv:
+        env = gym.make(env_id, **settings).unwrapped
+        if not isinstance(env, SingleEnv):
+            raise ContractError(f"{env_id} makes a {type(env).__name__}, which is not a kdgym.core.SingleEnv.")
+        return env
+
+    env = make()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gymnasium_check_env(env, skip_render_check=True)
+        sb3_check_env(env)
+    _check_seeds(make(), make())
+    _check_snapshot(make())
+    _check_budget_and_ledger(make())
+    _check_bad_actions(make())
+    _check_vector(env_id, settings)
+    task = getattr(env.students, "task", None)
+    if task is not None:
+        check_splits(task)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ContractError(message)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Bitwise equality of nested observations, rewards and infos."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    return bool(np.array_equal(np.asarray(a), np.asarray(b)))
+
+
+def _actions(env: SingleEnv, n: int, seed: int = 0) -> list[Any]:
+    env.action_space.seed(seed)
+    return [env.action_space.sample() for _ in range(n)]
+
+
+def _roll(env: SingleEnv, actions: list[Any]) -> list[tuple[Any, ...]]:
+    return [env.step(action) for action in actions]
+
+
+def _equal_steps(a: list[tuple[Any, ...]], b: list[tuple[Any, ...]]) -> bool:
+    return len(a) == len(b) and all(_same(x, y) for i, j in zip(a, b, strict=True) for x, y in zip(i, j, strict=True))
+
+
+def _check_seeds(one: SingleEnv, two: SingleEnv) -> None:
+    actions = _actions(one, _STEPS)
+    first, second = one.reset(seed=7), two.reset(seed=7)
+    _require(_same(first[0], second[0]), "Two resets with one seed give different observations.")
+    _require(
+        _equal_steps(_roll(one, actions), _roll(two, actions)), "Two episodes of one seed and equal actions differ."
+    )
+    _require(
+        not _same(one.reset(seed=8)[0], second[0]), "Two different seeds give one observation; is the seed ignored?"
+    )
+    next_episode = one.reset()[0]
+    _require(not _same(next_episode, one.reset(seed=8)[0]), "reset() without a seed repeats the episode.")
+
+
+def _check_snapshot(env: SingleEnv) -> None:
+    env.reset(seed=1)
+    before, after = _actions(env, _STEPS), _actions(env, _STEPS, seed=1)
+    _roll(env, before)
+    snapshot = env.snapshot()
+    expected = _roll(env, after)
+    env.restore(snapshot)
+    _require(_equal_steps(_roll(env, after), expected), "After restore the same actions lead elsewhere.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "student.safetensors"
+        snapshot.save(path)
+        env.restore(Snapshot.load(path))
+    _require(_equal_steps(_roll(env, after), expected), "After restoring from disk the same actions lead elsewhere.")
+    env.restore(snapshot)
+    branches = env.branch(2)
+    observation, *_ = branches.step(np.stack([after[0], before[0]]))
+    own = {key: value[0] for key, value in observation.items()}
+    close = all(np.allclose(own[key], expected[0][0][key], atol=1e-2) for key in own)
+    _require(close, "The first of two branches does not go where the student itself goes.")
+    _require(not _same(observation["loss"][0], observation["loss"][1]) if "loss" in own else True,
+             "Two branches that were taught differently stay equal.")  # fmt: skip
+
+
+def _check_budget_and_ledger(env: SingleEnv) -> None:
+    _, info = env.reset(seed=2)
+    costs: list[Any] = [info["cost"]]
+    observation: dict[str, Any] = {}
+    for _ in range(10_000):
+        observation, _, terminated, truncated, info = env.step(env.action_space.sample())
+        costs.append(info["cost"])
+        if terminated or truncated:
+            break
+    _require(
+        terminated and not truncated, "The episode does not terminate by itself; truncation is for outside limits."
+    )
+    for actor, units in env.ledger().items():
+        for unit, total in units.items():
+            parts = sum(cost[actor][unit] for cost in costs)
+            _require(
+                np.isclose(parts, total, rtol=1e-9), f"The costs of {actor} in {unit} sum to {parts}, not to {total}."
+            )
+    left = observation.get("budget")
+    _require(left is None or 0 <= float(left[0]) <= 1, f"The budget left at the end is {left}.")
+    try:
+        env.step(env.action_space.sample())
+    except RuntimeError:
+        return
+    raise ContractError("step after the end of an episode is accepted.")
+
+
+def _check_bad_actions(env: SingleEnv) -> None:
+    env.reset(seed=3)
+    good = env.action_space.sample()
+    snapshot = env.snapshot()
+    bad = {
+        "NaN": np.full_like(good, np.nan),
+        "infinity": np.full_like(good, np.inf),
+        "a wrong shape": good[:-1],
+        "a value outside the box": good + 10,
+    }
+    for name, action in bad.items():
+        try:
+            env.step(action)
+        except ValueError:
+            unharmed = env.snapshot()
+            same = all(bool((a == b).all()) for a, b in zip(unharmed.rows, snapshot.rows, strict=True))
+            _require(same, f"An action with {name} was refused, but changed the student.")
+        else:
+            raise ContractError(f"An action with {name} is accepted.")
+
+
+def _check_vector(env_id: str, settings: dict[str, Any]) -> None:
+    envs: Any = gym.make_vec(env_id, num_envs=3, **settings)
+    _require(
+        envs.metadata.get("autoreset_mode") is AutoresetMode.SAME_STEP, "The population does not declare SAME_STEP."
+    )
+    observation, _ = envs.reset(seed=5)
+    for i in range(3):
+        single, _ = gym.make(env_id, **settings).reset(seed=5 + i)
+        row = {key: value[i] for key, value in observation.items()}
+        close = all(np.allclose(row[key], single[key], atol=1e-2) for key in row)
+        _require(close, f"Student {i} of a population with seed 5 is not the single student with seed {5 + i}.")
+    _require(
+        observation.keys() == envs.single_observation_space.spaces.keys(), "Observation and space have other keys."
+    )
+    _require(envs.observation_space.contains(observation), "The population's first observation is outside its space.")
+
+
+def check_splits(task: Task) -> None:
+    """Check that train, validation and test share no problem text, and that the verifier accepts exactly the solution.
+
+    Raises:
+        ContractError: a rule is broken.
+    """
+    texts: dict[str, str] = {}
+    for split in SPLITS:
+        pool = task.pool(split)
+        for start, count in zip(pool.start.tolist(), pool.count.tolist(), strict=True):
+            for problem in range(start, start + count, max(1, count // 200)):
+                text = task.text(problem)
+                _require(texts.setdefault(text, split) == split, f"{text!r} is in {texts[text]} and in {split}.")
+                solution = task.answer_text(int(task.solution[problem]))
+                _require(task.verify(problem, solution), f"The verifier refuses the solution {solution!r} of {text!r}.")
