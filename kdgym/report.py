@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from kdgym.evaluation import Result
@@ -22,34 +23,37 @@ def ranked(results: Sequence[Result]) -> list[Result]:
     return sorted(results, key=lambda result: -result.after.mean())
 
 
+def _table(title: str, columns: Sequence[str]) -> Table:
+    """A table that fits a terminal of 80 columns; all but the text columns are numbers."""
+    table = Table(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption="* upper bound: sees or does more than a teacher may",
+        expand=False,
+    )
+    for name in columns:
+        text = name in ("teacher", "row")
+        table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not text)
+    return table
+
+
+def _name(result: Result) -> str:
+    return f"{result.agent} *" if result.upper_bound else result.agent
+
+
 def comparison_table(results: Sequence[Result], control: Result) -> Table:
-    """One row an agent, best first: score, and paired differences to the control and to the row below."""
-    table = Table(title=f"{control.env_id}, {len(control.seeds)} unseen students, test split")
-    table.add_column("teacher")
-    for name in (
-        "score",
-        "IQM",
-        f"minus {control.agent} [95 %]",
-        "minus next row [95 %]",
-        "P(better than next)",
-        "items",
-        "money",
-    ):
-        table.add_column(name, justify="right")
+    """One row an agent, best first: score, and paired differences (95 % intervals) to the control and to the row below."""
+    title = f"{control.env_id}: test accuracy on the targets, {len(control.seeds)} unseen students"
+    table = _table(title, ("teacher", "mean", "IQM", f"minus {control.agent}", "minus next row"))
     rows = ranked(results)
     for result, below in zip(rows, [*rows[1:], None], strict=True):
-        label = f"{result.agent} [dim](upper bound)[/dim]" if result.upper_bound else result.agent
-        against = "" if below is None else str(mean_interval(result.after - below.after))
-        better = "" if below is None else f"{probability_of_improvement(result.after, below.after):.2f}"
         table.add_row(
-            label,
-            f"{result.after.mean():.3f}",
-            f"{interquartile_mean(result.after):.3f}",
+            _name(result),
+            f"{result.after.mean():.2f}",
+            f"{interquartile_mean(result.after):.2f}",
             "" if result is control else str(mean_interval(result.after - control.after)),
-            against,
-            better,
-            f"{result.cost['student_training']['items'].mean():,.0f}",
-            f"{result.cost['data_engine']['money'].mean():,.0f}",
+            "" if below is None else str(mean_interval(result.after - below.after)),
         )
     return table
 
@@ -73,6 +77,7 @@ def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any
                 "iqm": interquartile_mean(result.after),
                 "minus_control": _as_json(mean_interval(result.after - control.after)),
                 "minus_next": None if below is None else _as_json(mean_interval(result.after - below.after)),
+                "better_than_next": None if below is None else probability_of_improvement(result.after, below.after),
                 "detectable_difference": smallest_detectable_difference(result.after - control.after),
             }
             for result, below in zip(rows, [*rows[1:], None], strict=True)
@@ -83,13 +88,11 @@ def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any
 
 def headroom_table(results: Sequence[Result], control: Result, best: Result, roles: dict[str, str]) -> Table:
     """What there is to win: every row's share of the way from the control to the best upper bound."""
-    table = Table(title=f"Headroom of {control.env_id}, {len(control.seeds)} unseen students, test split")
-    for name in ("row", "teacher", "score", f"minus {control.agent} [95 %]", "share of headroom"):
-        table.add_column(name, justify="left" if name in ("row", "teacher") else "right")
+    title = f"Headroom of {control.env_id}, {len(control.seeds)} unseen students, test split"
+    table = _table(title, ("row", "teacher", "mean", f"minus {control.agent}", "of headroom"))
     room = float((best.after - control.after).mean())
-    for result in sorted(results, key=lambda r: r.after.mean()):
+    for result in reversed(ranked(results)):
         gain = mean_interval(result.after - control.after)
-        table.add_row(
-            roles[result.agent], result.agent, f"{result.after.mean():.3f}", str(gain), f"{gain.mean / room:.0%}"
-        )
+        share = f"{gain.mean / room:.0%}" if room > 0 else ""
+        table.add_row(roles[result.agent], _name(result), f"{result.after.mean():.2f}", str(gain), share)
     return table

@@ -21,7 +21,7 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        return f"{self.mean:+.2f} [{self.low:+.2f},{self.high:+.2f}]"
 
 
 def mean_interval(values: Scores) -> Interval:

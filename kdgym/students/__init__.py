@@ -23,7 +23,9 @@ def check_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch raises either, by kind of device
-        raise ValueError(f"The device {name!r} cannot be used here: {str(error).splitlines()[0]} Try 'cpu'.") from error
+        raise ValueError(
+            f"The device {name!r} cannot be used here: {str(error).splitlines()[0].rstrip('.')}. Try 'cpu'."
+        ) from error
     return device
 
 
