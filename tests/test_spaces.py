@@ -1,0 +1,126 @@
+"""Shares of a budget as points of a box."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+from gymnasium.vector.utils import batch_space
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from kdgym.spaces import Shares
+
+TEMPERATURE = 4.0
+SCALES = st.floats(1e-6, 1e6)
+REACHABLE = st.lists(st.floats(-2 * TEMPERATURE, 0), min_size=1, max_size=20).map(np.exp)
+
+
+@given(REACHABLE, SCALES)
+def test_weights_come_back_as_shares(weights: np.ndarray, scale: float) -> None:
+    space = Shares(len(weights), TEMPERATURE)
+    weights /= weights.max() / scale
+    np.testing.assert_allclose(space.decode(space.encode(weights)), weights / weights.sum(), rtol=1e-5)
+
+
+@given(st.lists(st.floats(0, 1e300), min_size=1, max_size=20).filter(any))
+def test_every_encoded_action_is_in_the_space(weights: list[float]) -> None:
+    space = Shares(len(weights))
+    assert space.contains(space.encode(weights))
+
+
+@given(arrays(np.float32, array_shapes(max_dims=3, max_side=6), elements=st.floats(-1, 1, width=32)))
+def test_shares_are_non_negative_and_sum_to_one(action: np.ndarray) -> None:
+    shares = Shares(action.shape[-1]).decode(action)
+    assert shares.shape == action.shape
+    assert (shares > 0).all()
+    np.testing.assert_allclose(shares.sum(-1), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 14])
+def test_the_zero_action_is_the_uniform_split(n: int) -> None:
+    np.testing.assert_allclose(Shares(n).decode(np.zeros(n)), np.full(n, 1 / n))
+
+
+def test_shares_are_the_softmax_of_the_scaled_action() -> None:
+    shares = Shares(2, temperature=3.0).decode([0.5, -0.25])
+    assert shares[0] / shares[1] == pytest.approx(math.exp(3 * 0.75))
+
+
+def test_the_largest_ratio_is_that_of_opposite_ends() -> None:
+    shares = Shares(2, temperature=2.5).decode([1, -1])
+    assert shares[0] / shares[1] == pytest.approx(math.exp(5.0))
+
+
+def test_a_zero_weight_gets_the_smallest_share() -> None:
+    space = Shares(3)
+    assert space.encode([0, 1, 2])[0] == -1
+
+
+def test_order_of_weights_is_kept() -> None:
+    shares = Shares(4).decode(Shares(4).encode([3, 0, 2, 5]))
+    assert list(np.argsort(shares)) == [1, 2, 0, 3]
+
+
+def test_a_batch_is_encoded_row_by_row() -> None:
+    space, weights = Shares(3), np.array([[1, 2, 3], [5, 0, 1]])
+    np.testing.assert_array_equal(space.encode(weights), np.stack([space.encode(row) for row in weights]))
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [1, -1, 1],
+        [1, np.nan, 1],
+        [1, np.inf, 1],
+        [1, -np.inf, 1],
+        [0, 0, 0],
+        [[1, 1, 1], [0, 0, 0]],
+    ],
+)
+def test_bad_weights_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="Weights must be finite, non-negative and not all zero"):
+        Shares(3).encode(weights)
+
+
+@pytest.mark.parametrize("weights", [[1, 2], [1, 2, 3, 4], 1.0, [[1, 2]]])
+def test_a_wrong_number_of_weights_is_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="one for every entry"):
+        Shares(3).encode(weights)
+
+
+def test_it_is_a_plain_box_to_gymnasium() -> None:
+    space = Shares(5)
+    assert isinstance(space, Box)
+    assert space.shape == (5,) and space.dtype == np.float32
+    assert (space.low == -1).all() and (space.high == 1).all()
+
+
+def test_gymnasium_can_batch_it() -> None:
+    batched = batch_space(Shares(5), 3)
+    assert batched.shape == (3, 5)
+    assert batched.contains(batched.sample())
+
+
+def test_equal_seeds_sample_equal_actions() -> None:
+    np.testing.assert_array_equal(Shares(5, seed=3).sample(), Shares(5, seed=3).sample())
+    assert not np.array_equal(Shares(5, seed=3).sample(), Shares(5, seed=4).sample())
+
+
+def test_a_copy_is_equal_and_decodes_alike() -> None:
+    space = Shares(3, temperature=2.0)
+    twin = copy.deepcopy(space)
+    assert twin == space and twin.temperature == 2.0
+
+
+def test_other_temperatures_and_sizes_are_other_spaces() -> None:
+    assert Shares(3, 2.0) != Shares(3, 4.0)
+    assert Shares(3) != Shares(4)
+
+
+def test_it_says_what_it_is() -> None:
+    assert repr(Shares(3, 2.0)) == "Shares(3, temperature=2.0)"
