@@ -113,7 +113,7 @@ class DataGen(PopulationEnv):
 
     ## Arguments
     * ``num_envs``: number of students S.
-    * ``task``: what is taught, ``"Math"``; ``radix``: base of its numerals, 2 to 10.
+    * ``task``: what is taught, ``"Math"``; ``radix``: base of its numerals, 3 to 10.
     * ``student``: the engine, ``"transformer"``.
     * ``pool``: base students, ``"train"`` or ``"evaluation"``; no student is in both.
     * ``steps``, ``budget``: length of an episode, and its money (an item costs 1 to 2).
@@ -140,7 +140,6 @@ class DataGen(PopulationEnv):
         if config.max_targets > skills:
             raise ValueError(f"max_targets is {config.max_targets}, but the task has only {skills} skills.")
         self._temperature = Shares(pairs).temperature
-        self._everyone = torch.arange(num_envs, device=self.students.device)
         self.steps, self.lesson_size = length, max(1, int(config.budget / length))
         self._examinations: dict[Split, Tensor] = {}
         f32, f64, i64 = torch.float32, torch.float64, torch.int64
@@ -186,6 +185,7 @@ class DataGen(PopulationEnv):
             render_mode=render_mode,
             autoreset=autoreset,
         )
+        self._everyone = torch.arange(num_envs, device=self.device)
 
     # --- the decision process ------------------------------------------------------------------------------------
 

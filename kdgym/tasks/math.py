@@ -91,19 +91,19 @@ class Math:
     """The arithmetic task. See the module's docstring for the format and `kdgym.tasks.base.Task` for the attributes.
 
     Args:
-        radix: base of the numerals, 2 to 10. The smaller it is, the faster a skill is learned.
+        radix: base of the numerals, 3 to 10. The smaller it is, the faster a skill is learned.
         digits: digits of an operand, 1 to 3.
 
     Raises:
-        ValueError: ``radix`` or ``digits`` is out of range.
+        ValueError: ``radix`` or ``digits`` is out of range, or leaves a skill without problems in a split.
     """
 
     name = "Math"
     version = 0
 
     def __init__(self, radix: int = 6, digits: int = 2) -> None:
-        if not 2 <= radix <= 10:
-            raise ValueError(f"radix is {radix}; choose a base from 2 to 10.")
+        if not 3 <= radix <= 10:
+            raise ValueError(f"radix is {radix}; choose a base from 3 to 10.")
         if not 1 <= digits <= 3:
             raise ValueError(f"digits is {digits}; choose 1 to 3 digits an operand.")
         self.radix, self.digits = radix, digits
@@ -154,6 +154,12 @@ class Math:
             counts.append(np.bincount(split, minlength=len(SPLITS)))
             answer_pool.append((start, size))
         count = np.stack(counts)
+        if not count.all():
+            skill, split_index = np.argwhere(count == 0)[0]
+            raise ValueError(
+                f"radix={self.radix} with digits={self.digits} leaves the skill {RULES[skill].name} without problems in the "
+                f"split {SPLITS[split_index]}; choose more digits or a larger radix."
+            )
         start = (np.cumsum(count) - count.ravel()).reshape(count.shape)
         self._pools = {
             split: Pool(torch.from_numpy(start[:, i].copy()), torch.from_numpy(count[:, i].copy()))
@@ -185,5 +191,7 @@ class Math:
         return self.numeral(answer) if answer < self._numbers else _SIGNS[answer - self._numbers]
 
     def verify(self, problem: int, text: str) -> bool:
-        match = re.fullmatch(r"[ \t\r\n]*(?:0*([0-9]+)|([<=>]))[ \t\r\n]*", text, flags=re.ASCII)
-        return match is not None and (match[1] or match[2]) == self.answer_text(int(self.solution[problem]))
+        given = text.strip(" \t\r\n")
+        if re.fullmatch(r"[0-9]+", given, flags=re.ASCII):
+            given = given.lstrip("0") or "0"
+        return given == self.answer_text(int(self.solution[problem]))
