@@ -37,11 +37,13 @@ class Shares(Box):
         """The action closest to given non-negative weights (any scale; last axis n). Zeros get the smallest share.
 
         Raises:
-            ValueError: a weight is negative or not finite, or all are zero.
+            ValueError: a weight is missing, negative or not finite, or all are zero.
         """
-        weights = np.asarray(weights, dtype=np.float64)
+        weights, n = np.asarray(weights, dtype=np.float64), self.shape[0]
+        if weights.shape[-1:] != (n,):
+            raise ValueError(f"The weights have shape {weights.shape}; the last axis holds {n}, one for every entry.")
         if not np.isfinite(weights).all() or (weights < 0).any() or not (weights.max(-1) > 0).all():
-            raise ValueError("Weights must be finite, non-negative and not all zero; give one for every entry.")
+            raise ValueError("Weights must be finite, non-negative and not all zero.")
         relative = np.maximum(weights / weights.max(-1, keepdims=True), np.exp(-2 * self.temperature))
         action: Floats = np.clip(1 + np.log(relative) / self.temperature, -1, 1).astype(np.float32)
         return action

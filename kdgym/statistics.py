@@ -34,7 +34,7 @@ def mean_interval(values: Scores) -> Interval:
     if values.size < 2:
         raise ValueError(f"An interval needs at least 2 values; got {values.size}.")
     mean = float(values.mean())
-    if np.ptp(values) == 0:
+    if np.ptp(values) <= 1e-12 * np.abs(values).max():  # equal but for rounding: there is nothing to resample
         return Interval(mean, mean, mean)
     result = stats.bootstrap((values,), np.mean, n_resamples=_RESAMPLES, method="BCa", rng=np.random.default_rng(0))
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))

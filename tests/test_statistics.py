@@ -73,13 +73,11 @@ def test_equal_values_give_an_interval_of_width_zero(value: float) -> None:
 
 
 def test_values_equal_but_for_rounding_give_a_finite_interval() -> None:
-    before = np.array([0.1, 0.2, 0.3, 0.4, 0.7, 0.9])
-    differences = (before + 0.05) - before  # 0.05 up to the last bit
+    """One teacher is better by 0.1 for every student, up to the last bit."""
+    differences = np.array([0.3, 0.6, 0.9, 0.1]) - np.array([0.2, 0.5, 0.8, 0.0])
     assert np.ptp(differences) > 0
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        interval = mean_interval(differences)
-    assert [interval.low, interval.high] == pytest.approx([0.05, 0.05])
+    interval = mean_interval(differences)
+    assert [interval.low, interval.high] == pytest.approx([0.1, 0.1])
 
 
 @pytest.mark.parametrize("values", [[], [0.5]])
@@ -121,6 +119,11 @@ def test_probabilities_of_improvement_of_two_teachers_sum_to_one(scores: np.ndar
 
 def test_scores_are_compared_seed_by_seed() -> None:
     assert probability_of_improvement(np.array([1, 2, 3]), np.array([0, 1, 2])) == 1
+
+
+def test_the_detectable_difference_of_two_seeds() -> None:
+    """Textbook: (z_0.975 + z_0.8) standard errors, here 2.80 times sqrt(2) / sqrt(2)."""
+    assert smallest_detectable_difference(np.array([-1.0, 1.0])) == pytest.approx(1.95996 + 0.84162, abs=1e-4)
 
 
 def test_four_times_the_seeds_detect_half_the_difference() -> None:

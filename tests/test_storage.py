@@ -120,6 +120,12 @@ def test_exchanged_tensors_are_noticed(tmp_path: Path) -> None:
         load_tensors(path)
 
 
+def test_a_renamed_tensor_is_noticed(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"weights"', b'"weirdos"'))
+    with pytest.raises(CorruptFileError, match="checksum"):
+        load_tensors(path)
+
+
 @given(st.data())
 def test_a_truncated_file_is_refused(written: tuple[Path, bytes], data: st.DataObject) -> None:
     path, content = written

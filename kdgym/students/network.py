@@ -89,6 +89,8 @@ class Network:
         future = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
         mask = torch.zeros(length, length, dtype=dtype, device=device).masked_fill_(future, -1e4)
         self._masks = {n: mask[length - n :].repeat_interleave(shape.heads, dim=0) for n in set(self._queries)}
+        self._floors = {n: (m - _MAX_SCORE) for n, m in self._masks.items()}
+        self._ceiling = torch.tensor(_MAX_SCORE, dtype=dtype, device=device)
         self._place = torch.arange(length, device=device)
 
     def views(self, weights: Tensor) -> list[Tensor]:
@@ -171,7 +173,7 @@ class Network:
         q = q.reshape(s * b, queries * self.shape.heads, e)
         k, v = kv.reshape(s * b, length, 2 * e).split(e, dim=2)
         score = torch.baddbmm(self._masks[queries], q, k.mT, alpha=e**-0.5)
-        attention = score.clamp_(-_MAX_SCORE, _MAX_SCORE).exp_()
+        attention = score.clamp_(self._floors[queries], self._ceiling).exp_()
         attention = attention / attention.sum(2, keepdim=True)
         mixed = (attention @ v).view(s, b * queries, d)
         x = x.reshape(s, b * queries, d) + mixed @ wo

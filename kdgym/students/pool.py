@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,17 +57,16 @@ def base_students(students: Students, pool: str, recipe: dict[str, Any]) -> Tens
 
 def _read_or_build(students: Students, pool: str, recipe: dict[str, Any], name: str) -> Tensor:
     path = cache_directory() / "students" / f"{students.task.name.lower()}-{pool}-{name}.safetensors"
+    weights = _read(path)
+    if weights is not None:
+        return weights
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            if path.is_file():
-                try:
-                    return load_tensors(path)[0]["weights"]
-                except CorruptFileError as error:
-                    warnings.warn(f"{error} The base students are built again.", RuntimeWarning, stacklevel=4)
-            weights = _build(students, pool)
-            save_tensors(path, {"weights": weights}, recipe)
-            return weights
+            weights = _read(path)  # another process may have built them while this one waited
+            if weights is None:
+                weights = _build(students, pool)
+                save_tensors(path, {"weights": weights}, recipe)
     except OSError as error:
         warnings.warn(
             f"The cache {path.parent} cannot be written ({error}), so the base students are built anew in every process. "
@@ -74,7 +74,18 @@ def _read_or_build(students: Students, pool: str, recipe: dict[str, Any], name: 
             RuntimeWarning,
             stacklevel=4,
         )
-        return _build(students, pool)
+    return _build(students, pool) if weights is None else weights
+
+
+def _read(path: Path) -> Tensor | None:
+    """The pool in a file, or None where there is none; a damaged one is reported and will be replaced."""
+    if not path.is_file():
+        return None
+    try:
+        return load_tensors(path)[0]["weights"]
+    except CorruptFileError as error:
+        warnings.warn(f"{error} The base students are built again.", RuntimeWarning, stacklevel=5)
+        return None
 
 
 def _build(students: Students, pool: str) -> Tensor:

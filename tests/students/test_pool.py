@@ -172,15 +172,23 @@ def test_a_full_disk_is_no_obstacle(engine: TransformerStudents, monkeypatch: py
     assert files(cache) == []
 
 
-def test_building_does_not_depend_on_the_number_of_threads_and_keeps_it(engine: TransformerStudents) -> None:
-    one = pool._build(engine, "train")
+def test_building_uses_one_thread_and_then_as_many_as_before(
+    engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, train = [], engine.train
+
+    def watched(*args: Tensor) -> Tensor:
+        threads.append(torch.get_num_threads())
+        return train(*args)
+
+    monkeypatch.setattr(engine, "train", watched)
     torch.set_num_threads(2)
     try:
-        two = pool._build(engine, "train")
+        base_students(engine, "train", RECIPE)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-    assert torch.equal(one, two)
+    assert set(threads) == {1}
 
 
 def test_building_leaves_the_global_generator_alone(engine: TransformerStudents) -> None:

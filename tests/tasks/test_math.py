@@ -20,7 +20,7 @@ from kdgym.tasks import SPLITS, make_task
 from kdgym.tasks.math import Math
 from kdgym.testing import check_splits
 
-SIZES = [(2, 1), (2, 2), (2, 3), (3, 2), (4, 2), (5, 1), (6, 2), (7, 2), (10, 1), (10, 2)]
+SIZES = [(3, 2), (3, 3), (4, 2), (6, 1), (6, 2), (7, 2), (10, 1), (10, 2)]
 SOLVE: dict[str, Callable[..., int | str]] = {
     "add_no_carry": lambda a, b: a + b,
     "add": lambda a, b: a + b,
@@ -339,7 +339,7 @@ def test_a_very_long_text_gets_its_verdict(task: Math, text: str, right: bool) -
 # --- making a task -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("radix", [-1, 0, 1, 11, 16])
+@pytest.mark.parametrize("radix", [-1, 0, 1, 2, 11, 16])
 def test_a_base_out_of_range_is_refused(radix: int) -> None:
     with pytest.raises(ValueError, match=f"radix is {radix}"):
         make_task("Math", radix=radix)
@@ -351,6 +351,12 @@ def test_a_number_of_digits_out_of_range_is_refused(digits: int) -> None:
         make_task("Math", digits=digits)
 
 
+@pytest.mark.parametrize(("radix", "digits"), [(3, 1), (5, 1)])
+def test_a_size_too_small_for_three_splits_is_refused(radix: int, digits: int) -> None:
+    with pytest.raises(ValueError, match=f"radix={radix} with digits={digits} leaves the skill .* without problems"):
+        make_task("Math", radix=radix, digits=digits)
+
+
 @pytest.mark.parametrize("name", ["math", "Maths", ""])
 def test_an_unknown_task_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="choose from Math"):
@@ -358,8 +364,8 @@ def test_an_unknown_task_is_refused(name: str) -> None:
 
 
 def test_equal_options_give_one_task() -> None:
-    assert make_task("Math", radix=4, digits=1) is make_task("Math", digits=1, radix=4)
-    assert make_task("Math", radix=4, digits=1) is not make_task("Math", radix=5, digits=1)
+    assert make_task("Math", radix=4, digits=2) is make_task("Math", digits=2, radix=4)
+    assert make_task("Math", radix=4, digits=2) is not make_task("Math", radix=5, digits=2)
 
 
 def test_a_task_is_the_same_wherever_it_is_built(task: Math) -> None:
