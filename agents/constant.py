@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 # share ~ (target + spill) ** focus / price ** thrift
-FOCUS, SPILL, THRIFT = 1.0, 0.0, 0.0
+FOCUS, SPILL, THRIFT = 1.32, 0.005, 0.83
 CANDIDATES, STUDENTS, ELITE = 16, 16, 4
 
 

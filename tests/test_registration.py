@@ -1,0 +1,48 @@
+"""Every id in the table keeps the whole contract."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import gymnasium as gym
+import pytest
+
+from kdgym.registration import ENVIRONMENTS, find
+from kdgym.testing import check
+
+IDS = [entry.id for entry in ENVIRONMENTS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", IDS)
+def test_every_id_keeps_the_contract(env_id: str) -> None:
+    check(env_id)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_make_and_make_vec_are_one_implementation(env_id: str) -> None:
+    single = gym.make(env_id).unwrapped
+    population = gym.make_vec(env_id, num_envs=2)
+    assert type(single.students) is type(population.unwrapped)  # type: ignore[attr-defined]
+
+
+def test_an_id_can_be_made_without_importing_kdgym() -> None:
+    code = "import gymnasium as gym; print(gym.make('kdgym:kdgym/DataGen-Math-v0').spec.id)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "kdgym/DataGen-Math-v0"
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_docstring_is_the_environments_page(env_id: str) -> None:
+    page = type(gym.make(env_id).unwrapped).__doc__ or ""
+    headings = (
+        "Description", "Action Space", "Observation Space", "Rewards", "Starting State", "Episode End", "Student", "Budget",
+        "Splits", "Determinism", "Headroom", "Arguments", "Version History",
+    )  # fmt: skip
+    assert [heading for heading in headings if f"## {heading}\n" not in page] == []
+
+
+def test_an_unknown_id_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="kdgym/DataGen-Math-v0"):
+        find("kdgym/Nothing-v0")
