@@ -127,4 +127,6 @@ def train(
     def build(vec_env: Any, seed: int) -> PPO:
         return PPO(SharedPolicy, vec_env, seed=seed, **HYPERPARAMETERS)
 
-    return train_on_policy(build, env_id, steps, out, seed=seed, num_envs=STUDENTS, report=report, reward="log_loss")
+    return train_on_policy(
+        build, env_id, steps, out, seed=seed, num_envs=STUDENTS, report=report, settings={"reward": "log_loss"}
+    )

@@ -121,9 +121,13 @@ class SB3Agent:
             raise ValueError(
                 f"{path} has policy_kwargs that only pickle can read; use plain numbers, strings and lists."
             )
-        sizes: dict[str, Any] = {} if algorithm is PPO else {"buffer_size": 1}
+        unused: dict[type, dict[str, Any]] = {
+            PPO: {},
+            SAC: {"buffer_size": 1, "target_entropy": 0.0},  # otherwise it asks an environment that is not there
+            TD3: {"buffer_size": 1},
+        }
         make: Any = algorithm
-        model = make(policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **sizes)
+        model = make(policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **unused[algorithm])
         model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
         try:
             model._setup_model()

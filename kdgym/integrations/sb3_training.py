@@ -7,7 +7,7 @@ the two process-wide generators SB3 draws from, and a JSON header. A resumed run
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +111,8 @@ def train_on_policy(
     seed: int,
     num_envs: int,
     report: Report,
+    settings: Mapping[str, Any],
     checkpoint_every: int = 4,
-    **settings: Any,
 ) -> Path:
     """Train an on-policy SB3 algorithm; resumes from ``out`` if a run was interrupted there.
 
@@ -124,8 +124,8 @@ def train_on_policy(
         seed: of policy and students.
         num_envs: students taught side by side.
         report: called after every rollout with the steps done and a line about them.
+        settings: keyword arguments of the environment.
         checkpoint_every: rollouts between checkpoints. A rollout has to end with the episodes it holds.
-        settings: passed to the environment.
 
     Returns:
         The path of SB3's zip of the trained model.
@@ -134,7 +134,7 @@ def train_on_policy(
         ValueError: ``out`` holds a checkpoint of a run with other arguments.
     """
     out.mkdir(parents=True, exist_ok=True)
-    identity = {"env_id": env_id, "seed": seed, "num_envs": num_envs, "settings": settings}
+    identity = {"env_id": env_id, "seed": seed, "num_envs": num_envs, "settings": dict(settings)}
     envs: Any = gym.make_vec(env_id, num_envs=num_envs, **settings)
     vec_env = as_vec_env(envs)
     model = build(vec_env, seed)

@@ -1,0 +1,262 @@
+"""The population through Gymnasium's vector interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers.vector import (
+    ClipAction,
+    DictInfoToList,
+    NormalizeReward,
+    RecordEpisodeStatistics,
+    TransformReward,
+)
+
+import kdgym  # noqa: F401  # registers the environments
+
+ID = "kdgym/DataGen-Math-v0"
+SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
+
+
+def make(num_envs: int, **settings: Any) -> Any:
+    return gym.make_vec(ID, num_envs=num_envs, **{**SMALL, **settings})
+
+
+def actions(envs: Any, n: int, seed: int = 0) -> np.ndarray:
+    shape = (n, envs.num_envs, *envs.single_action_space.shape)
+    return np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+def run(envs: Any, seeds: list[int], lesson: np.ndarray) -> list[dict[str, np.ndarray]]:
+    observations = [envs.reset(seed=seeds)[0]]
+    return observations + [envs.step(action)[0] for action in lesson]
+
+
+def test_student_i_gets_seed_plus_i() -> None:
+    many, _ = make(3).reset(seed=5)
+    for i in range(3):
+        one, _ = make(1).reset(seed=5 + i)
+        assert all(np.array_equal(many[key][i], one[key][0]) for key in many)
+
+
+@pytest.mark.parametrize("size", [1, 4, 16])
+def test_a_students_future_does_not_depend_on_slot_or_population(size: int) -> None:
+    reference = make(1, autoreset=False)
+    lesson = actions(reference, 3)
+    expected = run(reference, [42], lesson)
+    slot = size // 2
+    envs = make(size, autoreset=False)
+    others = actions(envs, 3, seed=1)
+    others[:, slot] = lesson[:, 0]
+    seeds = [1000 + i for i in range(size)]
+    seeds[slot] = 42
+    found = run(envs, seeds, others)
+    for a, b in zip(expected, found, strict=True):
+        assert {key: a[key][0].tobytes() for key in a} == {key: b[key][slot].tobytes() for key in b}
+
+
+def test_two_threads_repeat_bitwise() -> None:
+    torch.set_num_threads(2)
+    try:
+        first, second = (run(make(4), [1, 2, 3, 4], actions(make(4), 3)) for _ in range(2))
+    finally:
+        torch.set_num_threads(1)
+    assert all(np.array_equal(a[key], b[key]) for a, b in zip(first, second, strict=True) for key in a)
+
+
+def test_reset_without_a_seed_goes_to_the_next_episode() -> None:
+    one, two = make(2), make(2)
+    first, _ = one.reset(seed=3)
+    second, _ = one.reset()
+    two.reset(seed=3)
+    again, _ = two.reset()
+    assert np.array_equal(second["target"], again["target"])
+    assert not np.array_equal(second["loss"], first["loss"])
+
+
+def test_the_last_step_resets_in_the_same_step() -> None:
+    envs, twin = make(2), make(2, autoreset=False)
+    lesson = actions(envs, 3)
+    envs.reset(seed=0)
+    twin.reset(seed=0)
+    for action in lesson:
+        observation, reward, terminated, truncated, info = envs.step(action)
+        final, twin_reward, *_ = twin.step(action)
+    assert terminated.all()
+    assert not truncated.any()
+    assert np.array_equal(reward, twin_reward)
+    assert observation["time"].tolist() == [[1.0], [1.0]]
+    assert info["_final_obs"].all()
+    assert all(np.array_equal(info["final_obs"][i][key], final[key][i]) for i in range(2) for key in final)
+    assert info["final_info"]["cost"]["student_training"]["items"].tolist() > [0.0, 0.0]
+
+
+def test_the_autoreset_mode_is_declared() -> None:
+    assert make(1).metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    assert make(1, autoreset=False).metadata["autoreset_mode"] is AutoresetMode.DISABLED
+
+
+def test_reset_mask_leaves_the_others_alone() -> None:
+    envs = make(3)
+    envs.reset(seed=0)
+    before, *_ = envs.step(actions(envs, 1)[0])
+    after, _ = envs.reset(options={"reset_mask": np.array([False, True, False])})
+    assert after["time"][:, 0].tolist() == pytest.approx([2 / 3, 1.0, 2 / 3])
+    for key in before:
+        assert np.array_equal(before[key][[0, 2]], after[key][[0, 2]])
+
+
+def test_restart_continue_keeps_the_weights_and_nothing_else() -> None:
+    envs = make(1, autoreset=False)
+    envs.reset(seed=0)
+    envs.step(actions(envs, 1)[0])
+    weights = envs.students.weights
+    taught = envs.state["student"][:, :weights].clone()
+    envs.reset(options={"restart": "continue"})
+    assert torch.equal(envs.state["student"][:, :weights], taught)
+    assert not envs.state["student"][:, weights:].any()
+    envs.reset(options={"restart": "base"})
+    assert not torch.equal(envs.state["student"][:, :weights], taught)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"restart": "again"}, "restart"),
+        ({"colour": "red"}, "colour"),
+        ({"reset_mask": np.array([True])}, "reset_mask"),
+        ({"reset_mask": np.zeros(2, dtype=bool)}, "reset_mask"),
+    ],
+)
+def test_wrong_reset_options_are_refused(options: dict[str, Any], message: str) -> None:
+    envs = make(2)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        envs.reset(options=options)
+
+
+def test_continue_needs_a_taught_student() -> None:
+    with pytest.raises(ValueError, match="first reset"):
+        make(1).reset(options={"restart": "continue"})
+
+
+@pytest.mark.parametrize("seed", [-1, [1], 2**62])
+def test_wrong_seeds_are_refused(seed: Any) -> None:
+    with pytest.raises((ValueError, gym.error.Error)):
+        make(2).reset(seed=seed)
+
+
+def test_stepping_too_early_or_too_late_is_refused() -> None:
+    envs = make(1, autoreset=False)
+    lesson = actions(envs, 4)
+    with pytest.raises(RuntimeError, match="before reset"):
+        envs.step(lesson[0])
+    envs.reset(seed=0)
+    for action in lesson[:3]:
+        envs.step(action)
+    with pytest.raises(RuntimeError, match="after the end"):
+        envs.step(lesson[3])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda a: np.where(a > 0, np.nan, a), "not finite"),
+        (lambda a: np.where(a > 0, np.inf, a), "not finite"),
+        (lambda a: a[:, :-1], "shape"),
+        (lambda a: a[:1], "shape"),
+        (lambda a: a * 5, "leaves the action space"),
+        (lambda a: a.astype(complex), "dtype"),
+        (lambda a: a.astype(str), "dtype"),
+        (lambda a: a.astype(object), "dtype"),
+    ],
+)
+def test_a_bad_action_is_refused_and_harms_nobody(spoil: Any, message: str) -> None:
+    envs = make(2)
+    envs.reset(seed=0)
+    before = envs.snapshot()
+    with pytest.raises(ValueError, match=message):
+        envs.step(spoil(actions(envs, 1)[0]))
+    assert all(torch.equal(a, b) for a, b in zip(before.rows, envs.snapshot().rows, strict=True))
+
+
+def test_all_zero_and_all_negative_actions_are_the_uniform_split() -> None:
+    envs = make(2, autoreset=False)
+    envs.reset(seed=[7, 7])
+    observation, *_ = envs.step(np.stack([np.zeros(56), np.full(56, -1.0)]))
+    assert np.array_equal(observation["source_spend"][0], observation["source_spend"][1])
+
+
+def test_wrong_constructor_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1 student"):
+        make(0)
+    with pytest.raises(ValueError, match="render_mode"):
+        make(1, render_mode="hologram")
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        RecordEpisodeStatistics,
+        DictInfoToList,
+        NormalizeReward,
+        ClipAction,
+        lambda envs: TransformReward(envs, lambda reward: 2 * reward),
+    ],
+)
+def test_standard_vector_wrappers_run_over_several_episodes(wrap: Any) -> None:
+    envs = wrap(make(2))
+    envs.reset(seed=0)
+    ended = 0
+    for action in actions(envs, 7):
+        *_, terminated, _, info = envs.step(action)
+        ended += int(terminated.sum())
+    assert ended == 4
+    assert info
+
+
+def test_episode_statistics_add_up_the_rewards() -> None:
+    envs = RecordEpisodeStatistics(make(2))
+    envs.reset(seed=0)
+    rewards = []
+    for action in actions(envs, 3):
+        _, reward, _, _, info = envs.step(action)
+        rewards.append(reward)
+    assert info["episode"]["r"] == pytest.approx(np.sum(rewards, axis=0))
+
+
+def test_branches_start_equal_and_go_where_they_are_taught() -> None:
+    envs = make(2, autoreset=False)
+    envs.reset(seed=0)
+    lesson = actions(envs, 2)
+    envs.step(lesson[0])
+    before = envs.snapshot()
+    branches = envs.branch(3)
+    assert branches.num_envs == 6
+    start = branches.observe()
+    assert all(np.array_equal(start[key][:3], np.repeat(start[key][:1], 3, axis=0)) for key in start)
+    choices = lesson[1].repeat(3, axis=0)
+    choices[1] = -choices[1]
+    after, *_ = branches.step(choices)
+    assert not np.array_equal(after["loss"][0], after["loss"][1])
+    assert np.array_equal(after["loss"][0], after["loss"][2])
+    assert all(torch.equal(a, b) for a, b in zip(before.rows, envs.snapshot().rows, strict=True))
+    own, *_ = envs.step(lesson[1])
+    assert np.array_equal(own["loss"][0], after["loss"][0])
+    with pytest.raises(ValueError, match="at least once"):
+        envs.branch(0)
+
+
+def test_the_ledger_is_the_sum_of_the_costs() -> None:
+    envs = make(3, autoreset=False)
+    _, info = envs.reset(seed=0)
+    costs = [info["cost"]] + [envs.step(action)[-1]["cost"] for action in actions(envs, 3)]
+    for actor, units in envs.ledger().items():
+        for unit, total in units.items():
+            assert total == pytest.approx(sum(cost[actor][unit] for cost in costs))
+    assert (envs.ledger()["student_training"]["flops"] > 0).all()

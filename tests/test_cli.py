@@ -1,0 +1,109 @@
+"""The command line, as a person uses it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import kdgym.agents.constant
+from kdgym.cli import app
+
+ID = "kdgym/DataGen-Math-v0"
+runner = CliRunner(env={"COLUMNS": "100"})
+
+
+def call(*arguments: str) -> str:
+    result = runner.invoke(app, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("command", ["list", "train", "evaluate", "compare", "headroom", "watch"])
+def test_every_command_explains_itself(command: str) -> None:
+    assert command in call("--help")
+    assert "Usage" in call(command, "--help")
+
+
+def test_list_names_environments_and_teachers() -> None:
+    output = call("list")
+    for name in (ID, "uniform", "adaptive_source", "ppo"):
+        assert name in output
+
+
+@pytest.mark.slow
+def test_compare_writes_table_picture_and_records(tmp_path: Path) -> None:
+    picture, records = tmp_path / "c.png", tmp_path / "c.json"
+    agents = "random,target_proportional"
+    output = call(
+        "compare", ID, "--agents", agents, "--episodes", "2", "--picture", str(picture), "--json", str(records)
+    )
+    assert "minus uniform" in output
+    assert picture.is_file()
+    assert {row["agent"] for row in json.loads(records.read_text())["agents"]} == {
+        "random",
+        "target_proportional",
+        "uniform",
+    }
+
+
+@pytest.mark.slow
+def test_evaluate_puts_the_control_beside_the_teacher() -> None:
+    output = call("evaluate", ID, "--agent", "target_proportional", "--episodes", "2")
+    assert "target_proportional" in output
+    assert "uniform" in output
+
+
+@pytest.mark.slow
+def test_headroom_goes_from_the_floor_to_the_upper_bound() -> None:
+    output = call("headroom", ID, "--episodes", "2")
+    for role in ("floor", "control", "published rule", "upper bound", "100%"):
+        assert role in output
+
+
+@pytest.mark.slow
+def test_watch_shows_the_lesson_and_saves_it(tmp_path: Path) -> None:
+    output = call("watch", ID, "--agent", "uniform", "--picture", str(tmp_path / "lesson.png"))
+    assert "step 12/12" in output
+    assert (tmp_path / "lesson.png").is_file()
+
+
+@pytest.mark.slow
+def test_train_and_use_what_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("CANDIDATES", 2), ("STUDENTS", 2), ("ELITE", 1)):
+        monkeypatch.setattr(kdgym.agents.constant, name, value)
+    output = call("train", ID, "--agent", "constant", "--steps", "40", "--out", str(tmp_path))
+    assert "kdgym evaluate" in output
+    call("evaluate", ID, "--agent", f"constant:{tmp_path / 'constant.json'}", "--episodes", "2")
+
+
+def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kdgym.agents.constant, "train", interrupted)
+    result = runner.invoke(app, ["train", ID, "--agent", "constant", "--out", str(tmp_path)])
+    assert result.exit_code == 130
+    assert "goes on from the last checkpoint" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "kdgym/Nothing-v0", "--agent", "uniform"], "kdgym/DataGen-Math-v0"),
+        (["evaluate", ID, "--agent", "nobody"], "There is no agent 'nobody'"),
+        (["evaluate", ID, "--agent", "uniform", "--device", "nonsense"], "Try 'cpu'"),
+        (["train", ID, "--agent", "uniform", "--out", "x"], "nothing to train"),
+        (["evaluate", ID, "--agent", "ppo:missing.zip"], "missing.zip"),
+    ],
+)
+def test_errors_are_sentences(arguments: list[str], message: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "kdgym.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,81 @@
+"""What is installed: one top-level name, every module, light to import, imports in one direction."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = {"kdgym": "kdgym", "envs": "kdgym/envs", "agents": "kdgym/agents"}
+
+
+def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=False)
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_tree_under_one_name(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    expected = {
+        f"{target}/{path.relative_to(ROOT / folder)}"
+        for folder, target in FOLDERS.items()
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert {name for name in names if name.endswith(".py")} == expected
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"kdgym"}
+    assert "kdgym/py.typed" in names
+
+
+def test_importing_kdgym_is_light(tmp_path: Path) -> None:
+    heavy = ("torch", "transformers", "vllm", "matplotlib", "stable_baselines3", "scipy", "typer")
+    done = python(f"import sys, kdgym; print([name for name in {heavy} if name in sys.modules])", tmp_path)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("name", ["envs", "agents"])
+def test_bare_names_are_refused(name: str) -> None:
+    done = python(f"import {name}", ROOT)
+    assert done.returncode != 0
+    assert f"kdgym.{name}" in done.stderr
+
+
+def imports(folder: str) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        names = found.setdefault(str(path.relative_to(ROOT)), set())
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module == "kdgym":
+                names |= {f"kdgym.{alias.name}" for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module or "")
+    assert found
+    return found
+
+
+@pytest.mark.parametrize(
+    ("folder", "allowed"),
+    [
+        ("kdgym/tasks", ("kdgym.tasks", "kdgym.random")),
+        ("kdgym/students", ("kdgym.tasks", "kdgym.students", "kdgym.random", "kdgym.storage")),
+        ("envs", ("kdgym.core", "kdgym.tasks", "kdgym.students", "kdgym.random", "kdgym.spaces")),
+        ("agents", ("kdgym.integrations",)),
+    ],
+)
+def test_imports_go_one_way(folder: str, allowed: tuple[str, ...]) -> None:
+    for path, names in imports(folder).items():
+        ours = {name for name in names if name.split(".")[0] == "kdgym"}
+        assert {name for name in ours if not name.startswith(allowed)} == set(), path
+
+
+def test_the_library_reaches_families_by_string_only() -> None:
+    assert {path: names for path, names in imports("kdgym").items() if "kdgym.envs" in {n[:10] for n in names}} == {}
