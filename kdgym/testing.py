@@ -31,7 +31,7 @@ def check(env_id: str, **settings: Any) -> None:
     agrees with the single view.
 
     Args:
-        env_id: a registered id whose environment derives from `kdgym.core.PopulationEnv`.
+        env_id: a registered id whose environment derives from `kdgym.core.PopulationEnv`; episodes have at least 6 steps.
         settings: passed to the environment.
 
     Raises:
