@@ -219,6 +219,7 @@ def watch(
     if picture is not None:
         from matplotlib.image import imsave
 
+        picture.parent.mkdir(parents=True, exist_ok=True)
         imsave(picture, envs.frame(0))
         console.print(f"Picture: {picture}")
 

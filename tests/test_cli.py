@@ -67,9 +67,9 @@ def test_headroom_goes_from_the_floor_to_the_upper_bound() -> None:
 
 @pytest.mark.slow
 def test_watch_shows_the_lesson_and_saves_it(tmp_path: Path) -> None:
-    output = call("watch", ID, "--agent", "uniform", "--picture", str(tmp_path / "lesson.png"))
+    output = call("watch", ID, "--agent", "uniform", "--picture", str(tmp_path / "new" / "lesson.png"))
     assert "step 12/12" in output
-    assert (tmp_path / "lesson.png").is_file()
+    assert (tmp_path / "new" / "lesson.png").is_file()
 
 
 @pytest.mark.slow
