@@ -200,16 +200,13 @@ def watch(
 ) -> None:
     """Watch one lesson live: the student's skill profile, step by step."""
     from kdgym.core.lesson import lesson_panel
-    from kdgym.evaluation import load_agent
+    from kdgym.evaluation import introduce, load_agent
 
     find(id)
     envs: Any = gym.make_vec(id, num_envs=1, pool="evaluation", autoreset=False)
     teacher: Any = load_agent(agent, envs, seed=seed)
     observation, _ = envs.reset(seed=seed)
-    if getattr(teacher, "upper_bound", False):
-        teacher.attach(envs)
-    if hasattr(teacher, "reset"):
-        teacher.reset(observation)
+    introduce(teacher, envs, observation)
     finished = False
     with Live(lesson_panel(envs.lesson(0)), console=console, refresh_per_second=8) as live:
         while not finished:

@@ -116,6 +116,14 @@ def load_agent(name: str, envs: PopulationEnv, seed: int = 0) -> Agent:
     return agent
 
 
+def introduce(agent: Any, envs: PopulationEnv, observation: Observation) -> None:
+    """Begin an episode for an agent: attach upper bounds to the environment, and reset agents that have a memory."""
+    if getattr(agent, "upper_bound", False):
+        agent.attach(envs)
+    if hasattr(agent, "reset"):
+        agent.reset(observation)
+
+
 def evaluate(
     env_id: str,
     agent: str,
@@ -169,10 +177,7 @@ def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progr
     curve = [_value(observation)]
     if name != NO_TEACHING:
         agent = load_agent(name, envs, seed=first_seed)
-        if getattr(agent, "upper_bound", False):
-            agent.attach(envs)  # type: ignore[attr-defined]
-        if hasattr(agent, "reset"):
-            agent.reset(observation)
+        introduce(agent, envs, observation)
         finished = False
         while not finished:
             observation, _, terminated, truncated, _ = envs.step(np.asarray(agent.act(observation)))

@@ -109,9 +109,10 @@ class Network:
 
     def logits(self, weights: Tensor, inputs: Tensor) -> Tensor:
         """Next-token scores at the answer positions: weights [S, P], inputs int64 [S, B, L] -> [S, B, A, V]."""
-        last, _ = self._forward(self.views(weights), inputs, [])
+        matrices = self.views(weights)
+        last, _ = self._forward(matrices, inputs, [])
         s, b, _ = inputs.shape
-        return (_normalise(last)[0] @ self.views(weights)[2]).view(s, b, self.shape.answer, -1)
+        return (_normalise(last)[0] @ matrices[2]).view(s, b, self.shape.answer, -1)
 
     def loss_and_gradient(
         self, weights: Tensor, inputs: Tensor, targets: Tensor, valid: Tensor
