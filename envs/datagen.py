@@ -6,7 +6,6 @@ next; here with spaces, a reward, an enforced budget and a population of student
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -20,7 +19,7 @@ from kdgym.core.lesson import Lesson
 from kdgym.core.population import Array
 from kdgym.core.settings import Settings
 from kdgym.spaces import Shares
-from kdgym.students import TransformerConfig, make_students
+from kdgym.students import Engine, make_students
 from kdgym.students.pool import POOL_SIZE, base_students
 from kdgym.tasks import SPLITS, Split, make_task
 from kdgym.tasks.examination import draw_items, fixed_items
@@ -46,6 +45,7 @@ class DataGenSettings(Settings):
     validation_items: int = Field(64, ge=1, le=1024)
     reward: Literal["accuracy", "log_loss"] = "accuracy"
     device: str = "cpu"
+    engine: Engine = "auto"
 
 
 class DataGen(PopulationEnv):
@@ -122,6 +122,7 @@ class DataGen(PopulationEnv):
     * ``validation_items``: validation items a skill.
     * ``reward``: ``"accuracy"`` or ``"log_loss"``.
     * ``device``: torch device of the whole population.
+    * ``engine``: ``"torch"``, ``"kernel"`` (compiled, CPU only) or ``"auto"``; see `kdgym.students.TransformerStudents`.
     * ``render_mode``: ``None``, ``"rgb_array"`` or ``"human"``.
     * ``autoreset``: see `kdgym.core.population.PopulationEnv`.
 
@@ -134,7 +135,7 @@ class DataGen(PopulationEnv):
     ) -> None:
         self.config = config = DataGenSettings.parse(settings)
         self.task = make_task(config.task, radix=config.radix)
-        self.students = make_students(config.student, self.task, config.device)
+        self.students = make_students(config.student, self.task, config.device, config.engine)
         skills, sources, length = len(self.task.skills), config.sources, config.steps
         pairs = skills * sources
         if config.max_targets > skills:
@@ -282,10 +283,7 @@ class DataGen(PopulationEnv):
     # --- what an episode draws -----------------------------------------------------------------------------------
 
     def _pool(self) -> Tensor:
-        recipe = {
-            "task": [self.task.name, self.task.version, self.config.radix],
-            "student": asdict(TransformerConfig()),
-        }
+        recipe = {"task": [self.task.name, self.task.version, self.config.radix], **self.students.recipe}
         return base_students(self.students, self.config.pool, recipe)
 
     def _draw_targets(self, key: Tensor) -> Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from kdgym.students.base import Students
-from kdgym.students.transformer import TransformerConfig, TransformerStudents
+from kdgym.students.transformer import Engine, TransformerConfig, TransformerStudents
 from kdgym.tasks.base import Task
 
 STUDENTS = ("transformer",)
 
-__all__ = ["STUDENTS", "Students", "TransformerConfig", "TransformerStudents", "check_device", "make_students"]
+__all__ = ["STUDENTS", "Engine", "Students", "TransformerConfig", "TransformerStudents", "check_device", "make_students"]
 
 
 def check_device(name: str) -> torch.device:
@@ -29,12 +29,13 @@ def check_device(name: str) -> torch.device:
     return device
 
 
-def make_students(name: str, task: Task, device: str) -> Students:
-    """The engine called ``name``, for ``task``, on ``device``.
+def make_students(name: str, task: Task, device: str, engine: Engine = "auto") -> Students:
+    """The students called ``name``, for ``task``, on ``device``; see `TransformerStudents` for ``engine``.
 
     Raises:
-        ValueError: there is no such engine or device.
+        ValueError: there are no such students, or no such device.
+        KernelUnavailableError: ``engine="kernel"``, and it cannot be had.
     """
     if name not in STUDENTS:
         raise ValueError(f"There is no student {name!r}; choose from {', '.join(STUDENTS)}.")
-    return TransformerStudents(task, TransformerConfig(), check_device(device))
+    return TransformerStudents(task, TransformerConfig(), check_device(device), engine=engine)

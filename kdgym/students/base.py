@@ -6,7 +6,7 @@ student's future depends on (weights, optimiser moments, number of updates).
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class Students(Protocol):
         weights: how many of them, from the front, are the model itself; the rest is the optimiser.
         tokens_per_item: tokens of one problem with its answer.
         forward_flops: floating-point operations of one forward pass over one item; a training item costs three.
+        recipe: JSON-serialisable: students with equal recipes and states learn alike.
     """
 
     task: Task
@@ -34,6 +35,7 @@ class Students(Protocol):
     weights: int
     tokens_per_item: int
     forward_flops: int
+    recipe: dict[str, Any]
 
     def initialise(self, key: Tensor) -> Tensor:
         """Untrained students, one a key: int64 [S] -> state [S, row]."""

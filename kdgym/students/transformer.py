@@ -4,23 +4,30 @@ A population is one tensor, ``state`` [S, R]: row i holds student i's weights, i
 updates, so copying, saving or branching a student is copying a row. The functions here read and change that tensor and
 keep nothing else.
 
-The network itself is in `kdgym.students.network`.
+Two implementations of the same function do the work. The reference is a program of batched torch operations (`kdgym.
+students.network`): it runs on every device in every floating-point type, and reads nothing back to the host, so that a GPU can
+record it. On a CPU, in float32, the kernel (`kdgym.students.kernel`) takes its place.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import warnings
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from kdgym import random
+from kdgym.students.kernel import Kernel, KernelUnavailableError
 from kdgym.students.network import Network, NetworkShape
 from kdgym.tasks.base import Task
 
 _EVALUATION_BATCH = 64  # sequences; keeps the activations of a population within a core's cache
 _ROW_ALIGNMENT = 16  # floats; keeps every student's row on a 64-byte boundary
+
+Engine = Literal["auto", "kernel", "torch"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,14 @@ class TransformerStudents:
         config: architecture and optimiser.
         device: where the population lives, for example ``"cpu"`` or ``"cuda"``.
         dtype: floating-point type of weights and activations.
+        engine: ``"torch"`` (the reference), ``"kernel"``, or ``"auto"``: the kernel wherever it can be had.
+
+    Attributes:
+        engine: which of the two it is, ``"torch"`` or ``"kernel"``.
+
+    Raises:
+        KernelUnavailableError: ``engine="kernel"``, and it cannot be had: on another device, in another type, for such
+            sizes, or without a C compiler.
     """
 
     def __init__(
@@ -64,6 +79,7 @@ class TransformerStudents:
         config: TransformerConfig = TransformerConfig(),
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        engine: Engine = "auto",
     ) -> None:
         self.task, self.config, self.dtype = task, config, dtype
         self.device = torch.device(device)
@@ -76,6 +92,29 @@ class TransformerStudents:
         self.row = 3 * self._stride + _ROW_ALIGNMENT
         self.forward_flops = self.network.forward_flops()
         self.tokens_per_item = prompt + answer
+        self._kernel = None if engine == "torch" else self._load_kernel(required=engine == "kernel")
+        self.engine: Engine = "torch" if self._kernel is None else "kernel"
+        self.recipe = {"student": asdict(config), "engine": self.engine, "dtype": str(dtype)}
+        c = config
+        self._optimiser = torch.tensor([c.learning_rate, c.beta1, c.beta2, c.epsilon, c.weight_decay])
+
+    def _load_kernel(self, required: bool) -> Kernel | None:
+        if self.device.type != "cpu" or self.dtype != torch.float32:
+            if required:
+                raise KernelUnavailableError(f"The kernel is for float32 on the CPU, not {self.dtype} on {self.device}.")
+            return None
+        try:
+            return Kernel(self.network.shape, self.config.batch)
+        except KernelUnavailableError as error:
+            if required:
+                raise
+            warnings.warn(
+                f"{error}\nStudents are trained by torch operations instead, several times slower. (engine='torch' chooses "
+                "that without this warning.)",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            return None
 
     # --- state ---------------------------------------------------------------------------------------------------
 
@@ -104,10 +143,13 @@ class TransformerStudents:
         Returns:
             Loss of every item just before the update that used it (nats an answer token), [S, N]; 0 where ignored.
         """
+        if self._kernel is not None:
+            tables = self.prompt, self.answer
+            return self._kernel.train(state, self._stride, tables, problem, answer, count, self._optimiser)
         size = self.config.batch
         losses = torch.zeros(problem.shape, dtype=self.dtype, device=self.device)
         slot = torch.arange(size, device=self.device)
-        for begin in range(0, int(count.max()), size):
+        for begin in range(0, problem.shape[1], size):
             part = slice(begin, begin + size)
             targets = self.answer[answer[:, part]]
             inputs = self._inputs(problem[:, part], targets)
@@ -146,6 +188,8 @@ class TransformerStudents:
         Returns:
             ``(right, loss)``: bool [S, N], and nats an answer token [S, N].
         """
+        if self._kernel is not None:
+            return self._kernel.evaluate(state, (self.prompt, self.answer), problem, self.solution[problem])
         right, loss = [], []
         for part in problem.split(_EVALUATION_BATCH, dim=1):
             targets = self.answer[self.solution[part]]

@@ -1,0 +1,181 @@
+"""The fast path on a CPU: ``kernel.c``, compiled once for a network's sizes, and called on many students.
+
+The compiled library lies in the user's cache under a name that depends on the source, the sizes, the compiler and the
+processor. Compiling takes about a second.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from kdgym.students.network import NetworkShape
+from kdgym.storage import cache_directory
+
+_SOURCE = Path(__file__).with_name("kernel.c")
+_HEADER = Path(__file__).with_name("linear_algebra.h")
+_WIDEST = 16  # floats of the widest vector; matrices have rows of whole vectors
+_OPTIONS = ["-std=gnu11", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math"]
+_OPTIONS += ["-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]
+
+
+class KernelUnavailableError(RuntimeError):
+    """The kernel cannot be had on this machine or for these sizes; the message says why and what helps."""
+
+
+class Kernel:
+    """Training and examination of students whose states are rows of a float32 tensor on the CPU.
+
+    Args:
+        shape: sizes of the network.
+        batch: sequences of one update.
+
+    Raises:
+        KernelUnavailableError: no compiler was found, it failed, or the sizes do not suit the kernel.
+    """
+
+    def __init__(self, shape: NetworkShape, batch: int) -> None:
+        head = shape.width // shape.heads
+        if any(n % _WIDEST for n in (shape.width, shape.width * shape.feed_forward, 2 * head)):
+            raise KernelUnavailableError(
+                f"The kernel takes a width, a hidden width and twice a head's width that are multiples of {_WIDEST}; "
+                f"got {shape.width}, {shape.width * shape.feed_forward} and {2 * head}."
+            )
+        sizes = {"V": shape.vocabulary, "T": shape.prompt, "A": shape.answer, "D": shape.width, "H": shape.heads}
+        sizes |= {"F": shape.width * shape.feed_forward, "LAYERS": shape.layers, "B": batch}
+        self._library = _library(tuple(f"-D{name}={size}" for name, size in sizes.items()))
+        self._work: list[Tensor] = []
+
+    def train(
+        self,
+        state: Tensor,
+        part: int,
+        tables: tuple[Tensor, Tensor],
+        problem: Tensor,
+        answer: Tensor,
+        count: Tensor,
+        adamw: Tensor,
+    ) -> Tensor:
+        """See `kdgym.students.transformer.TransformerStudents.train`.
+
+        Args:
+            state: [S, R], changed in place; weights, two moments and the number of updates, ``part`` floats each.
+            part: floats between those.
+            tables: tokens of all prompts [P, T] and of all answers [N, A], int64.
+            problem, answer: int64 [S, N].
+            count: int64 [S].
+            adamw: learning rate, beta1, beta2, epsilon and weight decay, float32 [5].
+        """
+        _check_rows(problem, tables[0])
+        _check_rows(answer, tables[1])
+        problem, answer, count = problem.contiguous(), answer.contiguous(), count.clamp_max(problem.shape[1])
+        losses = torch.zeros(problem.shape)
+        self._run("kdgym_train", state, part, *tables, problem, answer, count, problem.shape[1], adamw, losses)
+        return losses
+
+    def evaluate(
+        self, state: Tensor, tables: tuple[Tensor, Tensor], problem: Tensor, solution: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Verdicts bool [S, N] and losses [S, N] on the problems int64 [S, N] whose right answers are ``solution``."""
+        _check_rows(problem, tables[0])
+        problem, solution = problem.contiguous(), solution.contiguous()
+        right, losses = torch.empty(problem.shape, dtype=torch.bool), torch.empty(problem.shape)
+        self._run("kdgym_evaluate", state, *tables, problem, solution, problem.shape[1], right, losses)
+        return right, losses
+
+    def _run(self, name: str, state: Tensor, *arguments: Tensor | int) -> None:
+        """Let torch's number of threads work through the students; each takes the next one that is waiting."""
+        students = len(state)
+        threads = max(1, min(torch.get_num_threads(), students))
+        while len(self._work) < threads:
+            self._work.append(torch.zeros(self._library.kdgym_workspace(), dtype=torch.uint8))
+        following = torch.zeros(1, dtype=torch.int64)
+        everything: list[Any] = [following, students, state, state.stride(0), *arguments]
+        raw = [a.data_ptr() if isinstance(a, Tensor) else a for a in everything]
+        types = [ctypes.c_void_p if isinstance(a, Tensor) else ctypes.c_int64 for a in everything]
+        call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *types)((name, self._library))
+        if threads == 1:
+            call(self._work[0].data_ptr(), *raw)
+            return
+        with ThreadPoolExecutor(threads) as pool:  # of this call alone, so that a forked process finds no dead threads
+            list(pool.map(lambda work: call(work.data_ptr(), *raw), self._work[:threads]))
+
+
+def _check_rows(ids: Tensor, table: Tensor) -> None:
+    """C would read past the table."""
+    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
+        raise IndexError(f"Ids from {int(ids.min())} to {int(ids.max())} were given; there are {len(table)} rows.")
+
+
+@functools.cache
+def _library(sizes: tuple[str, ...]) -> ctypes.CDLL:
+    compiler = _compiler()
+    target = [*_OPTIONS, *_processor(), *sizes]
+    identity = "\0".join([_SOURCE.read_text(), _HEADER.read_text(), *target, _predefined(compiler)])
+    name = hashlib.sha256(identity.encode()).hexdigest()[:24] + ".so"
+    path = cache_directory() / "kernels" / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            return _load_or_compile(compiler, target, path)
+    except OSError:  # a cache that cannot be written or read: compile for this process alone, which shows other causes
+        with tempfile.TemporaryDirectory() as folder:
+            return _load_or_compile(compiler, target, Path(folder) / name)
+
+
+def _load_or_compile(compiler: list[str], options: list[str], path: Path) -> ctypes.CDLL:
+    if not path.is_file():
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            output = Path(folder) / path.name
+            _call([*compiler, *options, str(_SOURCE), "-o", str(output), "-lm"])
+            os.replace(output, path)
+    library = ctypes.CDLL(str(path))
+    library.kdgym_workspace.restype = ctypes.c_int64
+    return library
+
+
+def _compiler() -> list[str]:
+    """The C compiler: ``$CC``, or the first of cc, gcc and clang."""
+    given = os.environ.get("CC")
+    if given:
+        return shlex.split(given)
+    found = next((path for path in map(shutil.which, ("cc", "gcc", "clang")) if path), None)
+    if found is None:
+        raise KernelUnavailableError(
+            "No C compiler was found (cc, gcc or clang). Install one, for example the package gcc, or name one in $CC."
+        )
+    return [found]
+
+
+def _processor() -> list[str]:
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return ["-march=native", "-mprefer-vector-width=512"]
+    return ["-mcpu=native"]
+
+
+def _predefined(compiler: list[str]) -> str:
+    """What the compiler says of itself and of this processor's instructions."""
+    return _call([*compiler, *_processor(), "-dM", "-E", "-x", "c", os.devnull])
+
+
+def _call(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except FileNotFoundError as error:
+        raise KernelUnavailableError(f"The C compiler {command[0]!r} does not exist; correct $CC.") from error
+    except subprocess.CalledProcessError as error:
+        raise KernelUnavailableError(f"The C compiler failed: {shlex.join(command)}\n{error.stderr.strip()}") from error
