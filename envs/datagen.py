@@ -23,7 +23,7 @@ from kdgym.students import Engine, make_students
 from kdgym.students.pool import POOL_SIZE, base_students
 from kdgym.tasks import SPLITS, Split, make_task
 from kdgym.tasks.examination import draw_items, fixed_items
-from kdgym.tasks.sources import PRICES, draw_kinds, draw_prices, make_items
+from kdgym.tasks.sources import PRICES, Sources
 
 _MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
 _TEST_ITEMS = 128
@@ -140,6 +140,7 @@ class DataGen(PopulationEnv):
         pairs = skills * sources
         if config.max_targets > skills:
             raise ValueError(f"max_targets is {config.max_targets}, but the task has only {skills} skills.")
+        self.sources = Sources(self.task, sources, self.students.device)
         self._temperature = Shares(pairs).temperature
         self.steps, self.lesson_size = length, max(1, int(config.budget / length))
         self._examinations: dict[Split, Tensor] = {}
@@ -191,14 +192,14 @@ class DataGen(PopulationEnv):
     # --- the decision process ------------------------------------------------------------------------------------
 
     def _begin(self, rows: Tensor, restart: str) -> None:
-        state, config, skills = self.state, self.config, len(self.task.skills)
+        state, config = self.state, self.config
         if restart == "base":
             base = random.integers(self.stream(_BASE)[rows], 1, POOL_SIZE).squeeze(1)
             state["student"][rows, : self.students.weights] = self._pool()[base]
         state["student"][rows, self.students.weights :] = 0
         state["target"][rows] = self._draw_targets(self.stream(_TARGET)[rows])
-        state["kind"][rows] = draw_kinds(self.stream(_KIND)[rows], skills, config.sources).flatten(1)
-        state["price"][rows] = draw_prices(self.stream(_PRICE)[rows], skills * config.sources)
+        state["kind"][rows] = self.sources.draw_kinds(self.stream(_KIND)[rows])
+        state["price"][rows] = self.sources.draw_prices(self.stream(_PRICE)[rows])
         state["validation"][rows] = draw_items(
             self.task, "validation", self.stream(_VALIDATION)[rows], config.validation_items
         )
@@ -213,11 +214,10 @@ class DataGen(PopulationEnv):
         state, step, value = self.state, self.state["step"], self._value()
         count = self._buy(torch.softmax(self._temperature * action.double(), dim=1))
         total = count.sum(1)
-        lesson = make_items(
-            self.task, state["kind"], count, self.lesson_size, self.stream(_SOURCE), self.stream(_LESSON, step)
-        )
+        episode_key, step_key = self.stream(_SOURCE), self.stream(_LESSON, step)
+        lesson = self.sources.make_items(state["kind"], count, self.lesson_size, episode_key, step_key)
         self._learn(*lesson, count, total)
-        accuracy, loss = self._examine_validation(self._everyone)
+        accuracy, loss = self._examine_validation(slice(None))
         state["change"] = accuracy - state["accuracy"]
         state["accuracy"], state["loss"] = accuracy, loss
         state["accuracy_history"][self._everyone, step + 1] = accuracy
@@ -262,16 +262,13 @@ class DataGen(PopulationEnv):
         tokens, flops = students.tokens_per_item * total, 3.0 * students.forward_flops * total
         ledger.charge(state["ledger"], "student_training", items=total, tokens=tokens, flops=flops)
 
-    def _examine_validation(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _examine_validation(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Accuracy and loss per skill on the episode's validation items, float32 [rows, K] each; charged."""
         state, students, size = self.state, self.students, self.config.validation_items
         right, loss = students.evaluate(state["student"][rows], state["validation"][rows])
         n = right.shape[1]
-        bill = torch.zeros_like(state["ledger"][rows])
-        ledger.charge(
-            bill, "student_inference", items=n, tokens=n * students.tokens_per_item, flops=n * students.forward_flops
-        )
-        state["ledger"][rows] += bill
+        tokens, flops = n * students.tokens_per_item, n * students.forward_flops
+        ledger.charge(state["ledger"], "student_inference", rows, items=n, tokens=tokens, flops=flops)
         loss = torch.nan_to_num(loss.float(), nan=_MAX_LOSS).unflatten(1, (-1, size)).mean(2).clamp(0, _MAX_LOSS)
         return right.float().unflatten(1, (-1, size)).mean(2), loss
 

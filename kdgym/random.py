@@ -18,13 +18,13 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 def _shift(z: Tensor, bits: int) -> Tensor:
     """Logical (unsigned) right shift of a signed integer."""
-    return (z >> bits) & ((1 << (64 - bits)) - 1)
+    return (z >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def _mix(z: Tensor) -> Tensor:
-    z = (z ^ _shift(z, 30)) * _MIX_1
-    z = (z ^ _shift(z, 27)) * _MIX_2
-    return z ^ _shift(z, 31)
+    z = z.bitwise_xor(_shift(z, 30)).mul_(_MIX_1)
+    z.bitwise_xor_(_shift(z, 27)).mul_(_MIX_2)
+    return z.bitwise_xor_(_shift(z, 31))
 
 
 def fold(key: Tensor, *parts: Tensor | int) -> Tensor:
@@ -42,9 +42,19 @@ def bits(key: Tensor, n: int) -> Tensor:
 
 def uniform(key: Tensor, n: int) -> Tensor:
     """``n`` float64 numbers in [0, 1) per key (53 random bits each)."""
-    return _shift(bits(key, n), 11).double() * 2.0**-53
+    return to_uniform(bits(key, n))
 
 
 def integers(key: Tensor, n: int, high: Tensor | int) -> Tensor:
     """``n`` integers in [0, high) per key; ``high`` < 2**31 broadcasts against ``[*key.shape, n]``."""
-    return (_shift(bits(key, n), 32) * high) >> 32
+    return to_integers(bits(key, n), high)
+
+
+def to_uniform(bits: Tensor) -> Tensor:
+    """Random 64-bit integers -> float64 numbers in [0, 1)."""
+    return _shift(bits, 11).double().mul_(2.0**-53)
+
+
+def to_integers(bits: Tensor, high: Tensor | int) -> Tensor:
+    """Random 64-bit integers -> integers in [0, high); ``high`` < 2**31 broadcasts."""
+    return (_shift(bits, 32) * high) >> 32

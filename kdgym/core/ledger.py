@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
+import numpy.typing as npt
 from torch import Tensor
 
 ACTORS = ("student_training", "student_inference", "teacher", "data_engine", "judge", "memory")
 UNITS = ("items", "tokens", "flops", "money")
 SHAPE = (len(ACTORS), len(UNITS))
+SIZE = len(ACTORS) * len(UNITS)
 
 
-def charge(ledger: Tensor, actor: str, **amounts: Tensor | float) -> None:
+Column = TypeVar("Column", Tensor, npt.NDArray[Any])
+
+
+def charge(ledger: Tensor, actor: str, students: Tensor | slice = slice(None), /, **amounts: Tensor | float) -> None:
     """Add amounts to a ledger [S, actors, units] in place: ``charge(ledger, "data_engine", items=n, money=m)``."""
-    row = ledger[:, ACTORS.index(actor)]
     for unit, amount in amounts.items():
-        row[:, UNITS.index(unit)] += amount
+        ledger[students, ACTORS.index(actor), UNITS.index(unit)] += amount
 
 
-def itemise(ledger: Tensor) -> dict[str, dict[str, Tensor]]:
+def itemise(ledger: Column) -> dict[str, dict[str, Column]]:
     """A ledger [S, actors, units] as nested dictionaries of [S] columns."""
     return {actor: {unit: ledger[:, i, j] for j, unit in enumerate(UNITS)} for i, actor in enumerate(ACTORS)}

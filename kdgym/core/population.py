@@ -23,6 +23,7 @@ from kdgym import random
 from kdgym.core import ledger
 from kdgym.core.fields import Fields, Layout
 from kdgym.core.lesson import Lesson, lesson_to_terminal
+from kdgym.core.program import Program
 from kdgym.core.snapshot import Snapshot
 from kdgym.tasks.base import Split
 
@@ -88,7 +89,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         self.observation_space = batch_space(observation_space, num_envs)
         self.action_space = batch_space(action_space, num_envs)
         self._autoreset, self._started = autoreset, False
+        self._finished = np.zeros(num_envs, dtype=bool)
         self.state = Fields(num_envs, {**layout, **_COMMON}, device)
+        self._program = Program(self.advance, self.state.buffers.values())
 
     # --- what a family defines -----------------------------------------------------------------------------------
 
@@ -98,7 +101,10 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     @abstractmethod
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Carry out a valid action [S, n]; return reward and terminated, both [S]."""
+        """Carry out a valid action [S, n]; return reward and terminated, both [S].
+
+        A program of the device alone: it must not ask for a tensor's values, so that a GPU can record it.
+        """
 
     @abstractmethod
     def _observe(self) -> dict[str, Tensor]:
@@ -143,7 +149,8 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         super().reset(seed=seed if isinstance(seed, int) else None)
         self._seed(mask, seed)
         self._start(mask, restart)
-        return self.observe(), self._pack({"cost": ledger.itemise(self.state["ledger"])}, mask)
+        cost = {"cost": ledger.itemise(self.state["ledger"].cpu().numpy())}
+        return self.observe(), self._pack(cost, mask)
 
     def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, Info]:
         """Teach every student for one step.
@@ -154,24 +161,30 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """
         if not self._started:
             raise RuntimeError("step was called before reset; call reset first.")
-        if self.state["done"].any():
+        if self._finished.any():
             raise RuntimeError("step was called after the end of an episode; call reset to start the next one.")
-        action = self._validated(actions)
-        before = self.state["ledger"].clone()
-        reward, terminated = self._teach(action)
-        self.state["step"] += 1
-        self.state["done"] = terminated.long()
-        cost = {"cost": ledger.itemise(self.state["ledger"] - before)}
-        done = terminated.cpu().numpy()
-        observation = self.observe()
+        outcome = self._program(self._validated(actions)).cpu().numpy()  # the step's one transfer to the host
+        reward, done = outcome[:, 0].copy(), outcome[:, 1] > 0
+        cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE))}
+        observation = self._split(outcome[:, 2 + ledger.SIZE :])
         if self._autoreset and done.any():
             info = self._next_episode(observation, cost, done)
             observation = self.observe()
         else:
+            self._finished = done.copy()
             info = self._pack(cost, np.ones(self.num_envs, dtype=bool))
         if self.render_mode == "human":
             lesson_to_terminal(self.lesson(0))
-        return observation, reward.cpu().numpy().astype(np.float64), done, np.zeros_like(done), info
+        return observation, reward, done, np.zeros_like(done), info
+
+    def advance(self, action: Tensor) -> Tensor:
+        """One step on the device: valid actions [S, n] -> float64 [S, 2 + costs + observation]: reward, terminated, ..."""
+        before = self.state["ledger"].clone()
+        reward, terminated = self._teach(action)
+        self.state["step"] += 1
+        self.state["done"] = terminated.long()
+        cost = (self.state["ledger"] - before).flatten(1)
+        return torch.cat([reward[:, None], terminated[:, None], cost, *self._seen()], dim=1)
 
     def _next_episode(self, observation: dict[str, Array], cost: Info, done: npt.NDArray[np.bool_]) -> Info:
         """Start the next episode of the finished students; their last observation and cost go to ``final_*``."""
@@ -199,7 +212,19 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     def observe(self) -> dict[str, Array]:
         """What the teachers see now, without teaching: the observation of the last reset, step or restore."""
-        return {key: value.cpu().numpy().astype(np.float32) for key, value in self._observe().items()}
+        return self._split(torch.cat(self._seen(), dim=1).cpu().numpy())
+
+    def _seen(self) -> list[Tensor]:
+        """The observations in the order of the observation space."""
+        observation = self._observe()
+        return [observation[key] for key in self.single_observation_space.spaces]
+
+    def _split(self, columns: Array) -> dict[str, Array]:
+        """The columns of all observations side by side, [S, n], per key of the observation space."""
+        boxes = self.single_observation_space.spaces
+        ends = np.cumsum([box.shape[0] for box in boxes.values()])
+        parts = np.split(columns.astype(np.float32), ends[:-1], axis=1)
+        return dict(zip(boxes, parts, strict=True))
 
     # --- snapshots -----------------------------------------------------------------------------------------------
 
@@ -231,6 +256,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             )
         self.state.put(part, snapshot.rows)
         self._started = True
+        self._finished = self.state["done"].cpu().numpy() > 0
 
     def branch(self, k: int) -> PopulationEnv:
         """Copy every student k times: a new population of S * k, in which rows ``i*k .. i*k+k-1`` are student i.
@@ -252,8 +278,8 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     def ledger(self) -> dict[str, dict[str, Array]]:
         """What each student's current episode has spent so far: actor -> unit -> [S]."""
         return {
-            actor: {unit: column.cpu().numpy().copy() for unit, column in units.items()}
-            for actor, units in ledger.itemise(self.state["ledger"]).items()
+            actor: {unit: column.copy() for unit, column in units.items()}
+            for actor, units in ledger.itemise(self.state["ledger"].cpu().numpy()).items()
         }
 
     # --- machinery -----------------------------------------------------------------------------------------------
@@ -300,6 +326,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         for name in ("step", "done", "ledger"):
             self.state[name][rows] = 0
         self._begin(rows, restart)
+        self._finished[mask] = False
         self._started = True
 
     def _validated(self, actions: Array) -> Tensor:
@@ -331,6 +358,6 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             if isinstance(value, dict):
                 packed[key] = self._pack(value, mask)
             else:
-                packed[key] = np.where(mask, value.cpu().numpy(), 0.0)
+                packed[key] = np.where(mask, value, 0.0)
             packed[f"_{key}"] = mask.copy()
         return packed

@@ -10,7 +10,15 @@ from kdgym.tasks.base import Task
 
 STUDENTS = ("transformer",)
 
-__all__ = ["STUDENTS", "Engine", "Students", "TransformerConfig", "TransformerStudents", "check_device", "make_students"]
+__all__ = [
+    "STUDENTS",
+    "Engine",
+    "Students",
+    "TransformerConfig",
+    "TransformerStudents",
+    "check_device",
+    "make_students",
+]
 
 
 def check_device(name: str) -> torch.device:

@@ -23,8 +23,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from kdgym.students.network import NetworkShape
 from kdgym.storage import cache_directory
+from kdgym.students.network import NetworkShape
 
 _SOURCE = Path(__file__).with_name("kernel.c")
 _HEADER = Path(__file__).with_name("linear_algebra.h")

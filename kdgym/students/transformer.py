@@ -101,7 +101,9 @@ class TransformerStudents:
     def _load_kernel(self, required: bool) -> Kernel | None:
         if self.device.type != "cpu" or self.dtype != torch.float32:
             if required:
-                raise KernelUnavailableError(f"The kernel is for float32 on the CPU, not {self.dtype} on {self.device}.")
+                raise KernelUnavailableError(
+                    f"The kernel is for float32 on the CPU, not {self.dtype} on {self.device}."
+                )
             return None
         try:
             return Kernel(self.network.shape, self.config.batch)

@@ -40,62 +40,76 @@ KINDS = (
 )
 
 
-def draw_kinds(key: Tensor, skills: int, sources: int) -> Tensor:
-    """Kind of every source, int64 [S, skills, sources]: one clean source a skill, anywhere; the others are each one of
-    the bad kinds.
-    """
-    n = skills * sources
-    clean = random.integers(random.fold(key, 0), skills, sources).unsqueeze(2)
-    bad = 1 + random.integers(random.fold(key, 1), n, len(KINDS) - 1).view(-1, skills, sources)
-    return bad.scatter(2, clean, 0)
-
-
-def draw_prices(key: Tensor, n: int) -> Tensor:
-    """Price of an item from each of n sources, float32 [S, n]."""
-    prices = torch.tensor(PRICES, device=key.device)
-    return prices[random.integers(key, n, len(PRICES))]
-
-
-def make_items(
-    task: Task, kind: Tensor, count: Tensor, size: int, episode: Tensor, step: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Have the sources make a lesson's items, in random order.
+class Sources:
+    """The data engines of a task, M a skill; source ``k * M + m`` is the m-th of skill k.
 
     Args:
         task: what is taught; items come from its train split.
-        kind: index into `KINDS` of every source, int64 [S, sources]; sources are ordered by skill.
-        count: items each source makes, int64 [S, sources].
-        size: room N of a lesson, at least every student's total.
-        episode: keys [S] that last an episode (a near-duplicate engine repeats itself within one).
-        step: keys [S] of this lesson.
-
-    Returns:
-        ``(problem, answer, source)``, int64 [S, N]; each student's items stand first, what follows them is filler.
+        per_skill: sources M a skill.
+        device: where lessons are made.
     """
-    device, sources = kind.device, kind.shape[1]
-    last = count.cumsum(1)
-    slot = torch.arange(size, device=device).repeat(len(kind), 1)
-    source = torch.searchsorted(last, slot, right=True).clamp_max(sources - 1)
-    order = (
-        random.uniform(random.fold(step, 0), size).masked_fill(slot >= last[:, -1:], 2.0).argsort(dim=1, stable=True)
-    )
-    source = source.gather(1, order)
-    kinds = kind.gather(1, source)
-    skill = source // (sources // len(task.skills))
 
-    pool = task.pool("train")
-    pool_start, pool_count = pool.start.to(device)[skill], pool.count.to(device)[skill]
-    distinct = torch.tensor([k.distinct or 0 for k in KINDS], device=device)[kinds]
-    fresh = random.bits(random.fold(step, 1), size)
-    copy = random.integers(random.fold(step, 2), size, distinct.clamp_min(1))
-    repeated = random.fold(episode.unsqueeze(1), source, copy)
-    index = random.integers(torch.where(distinct > 0, repeated, fresh), 1, pool_count.unsqueeze(2)).squeeze(2)
-    problem = pool_start + index
+    def __init__(self, task: Task, per_skill: int, device: torch.device) -> None:
+        self.per_skill, self.skills, self.device = per_skill, len(task.skills), device
+        self.total = self.skills * per_skill
+        skill = torch.arange(self.total) // per_skill
+        pool, answers = task.pool("train"), task.answer_pool
+        # Per source: where its problems and its answers lie, and how many there are.
+        table = [pool.start[skill], pool.count[skill], answers.start[skill], answers.count[skill]]
+        self._place = torch.stack(table).to(device)
+        self._solution = task.solution.to(device)
+        self._distinct = torch.tensor([kind.distinct or 0 for kind in KINDS], device=device)
+        self._error_rate = torch.tensor([kind.error_rate for kind in KINDS], dtype=torch.float64, device=device)
+        self._prices = torch.tensor(PRICES, device=device)
+        self._most_distinct = max(kind.distinct or 1 for kind in KINDS)
 
-    right = task.solution.to(device)[problem]
-    first, number = task.answer_pool.start.to(device)[skill], task.answer_pool.count.to(device)[skill]
-    shift = 1 + random.integers(random.fold(step, 3), size, number - 1)
-    wrong = first + (right - first + shift) % number
-    rate = torch.tensor([k.error_rate for k in KINDS], device=device, dtype=torch.float64)[kinds]
-    answer = torch.where(random.uniform(random.fold(step, 4), size) < rate, wrong, right)
-    return problem, answer, source
+    def draw_kinds(self, key: Tensor) -> Tensor:
+        """Kind of every source, keys [S] -> int64 [S, K * M]: one clean source a skill, anywhere; the others are each one of
+        the bad kinds.
+        """
+        clean = random.integers(random.fold(key, 0), self.skills, self.per_skill).unsqueeze(2)
+        bad = 1 + random.integers(random.fold(key, 1), self.total, len(KINDS) - 1).view(len(key), self.skills, -1)
+        return bad.scatter(2, clean, 0).flatten(1)
+
+    def draw_prices(self, key: Tensor) -> Tensor:
+        """Price of an item from each source, keys [S] -> float32 [S, K * M]."""
+        return self._prices[random.integers(key, self.total, len(PRICES))]
+
+    def make_items(
+        self, kind: Tensor, count: Tensor, size: int, episode: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Have the sources make a lesson's items, in random order.
+
+        Args:
+            kind: index into `KINDS` of every source, int64 [S, K * M].
+            count: items each source makes, int64 [S, K * M].
+            size: room N of a lesson, at least every student's total.
+            episode: keys [S] that last an episode (a near-duplicate engine repeats itself within one).
+            step: keys [S] of this lesson.
+
+        Returns:
+            ``(problem, answer, source)``, int64 [S, N]; each student's items stand first, what follows them is filler.
+        """
+        order, fresh, copy, shift, error = random.bits(step, 5 * size).view(len(step), 5, size).unbind(1)
+        source = self._in_random_order(count, order)
+        kinds = kind.gather(1, source)
+        first, number, first_answer, answers = self._place[:, source]
+
+        distinct = self._distinct[kinds]
+        which = source * self._most_distinct + random.to_integers(copy, distinct.clamp_min(1))
+        chosen = torch.where(distinct > 0, random.fold(episode.unsqueeze(1), which), fresh)
+        problem = first + random.to_integers(chosen, number)
+
+        right = self._solution[problem]
+        shifted = right - first_answer + 1 + random.to_integers(shift, answers - 1)
+        wrong = first_answer + torch.where(shifted >= answers, shifted - answers, shifted)
+        answer = torch.where(random.to_uniform(error) < self._error_rate[kinds], wrong, right)
+        return problem, answer, source
+
+    def _in_random_order(self, count: Tensor, order: Tensor) -> Tensor:
+        """Source of every item: ``count[s, j]`` times source j, shuffled by the random bits ``order``, then filler."""
+        last = count.cumsum(1)
+        slot = torch.arange(order.shape[1], device=self.device).expand(len(order), -1).contiguous()
+        source = torch.searchsorted(last, slot, right=True).clamp_max_(self.total - 1)
+        filler = slot >= last[:, -1:]
+        return source.gather(1, order.masked_fill(filler, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True))

@@ -187,6 +187,17 @@ def test_a_missing_device_is_named() -> None:
         make(1, device="cuda")
 
 
+def test_a_step_reads_nothing_back_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the meta device tensors have no content: whatever asks for a value, or mixes in a tensor of the host, raises."""
+    envs = make(4, device="meta")
+    action = torch.zeros(4, *envs.single_action_space.shape, device="meta")
+    for name in ("tensor", "as_tensor", "from_numpy"):
+        monkeypatch.delattr(torch, name)  # each would copy from the host
+    outcome = envs.advance(action)
+    assert outcome.device.type == "meta"
+    assert outcome.shape[0] == 4
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_population_learns_like_a_cpu_one() -> None:

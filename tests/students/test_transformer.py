@@ -15,9 +15,9 @@ BATCH = TransformerConfig().batch
 SKILLS = [skill.name for skill in make_task("Math").skills]
 
 
-@pytest.fixture(scope="module")
-def engine() -> TransformerStudents:
-    return TransformerStudents(make_task("Math"))
+@pytest.fixture(scope="module", params=["torch", "kernel"])
+def engine(request: pytest.FixtureRequest) -> TransformerStudents:
+    return TransformerStudents(make_task("Math"), engine=request.param)
 
 
 @pytest.fixture(scope="module")
