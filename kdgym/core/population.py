@@ -88,6 +88,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         self.single_observation_space, self.single_action_space = observation_space, action_space
         self.observation_space = batch_space(observation_space, num_envs)
         self.action_space = batch_space(action_space, num_envs)
+        self._widths = {key: spaces.flatdim(box) for key, box in observation_space.spaces.items()}
         self._autoreset, self._started = autoreset, False
         self._finished = np.zeros(num_envs, dtype=bool)
         self.state = Fields(num_envs, {**layout, **_COMMON}, device)
@@ -217,14 +218,12 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     def _seen(self) -> list[Tensor]:
         """The observations in the order of the observation space."""
         observation = self._observe()
-        return [observation[key] for key in self.single_observation_space.spaces]
+        return [observation[key] for key in self._widths]
 
     def _split(self, columns: Array) -> dict[str, Array]:
         """The columns of all observations side by side, [S, n], per key of the observation space."""
-        boxes = self.single_observation_space.spaces
-        ends = np.cumsum([box.shape[0] for box in boxes.values()])
-        parts = np.split(columns.astype(np.float32), ends[:-1], axis=1)
-        return dict(zip(boxes, parts, strict=True))
+        parts = np.split(columns.astype(np.float32), np.cumsum(list(self._widths.values()))[:-1], axis=1)
+        return dict(zip(self._widths, parts, strict=True))
 
     # --- snapshots -----------------------------------------------------------------------------------------------
 
