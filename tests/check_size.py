@@ -12,7 +12,8 @@ LIMITS = {"envs": 350, "agents": 150, "kdgym": 400, "tests": 400}
 def main() -> int:
     failed, total = False, 0
     for folder, limit in LIMITS.items():
-        sizes = {path: len(path.read_text().splitlines()) for path in sorted((ROOT / folder).rglob("*.py"))}
+        files = [path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in (".py", ".c", ".h")]
+        sizes = {path: len(path.read_text().splitlines()) for path in files}
         lines, longest = sum(sizes.values()), max(sizes.values())
         total += lines if folder != "tests" else 0
         print(f"{folder:8} {lines:6} lines in {len(sizes):3} files, longest {longest} of {limit}")  # noqa: T201

@@ -34,18 +34,18 @@ typedef struct {
     Kept kept[LAYERS];
     float x[B * L * D], y[B * A * D], y_scale[B * A], logits[B * A * VP];
     float dx[B * L * D], dz[B * L * D], d_hidden[B * L * F], d_mixed[B * L * D + W], dq[B * L * D], d_kv[B * L * KV];
-    float loss[B];
+    float token_loss[B * A], loss[B];
     int64_t token[B * L], target[B * A];
-    int right[B];
+    int likeliest[B * A], right[B];
 } Work;
 
 /* --- forward -------------------------------------------------------------------------------------------------------- */
 
 INLINE void normalise(int rows, const float *x, float *y, float *scale) {
-    for (int r = 0; r < rows; r++, x += D, y += D) {
-        scale[r] = 1 / sqrtf(dot(D, x, x) / D + 1e-6f);
-        for (int i = 0; i < D; i++) y[i] = x[i] * scale[r];
-    }
+    for (int r = 0; r < rows; r++) scale[r] = dot(D, x + r * D, x + r * D);
+    for (int r = 0; r < rows; r++) scale[r] = 1 / sqrtf(scale[r] / D + 1e-6f);
+    for (int r = 0; r < rows; r++)
+        for (int i = 0; i < D; i++) y[r * D + i] = x[r * D + i] * scale[r];
 }
 
 /* Attention of one sequence: q [Q * H, E], kv [L, 2E] -> attention [Q * H, LP], mixed [Q * H, E]. */
@@ -94,21 +94,25 @@ INLINE void forward_block(const int Q, Work *s, const Block *w, Kept *k) {
     product(B * Q, D, F, ROWS(k->hidden, F), w->down, D, s->x, D, ADD);
 }
 
-/* Logits of one answer token -> probabilities; returns its loss in nats; *right stays if it is the likeliest. */
-INLINE float answer_token(float *x, int target, int *right) {
-    float most = x[0], sum = 0;
-    int ahead = 0;
-    for (int i = 0; i < V; i++) most = x[i] > most ? x[i] : most;
-    for (int i = 0; i < V; i++) ahead += i < target ? x[i] >= x[target] : x[i] > x[target];
-    for (int i = 0; i < VP; i++) x[i] = x[i] - most < -80 ? -80 : x[i] - most;
-    float chosen = x[target];
-    exponential(VP, x);
-    for (int i = V; i < VP; i++) x[i] = 0;
-    for (int i = 0; i < VP; i++) sum += x[i];
-    for (int i = 0; i < VP; i++) x[i] /= sum;
-    float loss = logf(sum) - chosen;
-    *right &= ahead == 0 && isfinite(loss);
-    return loss;
+/* Logits [B * A, VP] -> probabilities; losses in nats and verdicts of all answer tokens. */
+INLINE void softmax(float *logits, const int64_t *target, float *loss, int *likeliest) {
+    float sum[B * A], chosen[B * A];
+    for (int r = 0; r < B * A; r++) {
+        float *x = logits + r * VP, most = x[0], mine = x[target[r]];
+        int ahead = 0;
+        for (int i = 0; i < V; i++) most = x[i] > most ? x[i] : most;
+        for (int i = 0; i < V; i++) ahead += (x[i] > mine) + (x[i] == mine && i < target[r]);
+        for (int i = 0; i < V; i++) x[i] = x[i] - most < -80 ? -80 : x[i] - most;
+        likeliest[r] = ahead == 0, chosen[r] = x[target[r]];
+    }
+    exponential(B * A * VP, logits);
+    for (int r = 0; r < B * A; r++) {
+        for (int i = V; i < VP; i++) logits[r * VP + i] = 0;
+        sum[r] = total(VP, logits + r * VP);
+    }
+    for (int r = 0; r < B * A; r++) loss[r] = logf(sum[r]) - chosen[r], sum[r] = 1 / sum[r];
+    for (int r = 0; r < B * A; r++)
+        for (int i = 0; i < VP; i++) logits[r * VP + i] *= sum[r];
 }
 
 /* A batch's losses, verdicts and probabilities (in `logits`). */
@@ -119,11 +123,9 @@ static void forward(Work *s) {
     forward_block(A, s, &s->w.block[LAYERS - 1], &s->kept[LAYERS - 1]);
     normalise(B * A, s->x, s->y, s->y_scale);
     product(B * A, VP, D, ROWS(s->y, D), s->w.head, VP, s->logits, VP, SET);
-    for (int b = 0; b < B; b++) {
-        s->right[b] = 1, s->loss[b] = 0;
-        for (int r = b * A; r < (b + 1) * A; r++)
-            s->loss[b] += answer_token(s->logits + r * VP, s->target[r], s->right + b) / A;
-    }
+    softmax(s->logits, s->target, s->token_loss, s->likeliest);
+    for (int b = 0; b < B; b++) s->loss[b] = total(A, s->token_loss + b * A) / A, s->right[b] = isfinite(s->loss[b]);
+    for (int r = 0; r < B * A; r++) s->right[r / A] &= s->likeliest[r];
 }
 
 /* --- backward ------------------------------------------------------------------------------------------------------- */
@@ -244,12 +246,12 @@ static void pack(const Weights *w, float *row) {
 
 static void read_batch(Work *s, const int64_t *problem, const int64_t *answer, int n, const int64_t *prompts,
                        const int64_t *answers) {
-    for (int b = 0; b < B; b++)
-        for (int i = 0; i < T + A; i++) {
-            int64_t token = b >= n ? 0 : i < T ? prompts[problem[b] * T + i] : answers[answer[b] * A + i - T];
-            if (i < L) s->token[b * L + i] = token;
-            if (i >= T) s->target[b * A + i - T] = token;
-        }
+    for (int b = 0; b < B; b++) { /* filler learns nothing: any tokens will do */
+        const int64_t *prompt = prompts + (b < n ? problem[b] : 0) * T, *letters = answers + (b < n ? answer[b] : 0) * A;
+        memcpy(s->token + b * L, prompt, T * sizeof *prompt);
+        memcpy(s->token + b * L + T, letters, (A - 1) * sizeof *letters);
+        memcpy(s->target + b * A, letters, A * sizeof *letters);
+    }
 }
 
 int64_t kdgym_workspace(void) { return sizeof(Work); }

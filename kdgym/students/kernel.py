@@ -29,8 +29,9 @@ from kdgym.students.network import NetworkShape
 _SOURCE = Path(__file__).with_name("kernel.c")
 _HEADER = Path(__file__).with_name("linear_algebra.h")
 _WIDEST = 16  # floats of the widest vector; matrices have rows of whole vectors
-_OPTIONS = ["-std=gnu11", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math"]
-_OPTIONS += ["-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]
+_OPTIONS = ["-std=gnu11", "-O3", "-funroll-loops", "-fPIC", "-shared"]
+# Sums in any order, but NaN stays NaN: a student that diverged must not look like one that did not.
+_OPTIONS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]
 
 
 class KernelUnavailableError(RuntimeError):

@@ -92,6 +92,12 @@ INLINE void transpose(int m, int n, const float *from, int from_row, float *to, 
         }
 }
 
+INLINE float total(int n, const float *x) {
+    float sum = 0;
+    for (int i = 0; i < n; i++) sum += x[i];
+    return sum;
+}
+
 INLINE float dot(int n, const float *x, const float *y) {
     float sum = 0;
     for (int i = 0; i < n; i++) sum += x[i] * y[i];

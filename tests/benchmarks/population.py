@@ -1,178 +1,129 @@
-"""How fast is a population? Ratios to a straightforward loop, measured in the same run, in interleaved rounds.
+"""How fast do students learn? Engines against what one would first write, and against the processor's limit.
 
-The loop is what one would write first: an ``nn.Module`` with PyTorch's own attention, ``torch.optim.AdamW``, one student after
-the other. It computes the same function (checked before timing) and does the same work an environment step asks for:
-train once on 640 items in batches of 16, then answer 14 x 64 validation items.
+Every variant does an environment step's work: learn 640 items in batches of 16, answer 14 x 64 examination items. All
+variants run in every round, one after the other, because machines are noisy; ratios are taken within a round.
 
-    python tests/benchmarks/population.py [--rounds 7] [--json FILE]
+    python tests/benchmarks/population.py [--threads 1] [--rounds 5] [--sizes 1 4 16 64 256 1024] [--json FILE] [--picture FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import gymnasium as gym
 import torch
-import torch.nn.functional as F
+from baselines import Loop, Vmapped, Work
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from torch import Tensor, nn
 
-import kdgym  # noqa: F401  # registers the environments
-from kdgym import random
-from kdgym.students import TransformerStudents
-from kdgym.tasks import make_task
-
-ITEMS, EXAMINED = 640, 14 * 64
+LARGEST_VMAPPED = 256  # students; vmap's time per student has long stopped falling there
+PEAK = 1024  # rows of the square matrices whose product sets the limit
 
 
-class LoopStudent(nn.Module):
-    """The tiny student as a module: same function, same parameters, nothing stacked."""
+class Variant(Protocol):
+    """S students that do one step's work when run."""
 
-    def __init__(self, engine: TransformerStudents, state: Tensor) -> None:
-        super().__init__()
-        views = [view[0].clone() for view in engine.network.views(state)]
-        self.token, self.position = nn.Embedding.from_pretrained(views[0], False), nn.Parameter(views[1])
-        self.output, self.qkv, self.mix, self.up, self.down = (nn.Parameter(view) for view in views[2:7])
-        self.width, self.heads = views[0].shape[1], engine.config.heads
-        self.answer = engine.network.shape.answer
+    students: int
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        b, length = inputs.shape
-        x = self.token(inputs) + self.position
-        e = self.width // self.heads
-        q, k, v = (F.rms_norm(x, (self.width,), eps=1e-6) @ self.qkv).split([self.width, e, e], dim=-1)
-        q = q.view(b, length, self.heads, e).transpose(1, 2)
-        k, v = (t.unsqueeze(1).expand(-1, self.heads, -1, -1) for t in (k, v))
-        x = (
-            x
-            + F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, length, -1) @ self.mix
-        )
-        x = x + F.relu(F.rms_norm(x, (self.width,), eps=1e-6) @ self.up) @ self.down
-        return (F.rms_norm(x, (self.width,), eps=1e-6) @ self.output)[:, -self.answer :]
+    def run(self) -> None: ...
 
 
-class Work:
-    """One environment step's training and examination for S students."""
-
-    def __init__(self, students: int) -> None:
-        self.engine = TransformerStudents(make_task("Math"))
-        key = random.fold(torch.tensor(0), torch.arange(students))
-        self.state = self.engine.initialise(key)
-        problems = len(self.engine.prompt)
-        self.lesson = random.integers(random.fold(key, 1), ITEMS, problems)
-        self.exam = random.integers(random.fold(key, 2), EXAMINED, problems)
-        self.count = torch.full((students,), ITEMS)
-
-    def population(self) -> None:
-        self.engine.train(self.state, self.lesson, self.engine.solution[self.lesson], self.count)
-        self.engine.evaluate(self.state, self.exam)
-
-    def loop(self, model: LoopStudent, optimiser: torch.optim.Optimizer) -> None:
-        engine, size = self.engine, self.engine.config.batch
-        for begin in range(0, ITEMS, size):
-            inputs, targets = self._tokens(self.lesson[0, begin : begin + size])
-            loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        with torch.no_grad():
-            inputs, targets = self._tokens(self.exam[0])
-            logits = model(inputs)
-            (logits.argmax(-1) == targets).all(-1)
-            F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-        assert engine.network.shape.answer == targets.shape[1]
-
-    def _tokens(self, problem: Tensor) -> tuple[Tensor, Tensor]:
-        targets = self.engine.answer[self.engine.solution[problem]]
-        return torch.cat([self.engine.prompt[problem], targets[:, :-1]], dim=1), targets
-
-    def loop_student(self) -> tuple[LoopStudent, torch.optim.Optimizer]:
-        model, c = LoopStudent(self.engine, self.state), self.engine.config
-        inputs, _ = self._tokens(self.exam[0, :64])
-        torch.testing.assert_close(model(inputs), self.engine.network.logits(self.state[:1], inputs[None])[0])
-        betas, decay = (c.beta1, c.beta2), c.weight_decay
-        return model, torch.optim.AdamW(model.parameters(), c.learning_rate, betas, weight_decay=decay)
-
-
-def seconds(run: Callable[[], object], repeats: int) -> float:
-    begin = time.perf_counter()
-    for _ in range(repeats):
+def seconds(run: Callable[[], object], least: float = 0.1) -> float:
+    """Seconds of one run, from as many runs as take ``least`` seconds."""
+    begin, runs = time.perf_counter(), 0
+    while runs == 0 or time.perf_counter() - begin < least:
         run()
-    return (time.perf_counter() - begin) / repeats
+        runs += 1
+    return (time.perf_counter() - begin) / runs
 
 
-def measure(sizes: list[int], rounds: int) -> dict[str, Any]:
-    """Median environment-step throughput and its ratio to the loop, per population size; all variants in every round."""
-    works = {size: Work(size) for size in sizes}
-    loop = Work(1)
-    model, optimiser = loop.loop_student()
-    loop.loop(model, optimiser)
-    for work in works.values():
-        work.population()
-    naive: list[float] = []
-    ours: dict[int, list[float]] = {size: [] for size in sizes}
+def variants(sizes: list[int]) -> dict[tuple[str, int], Variant]:
+    chosen: dict[tuple[str, int], Variant] = {("loop", 1): Loop()}
+    for size in sizes:
+        chosen[("kernel", size)] = Work(size, "kernel")
+        chosen[("torch", size)] = Work(size, "torch")
+        if size <= LARGEST_VMAPPED:
+            chosen[("vmap", size)] = Vmapped(size)
+    return chosen
+
+
+def measure(sizes: list[int], rounds: int) -> list[dict[str, Any]]:
+    """A row per variant: medians over rounds of steps/s, ratio to the loop, GFLOP/s, and share of the matrix product's."""
+    chosen, square, flops = variants(sizes), torch.randn(PEAK, PEAK), Work(1).flops
+    for variant in chosen.values():
+        variant.run()
+    times: dict[tuple[str, int], list[float]] = {key: [] for key in chosen}
+    peaks = []
     for _ in track(range(rounds), description="rounds"):
-        naive.append(seconds(lambda: loop.loop(model, optimiser), 4))
-        for size, work in works.items():
-            ours[size].append(seconds(work.population, max(1, 16 // size)) / size)
-    rows = {
-        size: {
-            "steps_per_s": 1 / statistics.median(times),
-            "ratio_to_loop": statistics.median(n / t for n, t in zip(naive, times, strict=True)),
-        }
-        for size, times in ours.items()
-    }
-    return {"loop_steps_per_s": 1 / statistics.median(naive), "population": rows}
+        peaks.append(2 * PEAK**3 / seconds(lambda: square @ square) / 1e9)
+        for key, variant in chosen.items():
+            times[key].append(seconds(variant.run) / variant.students)
+    loop = times["loop", 1]
+    rows = []
+    for (engine, size), values in times.items():
+        gflops = [flops / value / 1e9 for value in values]
+        row = {"engine": engine, "students": size, "steps_per_s": statistics.median(1 / value for value in values)}
+        row["ratio_to_loop"] = statistics.median(a / b for a, b in zip(loop, values, strict=True))
+        row["gflops"] = statistics.median(gflops)
+        row["share_of_peak"] = statistics.median(a / b for a, b in zip(gflops, peaks, strict=True))
+        rows.append(row)
+    return [{"engine": "matrix product", "students": PEAK, "gflops": statistics.median(peaks)}, *rows]
 
 
-def measure_snapshots(rounds: int) -> dict[str, float]:
-    """Median microseconds to snapshot and to restore one student, as a single environment and inside a population."""
-    env: Any = gym.make("kdgym/DataGen-Math-v0").unwrapped
-    envs: Any = gym.make_vec("kdgym/DataGen-Math-v0", num_envs=32)
-    env.reset(seed=0)
-    envs.reset(seed=0)
-    one, of_many = env.snapshot(), envs.snapshot(5)
-    runs: dict[str, Callable[[], object]] = {
-        "snapshot, single": env.snapshot,
-        "restore, single": lambda: env.restore(one),
-        "snapshot, one of 32": lambda: envs.snapshot(5),
-        "restore, one of 32": lambda: envs.restore(of_many, 5),
-    }
-    return {name: statistics.median(seconds(run, 200) for _ in range(rounds)) * 1e6 for name, run in runs.items()}
+def picture(rows: list[dict[str, Any]], threads: int, path: Path) -> None:
+    """Steps per second and share of the limit over the number of students."""
+    figure = Figure(figsize=(9.6, 4), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    loop = next(row["steps_per_s"] for row in rows if row["engine"] == "loop")
+    left.axhline(loop, color="0.4", linestyle="--", label="loop over students")
+    for engine, colour in (("kernel", "C3"), ("torch", "C0"), ("vmap", "C1")):
+        mine = [row for row in rows if row["engine"] == engine]
+        students = [row["students"] for row in mine]
+        left.plot(students, [row["steps_per_s"] for row in mine], "o-", color=colour, label=engine)
+        right.plot(students, [row["share_of_peak"] for row in mine], "o-", color=colour, label=engine)
+    left.set_yscale("log")
+    left.set_ylabel("students' steps per second")
+    right.set_ylabel("share of the speed of a large matrix product")
+    right.set_ylim(0, 1)
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("students in the population")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+    left.legend(frameon=False)
+    figure.suptitle(f"Teaching and examining tiny students, {threads} thread{'s' * (threads > 1)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16, 32, 64])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16, 64, 256, 1024])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    speed, snapshots = measure(arguments.sizes, arguments.rounds), measure_snapshots(arguments.rounds)
-    console = Console()
-    title = f"environment steps per second, {arguments.threads} thread(s), median of {arguments.rounds} rounds"
-    table = Table("students", "steps/s", "times the loop", title=title)
-    table.add_row("loop", f"{speed['loop_steps_per_s']:.1f}", "1.0")
-    for size, row in speed["population"].items():
-        table.add_row(str(size), f"{row['steps_per_s']:.1f}", f"{row['ratio_to_loop']:.1f}")
-    console.print(table)
-    table = Table("one student", "microseconds", title=f"median of {arguments.rounds} rounds of 200")
-    for name, value in snapshots.items():
-        table.add_row(name, f"{value:.0f}")
-    console.print(table)
+    rows = measure(arguments.sizes, arguments.rounds)
+    title = f"one environment step's work, {arguments.threads} thread(s), medians of {arguments.rounds} rounds"
+    table = Table("engine", "students", "steps/s", "times the loop", "GFLOP/s", "of the peak", title=title)
+    for row in rows:
+        speeds = [f"{row[key]:.1f}" if key in row else "" for key in ("steps_per_s", "ratio_to_loop", "gflops")]
+        share = f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else "100%"
+        table.add_row(row["engine"], str(row["students"]), *speeds, share)
+    Console().print(table)
+    if arguments.picture:
+        picture(rows, arguments.threads, arguments.picture)
     if arguments.json:
-        machine = {"processor": platform.processor() or platform.machine(), "torch": torch.__version__}
-        content = {"machine": machine, "threads": arguments.threads, "speed": speed, "snapshot_us": snapshots}
+        content = {"torch": torch.__version__, "threads": arguments.threads, "rounds": arguments.rounds, "rows": rows}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
 
 
