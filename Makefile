@@ -46,8 +46,10 @@ format: $(STAMP)  ## rewrite to the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## speed, as ratios to a straightforward loop
-	$(BIN)/python tests/benchmarks/population.py --json tests/benchmarks/population.json
+bench: $(STAMP)  ## speed: ratios to straightforward loops, share of the processor's limit
+	$(BIN)/python tests/benchmarks/population.py --json tests/benchmarks/population.json --picture docs/speed.png
+	$(BIN)/python tests/benchmarks/population.py --threads 2 --json tests/benchmarks/population-2-threads.json
+	$(BIN)/python tests/benchmarks/environment.py --json tests/benchmarks/environment.json
 
 size: $(STAMP)  ## lines per folder, and the limits
 	$(BIN)/python tests/check_size.py

@@ -1,15 +1,16 @@
 """The tiny student's network, S copies at once: forward pass and hand-written backward pass as batched linear algebra.
 
-Shapes: S students, B sequences, V tokens, T prompt tokens, A answer tokens, L = T + A - 1 inputs, d width, H heads, e = d / H.
-Weights are one row a student, [S, P]. Only the A answer positions produce an output, so the last block computes queries
-and the feed-forward layer there alone.
+Shapes: S students, B sequences, V tokens, n patches of p pixels, T prompt tokens, A answer tokens, L = n + T + A - 1 inputs,
+d width, H heads, e = d / H. Weights are one row a student, [S, P]. Only the A answer positions produce an output, so the last
+block computes queries and the feed-forward layer there alone.
 
-What the first block computes position by position (norm, queries, keys, values) is a function of a token and its place:
-it is computed once for all V * L of those and looked up. Attention shares keys and values between the heads (Shazeer, "Fast
-transformer decoding: one write-head is all you need", 2019), which makes it one small matrix product a sequence.
+An image comes first in a sequence, as patches under a linear embedding (Dosovitskiy et al., "An image is worth 16x16 words",
+2021). Attention shares keys and values between the heads (Shazeer, "Fast transformer decoding: one write-head is all you
+need", 2019), which makes it one small matrix product a sequence.
 
-The backward pass is written out because autograd spends most of a tiny network's time on bookkeeping; the tests compare
-it with autograd in float64.
+This is the reference: it runs on every device in every floating-point type, and nothing in it asks for a tensor's values, so
+that a GPU can record it. The backward pass is written out because autograd spends most of a tiny network's time on
+bookkeeping; the tests compare it with autograd in float64.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 _EPSILON = 1e-6
@@ -27,7 +27,7 @@ _MAX_SCORE = 60.0  # exp(60) is far from overflow in float32, so no maximum has 
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """Sizes of the network: V, T, A as above; ``layers`` blocks; a feed-forward layer of ``feed_forward`` times d."""
+    """Sizes of the network: V, T, A, n, p as above; ``layers`` blocks; a feed-forward layer of ``feed_forward`` times d."""
 
     vocabulary: int
     prompt: int
@@ -36,11 +36,13 @@ class NetworkShape:
     heads: int = 4
     layers: int = 1
     feed_forward: int = 4
+    patches: int = 0
+    pixels: int = 0
 
     @property
     def length(self) -> int:
-        """Inputs L: the prompt and all answer tokens but the last."""
-        return self.prompt + self.answer - 1
+        """Inputs L: the patches, the prompt and all answer tokens but the last."""
+        return self.patches + self.prompt + self.answer - 1
 
 
 def _normalise(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,6 +61,7 @@ class _Kept:
 
     y: Tensor  # normalised input of the block
     y_scale: Tensor
+    y_last: Tensor  # at the positions that ask
     q: Tensor  # [S * B, queries * H, e]
     k: Tensor  # [S * B, L, e]
     v: Tensor
@@ -83,6 +86,7 @@ class Network:
         d, hidden, length = shape.width, shape.width * shape.feed_forward, shape.length
         block = [(d, d + 2 * d // shape.heads), (d, d), (d, hidden), (hidden, d)]
         self.matrices = [(shape.vocabulary, d), (length, d), (d, shape.vocabulary), *block * shape.layers]
+        self.matrices += [(shape.pixels, d)] if shape.patches else []
         self._sizes = [math.prod(matrix) for matrix in self.matrices]
         self.weights = sum(self._sizes)
         self._queries = [length] * (shape.layers - 1) + [shape.answer]
@@ -91,46 +95,54 @@ class Network:
         self._masks = {n: mask[length - n :].repeat_interleave(shape.heads, dim=0) for n in set(self._queries)}
         self._floors = {n: (m - _MAX_SCORE) for n, m in self._masks.items()}
         self._ceiling = torch.tensor(_MAX_SCORE, dtype=dtype, device=device)
-        self._place = torch.arange(length, device=device)
+        self._vocabulary = torch.arange(shape.vocabulary, device=device)
 
     def views(self, weights: Tensor) -> list[Tensor]:
-        """The matrices of [S, >= P] rows: tokens, positions, output; then Q|K|V, O, W1, W2 of each block."""
+        """The matrices of [S, >= P] rows: tokens, positions, output; Q|K|V, O, W1, W2 of each block; patches."""
         parts = weights[:, : self.weights].split(self._sizes, dim=1)
         return [part.view(len(weights), *matrix) for part, matrix in zip(parts, self.matrices, strict=True)]
 
     def forward_flops(self) -> int:
-        """Floating-point operations of one sequence, two a multiply-add, without the first block's look-up shortcut."""
+        """Floating-point operations of the matrix products of one sequence, two a multiply-add."""
         n, d = self.shape, self.shape.width
-        total = 2 * n.answer * d * n.vocabulary
+        total = 2 * n.answer * d * n.vocabulary + 2 * n.patches * n.pixels * d
         for queries in self._queries:
             keys_and_values = n.length * 2 * d // n.heads
             total += 2 * d * (keys_and_values + queries * d * (2 + 2 * n.feed_forward)) + 4 * d * queries * n.length
         return total
 
-    def logits(self, weights: Tensor, inputs: Tensor) -> Tensor:
-        """Next-token scores at the answer positions: weights [S, P], inputs int64 [S, B, L] -> [S, B, A, V]."""
+    def logits(self, weights: Tensor, inputs: Tensor, image: Tensor | None = None) -> Tensor:
+        """Next-token scores at the answer positions, [S, B, A, V].
+
+        Args:
+            weights: [S, P].
+            inputs: prompt and answer tokens, int64 [S, B, T + A - 1].
+            image: patches [S, B, n, p], where the shape has any.
+        """
         matrices = self.views(weights)
-        last, _ = self._forward(matrices, inputs, [])
-        s, b, _ = inputs.shape
-        return (_normalise(last)[0] @ matrices[2]).view(s, b, self.shape.answer, -1)
+        x, _ = self._embed(matrices, inputs, image)
+        last = self._forward(x, matrices, inputs.shape[1], [])
+        return (_normalise(last)[0] @ matrices[2]).unflatten(1, (inputs.shape[1], -1))
 
     def loss_and_gradient(
-        self, weights: Tensor, inputs: Tensor, targets: Tensor, valid: Tensor
+        self, weights: Tensor, inputs: Tensor, targets: Tensor, valid: Tensor, image: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Cross-entropy of every sequence, and the gradient of each student's mean over its valid ones.
 
         Args:
             weights: [S, P].
-            inputs: int64 [S, B, L].
+            inputs: int64 [S, B, T + A - 1].
             targets: int64 [S, B, A].
             valid: 1 for sequences that count and 0 for filler, [S, B].
+            image: patches [S, B, n, p], where the shape has any.
 
         Returns:
             Losses in nats an answer token, [S, B], 0 for filler; gradient [S, P].
         """
         s, b, a = targets.shape
         matrices, kept = self.views(weights), []  # type: tuple[list[Tensor], list[_Kept]]
-        x, entry = self._forward(matrices, inputs, kept)
+        x, letters = self._embed(matrices, inputs, image)
+        x = self._forward(x, matrices, b, kept)
         y, scale = _normalise(x)
         logits = (y @ matrices[2]).view(s, b, a, -1)
         log_p = torch.log_softmax(logits, dim=-1)
@@ -142,50 +154,54 @@ class Network:
         gradients: list[Tensor] = [y.mT @ d_logits]
         dx = _normalise_backward(d_logits @ matrices[2].mT, y, scale)
         for i in reversed(range(self.shape.layers)):
-            dx, d_block = self._block_backward(dx, matrices[3 + 4 * i : 7 + 4 * i], kept[i], entry if i == 0 else None)
+            dx, d_block = self._block_backward(dx, matrices[3 + 4 * i : 7 + 4 * i], kept[i])
             gradients[1:1] = d_block
-        table = dx.view(s, self.shape.vocabulary, self.shape.length, -1)
-        parts = [table.sum(2), table.sum(1), *gradients]
-        return loss, torch.cat([part.flatten(1) for part in parts], dim=1)
+        first, patches = self._embed_backward(dx.view(s, b, self.shape.length, -1), letters, image)
+        return loss, torch.cat([part.flatten(1) for part in [*first, *gradients, *patches]], dim=1)
 
-    def _forward(self, matrices: list[Tensor], inputs: Tensor, kept: list[_Kept]) -> tuple[Tensor, Tensor]:
-        """Residual stream at the answer positions [S, B * A, d], and which table entry every input is, [S, B, L]."""
-        s, length, v = len(inputs), self.shape.length, self.shape.vocabulary
-        entry = inputs * length + self._place
-        entry = entry + torch.arange(s, device=inputs.device).view(s, 1, 1) * (v * length)
-        x = (matrices[0].unsqueeze(2) + matrices[1].unsqueeze(1)).view(s, v * length, -1)
+    def _embed(self, matrices: list[Tensor], inputs: Tensor, image: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The residual stream at all positions [S, B * L, d], and the tokens one-hot, [S, B * (T + A - 1), V].
+
+        Products instead of look-ups, because their gradient is a product too: a scatter would add up in any order on a GPU.
+        """
+        letters = (inputs.flatten(1).unsqueeze(-1) == self._vocabulary).to(matrices[0].dtype)
+        x = (letters @ matrices[0]).unflatten(1, inputs.shape[1:])
+        if image is not None:
+            x = torch.cat([(image.flatten(1, 2) @ matrices[-1]).unflatten(1, image.shape[1:3]), x], dim=2)
+        return (x + matrices[1].unsqueeze(1)).flatten(1, 2), letters
+
+    def _embed_backward(self, dx: Tensor, letters: Tensor, image: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        """From [S, B, L, d] to the gradients of tokens and positions, and of the patches' matrix, if there is one."""
+        n = self.shape.patches
+        d_patches = [] if image is None else [image.flatten(1, 2).mT @ dx[:, :, :n].flatten(1, 2)]
+        return [letters.mT @ dx[:, :, n:].flatten(1, 2), dx.sum(1)], d_patches
+
+    def _forward(self, x: Tensor, matrices: list[Tensor], b: int, kept: list[_Kept]) -> Tensor:
+        """Residual stream: all positions [S, B * L, d] -> the answer positions [S, B * A, d]."""
         for i in range(self.shape.layers):
-            x = self._block(x, matrices[3 + 4 * i : 7 + 4 * i], entry if i == 0 else None, inputs.shape[1], kept)
-        return x, entry
+            x = self._block(x, matrices[3 + 4 * i : 7 + 4 * i], b, kept)
+        return x
 
-    def _block(self, x: Tensor, matrices: list[Tensor], entry: Tensor | None, b: int, kept: list[_Kept]) -> Tensor:
-        """Pre-norm attention and feed-forward. ``entry`` says that ``x`` is the first block's table of token and place."""
+    def _block(self, x: Tensor, matrices: list[Tensor], b: int, kept: list[_Kept]) -> Tensor:
+        """Pre-norm attention and feed-forward."""
         wqkv, wo, w1, w2 = matrices
         s, d, length = len(x), self.shape.width, self.shape.length
-        queries, e = self._queries[len(kept) % self.shape.layers], d // self.shape.heads
+        queries, e = self._queries[len(kept)], d // self.shape.heads
         y, y_scale = _normalise(x)
-        q, kv = (y @ wqkv).split([d, 2 * e], dim=2)
-        if entry is not None:
-            last = entry[:, :, length - queries :]
-            q, x = F.embedding(last, q.reshape(-1, d)), F.embedding(last, x.reshape(-1, d))
-            kv = F.embedding(entry, kv.reshape(-1, 2 * e))
-        else:
-            q, x = (t.view(s, b, length, d)[:, :, length - queries :] for t in (q, x))
-        q = q.reshape(s * b, queries * self.shape.heads, e)
-        k, v = kv.reshape(s * b, length, 2 * e).split(e, dim=2)
+        y_last, x = (t.view(s, b, length, d)[:, :, length - queries :].flatten(1, 2) for t in (y, x))
+        q = (y_last @ wqkv[:, :, :d]).view(s * b, queries * self.shape.heads, e)
+        k, v = (y @ wqkv[:, :, d:]).view(s * b, length, 2 * e).split(e, dim=2)
         score = torch.baddbmm(self._masks[queries], q, k.mT, alpha=e**-0.5)
         attention = score.clamp_(self._floors[queries], self._ceiling).exp_()
         attention = attention / attention.sum(2, keepdim=True)
         mixed = (attention @ v).view(s, b * queries, d)
-        x = x.reshape(s, b * queries, d) + mixed @ wo
+        x = x + mixed @ wo
         z, z_scale = _normalise(x)
         hidden = torch.relu_(z @ w1)
-        kept.append(_Kept(y, y_scale, q, k, v, attention, mixed, z, z_scale, hidden))
+        kept.append(_Kept(y, y_scale, y_last, q, k, v, attention, mixed, z, z_scale, hidden))
         return x + hidden @ w2
 
-    def _block_backward(
-        self, dx: Tensor, matrices: list[Tensor], kept: _Kept, entry: Tensor | None
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _block_backward(self, dx: Tensor, matrices: list[Tensor], kept: _Kept) -> tuple[Tensor, list[Tensor]]:
         """From the gradient of a block's output to that of its input and of its four matrices."""
         wqkv, wo, w1, w2 = matrices
         s, d, length = len(dx), self.shape.width, self.shape.length
@@ -200,20 +216,11 @@ class Network:
         d_attention = d_mixed @ kept.v.mT
         d_score = d_attention.sub_((d_attention * kept.attention).sum(2, keepdim=True)).mul_(kept.attention)
         d_score.mul_(e**-0.5)
-        dq = (d_score @ kept.k).view(s, b, queries, d)
-        d_kv = torch.cat([d_score.mT @ kept.q, kept.attention.mT @ d_mixed], dim=2)
-        dx = dx.view(s, b, queries, d)
-        rows = kept.y.shape[1]
-        d_qkv, d_input = dx.new_zeros(s, rows, d + 2 * e), dx.new_zeros(s, rows, d)
-        if entry is not None:
-            last = entry[:, :, length - queries :].flatten()
-            d_qkv.view(-1, d + 2 * e)[:, :d].index_add_(0, last, dq.view(-1, d))
-            d_qkv.view(-1, d + 2 * e)[:, d:].index_add_(0, entry.flatten(), d_kv.view(-1, 2 * e))
-            d_input.view(-1, d).index_add_(0, last, dx.reshape(-1, d))
-        else:
-            d_qkv.view(s, b, length, -1)[:, :, length - queries :, :d] = dq
-            d_qkv.view(s, b, length, -1)[..., d:] = d_kv.view(s, b, length, -1)
-            d_input.view(s, b, length, -1)[:, :, length - queries :] = dx
-        d_wqkv = kept.y.mT @ d_qkv
-        d_input += _normalise_backward(d_qkv @ wqkv.mT, kept.y, kept.y_scale)
+        dq = (d_score @ kept.k).view(s, b * queries, d)
+        d_kv = torch.cat([d_score.mT @ kept.q, kept.attention.mT @ d_mixed], dim=2).view(s, b * length, 2 * e)
+        d_wqkv = torch.cat([kept.y_last.mT @ dq, kept.y.mT @ d_kv], dim=2)
+        dy, d_input = d_kv @ wqkv[:, :, d:].mT, torch.zeros_like(kept.y)
+        for whole, last in ((dy, dq @ wqkv[:, :, :d].mT), (d_input, dx)):
+            whole.view(s, b, length, d)[:, :, length - queries :] += last.view(s, b, queries, d)
+        d_input += _normalise_backward(dy, kept.y, kept.y_scale)
         return d_input, [d_wqkv, d_wo, d_w1, d_w2]

@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kdgym import random
-from kdgym.students import Engine, TransformerStudents
+from kdgym.students import Engine, TransformerConfig, TransformerStudents
 from kdgym.tasks import make_task
 
 ITEMS, EXAMINED = 640, 14 * 64  # one environment step: items learned, items examined
@@ -48,8 +48,9 @@ class Student(nn.Module):
 class Work:
     """What one environment step asks of S students, and of the engine that does it."""
 
-    def __init__(self, students: int, engine: Engine = "auto") -> None:
-        self.students, self.engine = students, TransformerStudents(make_task("Math"), engine=engine)
+    def __init__(self, students: int, engine: Engine = "auto", config: TransformerConfig | None = None) -> None:
+        self.students = students
+        self.engine = TransformerStudents(make_task("Math"), config or TransformerConfig(), engine=engine)
         key = random.fold(torch.tensor(0), torch.arange(students))
         self.state = self.engine.initialise(key)
         problems = len(self.engine.prompt)

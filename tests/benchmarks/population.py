@@ -23,6 +23,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from kdgym.students import TransformerConfig
+
 LARGEST_VMAPPED = 256  # students; vmap's time per student has long stopped falling there
 PEAK = 1024  # rows of the square matrices whose product sets the limit
 
@@ -77,6 +79,19 @@ def measure(sizes: list[int], rounds: int) -> list[dict[str, Any]]:
     return [{"engine": "matrix product", "students": PEAK, "gflops": statistics.median(peaks)}, *rows]
 
 
+def measure_shapes(rounds: int) -> list[dict[str, Any]]:
+    """A row per size of the student (16 students, kernel): medians of milliseconds a student's step, and GFLOP/s."""
+    rows = []
+    for width, layers in ((16, 1), (32, 1), (32, 2), (64, 1), (64, 2), (128, 1)):
+        config = TransformerConfig(width=width, layers=layers, heads=min(4, width // 8))
+        work = Work(16, "kernel", config)
+        work.run()
+        time = statistics.median(seconds(work.run) for _ in range(rounds)) / work.students
+        row = {"width": width, "layers": layers, "weights": work.engine.weights}
+        rows.append({**row, "ms": 1e3 * time, "gflops": work.flops / time / 1e9})
+    return rows
+
+
 def picture(rows: list[dict[str, Any]], threads: int, path: Path) -> None:
     """Steps per second and share of the limit over the number of students."""
     figure = Figure(figsize=(9.6, 4), dpi=120, layout="constrained")
@@ -119,11 +134,18 @@ def main() -> None:
         speeds = [f"{row[key]:.1f}" if key in row else "" for key in ("steps_per_s", "ratio_to_loop", "gflops")]
         share = f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else "100%"
         table.add_row(row["engine"], str(row["students"]), *speeds, share)
-    Console().print(table)
+    shapes = measure_shapes(arguments.rounds)
+    sizes = Table("width", "layers", "weights", "ms a student's step", "GFLOP/s", title="the size of the student")
+    for row in shapes:
+        sizes.add_row(*(f"{row[key]:{'.1f' if key in ('ms', 'gflops') else 'd'}}" for key in row))
+    console = Console()
+    console.print(table)
+    console.print(sizes)
     if arguments.picture:
         picture(rows, arguments.threads, arguments.picture)
     if arguments.json:
         content = {"torch": torch.__version__, "threads": arguments.threads, "rounds": arguments.rounds, "rows": rows}
+        content["shapes"] = shapes
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
 
 
