@@ -4,21 +4,18 @@
  * of them through memory at every update. Here one student makes all its updates before the next one starts: its weights,
  * moments and activations stay in a core's cache, nothing depends on the other students, and threads share nothing.
  *
- * Sizes are given to the compiler: V tokens, T prompt, A answer, D width, H heads, F hidden, LAYERS, B sequences a batch.
- * D, F and 2 D / H are multiples of 16. Activations are rows (sequence, position). network.py explains the mathematics.
+ * Sizes are given to the compiler: V tokens, PATCHES of PIXELS, T prompt, A answer, D width, H heads, F hidden, LAYERS, B
+ * sequences a batch. D, F and 2 D / H are multiples of 16. Activations are rows (sequence, position). network.py explains the
+ * mathematics.
  */
-#include "linear_algebra.h"
-
-#include <string.h>
-
-enum { L = T + A - 1, E = D / H, KV = 2 * E, QKV = D + KV, VP = UP(V), LP = UP(L), EP = UP(E + 1) };
-#define FLOATS(n) (n) * sizeof(float)
+#include "layers.h"
 
 typedef struct { float qkv[D * QKV], out[D * D], up[D * F], down[F * D]; } Block;
 
 typedef struct { /* the reference's order, with the head's rows padded to whole vectors; also moments and gradient */
     float token[V * D], place[L * D], head[D * VP];
     Block block[LAYERS];
+    float patch[PIXELS * D];
 } Weights;
 enum { WEIGHTS = sizeof(Weights) / sizeof(float) };
 
@@ -34,46 +31,12 @@ typedef struct {
     Kept kept[LAYERS];
     float x[B * L * D], y[B * A * D], y_scale[B * A], logits[B * A * VP];
     float dx[B * L * D], dz[B * L * D], d_hidden[B * L * F], d_mixed[B * L * D + W], dq[B * L * D], d_kv[B * L * KV];
-    float token_loss[B * A], loss[B];
-    int64_t token[B * L], target[B * A];
-    int likeliest[B * A], right[B];
-} Work;
+    float image[B * PATCHES * PIXELS], token_loss[B * A], loss[B];
+    int64_t token[B * L], target[B * A], likeliest[B * A];
+    int right[B];
+} Work; /* of `token`, the places of patches are not used */
 
 /* --- forward -------------------------------------------------------------------------------------------------------- */
-
-INLINE void normalise(int rows, const float *x, float *y, float *scale) {
-    for (int r = 0; r < rows; r++) scale[r] = dot(D, x + r * D, x + r * D);
-    for (int r = 0; r < rows; r++) scale[r] = 1 / sqrtf(scale[r] / D + 1e-6f);
-    for (int r = 0; r < rows; r++)
-        for (int i = 0; i < D; i++) y[r * D + i] = x[r * D + i] * scale[r];
-}
-
-/* Attention of one sequence: q [Q * H, E], kv [L, 2E] -> attention [Q * H, LP], mixed [Q * H, E]. */
-INLINE void attend(const int Q, const float *q, const float *kv, float *kv_t, float *attention, float *mixed) {
-    float padded[LP * KV], value[L * EP], sum[Q * H * EP];
-    memset(padded + L * KV, 0, FLOATS((LP - L) * KV));
-    memcpy(padded, kv, FLOATS(L * KV));
-    transpose(LP, KV, padded, KV, kv_t, LP);
-    memset(value, 0, sizeof value);
-    for (int l = 0; l < L; l++) {
-        for (int e = 0; e < E; e++) value[l * EP + e] = kv[l * KV + E + e];
-        value[l * EP + E] = 1; /* the product with the values then sums the weights as well */
-    }
-    product(Q * H, LP, E, ROWS(q, E), kv_t, LP, attention, LP, SET);
-    for (int i = 0; i < Q * H * LP; i++) {
-        float score = attention[i] * (1 / sqrtf(E));
-        attention[i] = score > 60 ? 60 : score < -60 ? -60 : score; /* far from overflow: no maximum is subtracted */
-    }
-    exponential(Q * H * LP, attention);
-    for (int i = 0; i < Q * H; i++)
-        for (int l = 0; l < LP; l++) attention[i * LP + l] = l <= L - Q + i / H ? attention[i * LP + l] : 0;
-    product(Q * H, EP, L, ROWS(attention, LP), value, EP, sum, EP, SET);
-    for (int i = 0; i < Q * H; i++) {
-        float share = 1 / sum[i * EP + E];
-        for (int e = 0; e < E; e++) mixed[i * E + e] = sum[i * EP + e] * share;
-        for (int l = 0; l < LP; l++) attention[i * LP + l] *= share;
-    }
-}
 
 /* The residual stream x: all L positions of every sequence -> the last Q, in place. */
 INLINE void forward_block(const int Q, Work *s, const Block *w, Kept *k) {
@@ -94,69 +57,24 @@ INLINE void forward_block(const int Q, Work *s, const Block *w, Kept *k) {
     product(B * Q, D, F, ROWS(k->hidden, F), w->down, D, s->x, D, ADD);
 }
 
-/* Logits [B * A, VP] -> probabilities; losses in nats and verdicts of all answer tokens. */
-INLINE void softmax(float *logits, const int64_t *target, float *loss, int *likeliest) {
-    float sum[B * A], chosen[B * A];
-    for (int r = 0; r < B * A; r++) {
-        float *x = logits + r * VP, most = x[0], mine = x[target[r]];
-        int ahead = 0;
-        for (int i = 0; i < V; i++) most = x[i] > most ? x[i] : most;
-        for (int i = 0; i < V; i++) ahead += (x[i] > mine) + (x[i] == mine && i < target[r]);
-        for (int i = 0; i < V; i++) x[i] = x[i] - most < -80 ? -80 : x[i] - most;
-        likeliest[r] = ahead == 0, chosen[r] = x[target[r]];
-    }
-    exponential(B * A * VP, logits);
-    for (int r = 0; r < B * A; r++) {
-        for (int i = V; i < VP; i++) logits[r * VP + i] = 0;
-        sum[r] = total(VP, logits + r * VP);
-    }
-    for (int r = 0; r < B * A; r++) loss[r] = logf(sum[r]) - chosen[r], sum[r] = 1 / sum[r];
-    for (int r = 0; r < B * A; r++)
-        for (int i = 0; i < VP; i++) logits[r * VP + i] *= sum[r];
-}
-
 /* A batch's losses, verdicts and probabilities (in `logits`). */
 static void forward(Work *s) {
-    for (int r = 0; r < B * L; r++)
-        for (int i = 0; i < D; i++) s->x[r * D + i] = s->w.token[s->token[r] * D + i] + s->w.place[r % L * D + i];
+    for (int b = 0; b < B; b++)
+        product(PATCHES, D, PIXELS, ROWS(s->image + b * PATCHES * PIXELS, PIXELS), s->w.patch, D, s->x + b * L * D, D, SET);
+    for (int r = 0; r < B * L; r++) {
+        const float *x = r % L < PATCHES ? s->x + r * D : s->w.token + s->token[r] * D;
+        for (int i = 0; i < D; i++) s->x[r * D + i] = x[i] + s->w.place[r % L * D + i];
+    }
     for (int layer = 0; layer < LAYERS - 1; layer++) forward_block(L, s, &s->w.block[layer], &s->kept[layer]);
     forward_block(A, s, &s->w.block[LAYERS - 1], &s->kept[LAYERS - 1]);
     normalise(B * A, s->x, s->y, s->y_scale);
     product(B * A, VP, D, ROWS(s->y, D), s->w.head, VP, s->logits, VP, SET);
     softmax(s->logits, s->target, s->token_loss, s->likeliest);
     for (int b = 0; b < B; b++) s->loss[b] = total(A, s->token_loss + b * A) / A, s->right[b] = isfinite(s->loss[b]);
-    for (int r = 0; r < B * A; r++) s->right[r / A] &= s->likeliest[r];
+    for (int r = 0; r < B * A; r++) s->right[r / A] &= s->likeliest[r] == s->target[r];
 }
 
 /* --- backward ------------------------------------------------------------------------------------------------------- */
-
-/* dx (+)= the gradient of the norms' inputs, from that of their outputs y. */
-INLINE void normalise_backward(int rows, const float *g, const float *y, const float *scale, float *dx, int add) {
-    for (int r = 0; r < rows; r++, g += D, y += D, dx += D) {
-        float mean = dot(D, g, y) / D;
-        for (int i = 0; i < D; i++) dx[i] = (add ? dx[i] : 0) + (g[i] - y[i] * mean) * scale[r];
-    }
-}
-
-/* One sequence: from d_mixed [Q * H, E] to dq [Q * H, E] and d_kv [L, 2E]. */
-INLINE void attend_backward(const int Q, const float *d_mixed, const float *mixed, const float *attention, const float *q,
-                            const float *kv, const float *kv_t, float *dq, float *d_kv) {
-    enum { EW = UP(E) };
-    float d_score[Q * H * LP], wide_q[Q * H * EW], wide_k[L * EW], wide_v[L * EW];
-    product(Q * H, LP, E, ROWS(d_mixed, E), kv_t + E * LP, LP, d_score, LP, SET);
-    for (int i = 0; i < Q * H; i++) {
-        float mean = dot(E, d_mixed + i * E, mixed + i * E); /* = sum of attention * its gradient */
-        for (int l = 0; l < LP; l++)
-            d_score[i * LP + l] = (d_score[i * LP + l] - mean) * attention[i * LP + l] * (1 / sqrtf(E));
-    }
-    product(Q * H, EW, L, ROWS(d_score, LP), kv, KV, wide_q, EW, SET);
-    product(L, EW, Q * H, TRANSPOSED(d_score, LP), q, E, wide_k, EW, SET);
-    product(L, EW, Q * H, TRANSPOSED(attention, LP), d_mixed, E, wide_v, EW, SET);
-    for (int i = 0; i < Q * H; i++)
-        for (int e = 0; e < E; e++) dq[i * E + e] = wide_q[i * EW + e];
-    for (int l = 0; l < L; l++)
-        for (int e = 0; e < E; e++) d_kv[l * KV + e] = wide_k[l * EW + e], d_kv[l * KV + E + e] = wide_v[l * EW + e];
-}
 
 /* dx: from the last Q positions of every sequence to all L, in place; t holds the block's matrices transposed. */
 INLINE void backward_block(const int Q, Work *s, const Block *t, const Kept *k, Block *g) {
@@ -196,11 +114,13 @@ static void backward(Work *s, int n) {
     backward_block(A, s, &s->transposed[LAYERS - 1], &s->kept[LAYERS - 1], &s->g.block[LAYERS - 1]);
     for (int i = LAYERS - 2; i >= 0; i--) backward_block(L, s, &s->transposed[i], &s->kept[i], &s->g.block[i]);
     memset(s->g.token, 0, sizeof s->g.token + sizeof s->g.place);
-    for (int r = 0; r < B * L; r++)
-        for (int i = 0; i < D; i++) {
-            s->g.token[s->token[r] * D + i] += s->dx[r * D + i];
-            s->g.place[r % L * D + i] += s->dx[r * D + i];
-        }
+    for (int r = 0; r < B * L; r++) {
+        for (int i = 0; i < D; i++) s->g.place[r % L * D + i] += s->dx[r * D + i];
+        if (r % L >= PATCHES)
+            for (int i = 0; i < D; i++) s->g.token[s->token[r] * D + i] += s->dx[r * D + i];
+    }
+    for (int b = 0; b < B && PATCHES; b++) memcpy(s->dz + b * PATCHES * D, s->dx + b * L * D, FLOATS(PATCHES * D));
+    product(PIXELS, D, B * PATCHES, TRANSPOSED(s->image, PIXELS), s->dz, D, s->g.patch, D, SET);
 }
 
 typedef struct { float rate, beta1, beta2, epsilon, decay; } AdamW;
@@ -210,10 +130,11 @@ static void adamw(float *restrict w, float *restrict m, float *restrict v, const
     const float rate = o.rate * share, correction = sqrtf(1 - powf(o.beta2, updates));
     const float keep = 1 - rate * o.decay, step = rate * correction / (1 - powf(o.beta1, updates));
     const float small = o.epsilon * correction;
-    for (int i = 0; i < WEIGHTS; i++) {
-        m[i] += (1 - o.beta1) * (g[i] - m[i]);
-        v[i] += (1 - o.beta2) * (g[i] * g[i] - v[i]);
-        w[i] = w[i] * keep - step * m[i] / (sqrtf(v[i]) + small);
+    for (int i = 0; i < WEIGHTS; i += W) {
+        const vector gradient = *(const vector *)(g + i);
+        const vector first = *(vector *)(m + i) += (1 - o.beta1) * (gradient - *(vector *)(m + i));
+        const vector second = *(vector *)(v + i) += (1 - o.beta2) * (gradient * gradient - *(vector *)(v + i));
+        *(vector *)(w + i) = *(vector *)(w + i) * keep - step * over_root(first, second, small);
     }
 }
 
@@ -235,42 +156,58 @@ static void unpack(const float *row, Weights *w) {
     memcpy(w->token, row, sizeof w->token + sizeof w->place);
     memset(w->head, 0, sizeof w->head);
     for (int i = 0; i < D; i++) memcpy(w->head + i * VP, row + (V + L) * D + i * V, FLOATS(V));
-    memcpy(w->block, row + (V + L) * D + D * V, sizeof w->block);
+    memcpy(w->block, row + (V + L) * D + D * V, sizeof w->block + sizeof w->patch);
 }
 
 static void pack(const Weights *w, float *row) {
     memcpy(row, w->token, sizeof w->token + sizeof w->place);
     for (int i = 0; i < D; i++) memcpy(row + (V + L) * D + i * V, w->head + i * VP, FLOATS(V));
-    memcpy(row + (V + L) * D + D * V, w->block, sizeof w->block);
+    memcpy(row + (V + L) * D + D * V, w->block, sizeof w->block + sizeof w->patch);
 }
 
-static void read_batch(Work *s, const int64_t *problem, const int64_t *answer, int n, const int64_t *prompts,
-                       const int64_t *answers) {
-    for (int b = 0; b < B; b++) { /* filler learns nothing: any tokens will do */
-        const int64_t *prompt = prompts + (b < n ? problem[b] : 0) * T, *letters = answers + (b < n ? answer[b] : 0) * A;
-        memcpy(s->token + b * L, prompt, T * sizeof *prompt);
-        memcpy(s->token + b * L + T, letters, (A - 1) * sizeof *letters);
-        memcpy(s->target + b * A, letters, A * sizeof *letters);
+typedef struct {
+    const int64_t *prompts, *answers, *scene; /* rows of T and of A tokens; the image of every problem */
+    const uint8_t *scenes;                    /* images, rows of PATCHES * PIXELS */
+    float scale;                              /* of their pixels */
+} Tables;
+
+/* The b-th sequence of a batch: a problem, and the tokens of an answer to it. */
+INLINE void read_item(Work *s, int b, const Tables *t, int64_t problem, const int64_t *letters) {
+    memcpy(s->token + b * L + PATCHES, t->prompts + problem * T, T * sizeof *letters);
+    memcpy(s->token + b * L + PATCHES + T, letters, (A - 1) * sizeof *letters);
+    memcpy(s->target + b * A, letters, A * sizeof *letters);
+    if (!PATCHES) return;
+    const uint8_t *pixels = t->scenes + t->scene[problem] * PATCHES * PIXELS;
+    for (int i = 0; i < PATCHES * PIXELS; i++) s->image[b * PATCHES * PIXELS + i] = pixels[i] * t->scale;
+}
+
+/* The next batch of a student's n items, filled up with its last item, which then does not count. */
+static int read_batch(Work *s, const Tables *t, int64_t n, const int64_t *problem, const int64_t *answer) {
+    for (int b = 0; b < B; b++) {
+        const int64_t i = b < n ? b : n - 1;
+        read_item(s, b, t, problem[i], t->answers + answer[i] * A);
     }
+    return n < B ? n : B;
 }
 
 int64_t kdgym_workspace(void) { return sizeof(Work); }
 
-/* Threads call this with one `next` (0 at first) and a workspace each, zero at first; `next` hands out students. A
+/* Threads call these with one `next` (0 at first) and a workspace each, zero at first; `next` hands out students. A
  * row of `state` is [weights | first moments | second moments | number of updates], `part` floats each. */
-void kdgym_train(Work *s, int64_t *next, int64_t students, float *state, int64_t stride, int64_t part,
-                 const int64_t *prompts, const int64_t *answers, const int64_t *problem, const int64_t *answer,
-                 const int64_t *count, int64_t room, const AdamW *optimiser, float *losses) {
+#define EVERY_STUDENT int64_t i = 0; (i = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED)) < students;
+
+void kdgym_train(Work *s, int64_t *next, int64_t students, float *state, int64_t stride, int64_t part, const Tables *tables,
+                 const int64_t *problem, const int64_t *answer, const int64_t *count, int64_t room, const AdamW *optimiser,
+                 float *losses) {
     const unsigned before = flush_denormals();
-    for (int64_t i; (i = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED)) < students;) {
+    for (EVERY_STUDENT) {
         float *row = state + i * stride, *updates = row + 3 * part;
         unpack(row, &s->w), unpack(row + part, &s->m), unpack(row + 2 * part, &s->v);
-        for (int64_t begin = 0; begin < count[i]; begin += B) {
-            const int n = count[i] - begin < B ? count[i] - begin : B;
-            read_batch(s, problem + i * room + begin, answer + i * room + begin, n, prompts, answers);
+        for (int64_t begin = 0, at = i * room; begin < count[i]; begin += B, at += B) {
+            const int n = read_batch(s, tables, count[i] - begin, problem + at, answer + at);
             transpose_weights(s);
             forward(s);
-            memcpy(losses + i * room + begin, s->loss, FLOATS(n));
+            memcpy(losses + at, s->loss, FLOATS(n));
             backward(s, n);
             *updates += 1;
             adamw((float *)&s->w, (float *)&s->m, (float *)&s->v, (float *)&s->g, *optimiser, *updates, (float)n / B);
@@ -280,18 +217,37 @@ void kdgym_train(Work *s, int64_t *next, int64_t students, float *state, int64_t
     restore_denormals(before);
 }
 
-void kdgym_evaluate(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const int64_t *prompts,
-                    const int64_t *answers, const int64_t *problem, const int64_t *solution, int64_t room, uint8_t *right,
-                    float *losses) {
+void kdgym_evaluate(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const Tables *tables,
+                    const int64_t *problem, const int64_t *solution, int64_t room, uint8_t *right, float *losses) {
     const unsigned before = flush_denormals();
-    for (int64_t i; (i = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED)) < students;) {
+    for (EVERY_STUDENT) {
         unpack(state + i * stride, &s->w);
-        for (int64_t begin = i * room; begin < (i + 1) * room; begin += B) {
-            const int n = (i + 1) * room - begin < B ? (i + 1) * room - begin : B;
-            read_batch(s, problem + begin, solution + begin, n, prompts, answers);
+        for (int64_t at = i * room; at < (i + 1) * room; at += B) {
+            const int n = read_batch(s, tables, (i + 1) * room - at, problem + at, solution + at);
             forward(s);
-            memcpy(losses + begin, s->loss, FLOATS(n));
-            for (int b = 0; b < n; b++) right[begin + b] = s->right[b];
+            memcpy(losses + at, s->loss, FLOATS(n));
+            for (int b = 0; b < n; b++) right[at + b] = s->right[b];
+        }
+    }
+    restore_denormals(before);
+}
+
+/* Greedy answers, A tokens an item, token by token; items to `skip` keep what `tokens` holds. */
+void kdgym_decode(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const Tables *tables,
+                  const int64_t *problem, const uint8_t *skip, int64_t room, int64_t *tokens) {
+    const unsigned before = flush_denormals();
+    for (EVERY_STUDENT) {
+        unpack(state + i * stride, &s->w);
+        for (int64_t at = i * room; at < (i + 1) * room;) {
+            int64_t item[B];
+            int n = 0;
+            for (; at < (i + 1) * room && n < B; at++)
+                if (!skip[at]) item[n++] = at;
+            for (int a = 0; a < A && n; a++) {
+                for (int b = 0; b < B; b++) read_item(s, b, tables, problem[item[b < n ? b : 0]], tokens + item[b < n ? b : 0] * A);
+                forward(s);
+                for (int b = 0; b < n; b++) tokens[item[b] * A + a] = s->likeliest[b * A + a] % V;
+            }
         }
     }
     restore_denormals(before);

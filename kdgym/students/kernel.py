@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ from torch import Tensor
 from kdgym.storage import cache_directory
 from kdgym.students.network import NetworkShape
 
-_SOURCE = Path(__file__).with_name("kernel.c")
-_HEADER = Path(__file__).with_name("linear_algebra.h")
+_SOURCES = [Path(__file__).with_name(name) for name in ("kernel.c", "layers.h", "linear_algebra.h")]
 _WIDEST = 16  # floats of the widest vector; matrices have rows of whole vectors
 _OPTIONS = ["-std=gnu11", "-O3", "-funroll-loops", "-fPIC", "-shared"]
 # Sums in any order, but NaN stays NaN: a student that diverged must not look like one that did not.
@@ -36,6 +36,47 @@ _OPTIONS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fas
 
 class KernelUnavailableError(RuntimeError):
     """The kernel cannot be had on this machine or for these sizes; the message says why and what helps."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a task's ids stand for.
+
+    Attributes:
+        prompts: tokens of every problem, int64 [P, T].
+        answers: tokens of every answer, int64 [N, A].
+        scene: the image of every problem, int64 [P], where there are images.
+        scenes: patches of every image, uint8 [images, n, p].
+        scale: what pixels are multiplied by.
+    """
+
+    prompts: Tensor
+    answers: Tensor
+    scene: Tensor | None = None
+    scenes: Tensor | None = None
+    scale: float = 1.0
+
+    def check(self, problem: Tensor, answer: Tensor | None = None) -> None:
+        """C would read past a table.
+
+        Raises:
+            IndexError: there is no such problem or answer.
+        """
+        for ids, table in ((problem, self.prompts), (answer, self.answers)):
+            if ids is not None and ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
+                raise IndexError(
+                    f"Ids from {int(ids.min())} to {int(ids.max())} were given; there are {len(table)} rows."
+                )
+
+    def pointers(self) -> ctypes.Structure:
+        """The C structure of the same name; valid while the tensors are."""
+        tensors = (self.prompts, self.answers, self.scene, self.scenes)
+        return _CTables(*(None if t is None else t.data_ptr() for t in tensors), self.scale)
+
+
+class _CTables(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("prompts", "answers", "scene", "scenes")]
+    _fields_ += [("scale", ctypes.c_float)]
 
 
 class Kernel:
@@ -58,47 +99,50 @@ class Kernel:
             )
         sizes = {"V": shape.vocabulary, "T": shape.prompt, "A": shape.answer, "D": shape.width, "H": shape.heads}
         sizes |= {"F": shape.width * shape.feed_forward, "LAYERS": shape.layers, "B": batch}
+        sizes |= {"PATCHES": shape.patches, "PIXELS": shape.pixels}
         self._library = _library(tuple(f"-D{name}={size}" for name, size in sizes.items()))
         self._work: list[Tensor] = []
 
     def train(
-        self,
-        state: Tensor,
-        part: int,
-        tables: tuple[Tensor, Tensor],
-        problem: Tensor,
-        answer: Tensor,
-        count: Tensor,
-        adamw: Tensor,
+        self, state: Tensor, part: int, tables: Tables, problem: Tensor, answer: Tensor, count: Tensor, adamw: Tensor
     ) -> Tensor:
         """See `kdgym.students.transformer.TransformerStudents.train`.
 
         Args:
             state: [S, R], changed in place; weights, two moments and the number of updates, ``part`` floats each.
             part: floats between those.
-            tables: tokens of all prompts [P, T] and of all answers [N, A], int64.
+            tables: what the ids stand for.
             problem, answer: int64 [S, N].
             count: int64 [S].
             adamw: learning rate, beta1, beta2, epsilon and weight decay, float32 [5].
         """
-        _check_rows(problem, tables[0])
-        _check_rows(answer, tables[1])
+        tables.check(problem, answer)
         problem, answer, count = problem.contiguous(), answer.contiguous(), count.clamp_max(problem.shape[1])
         losses = torch.zeros(problem.shape)
-        self._run("kdgym_train", state, part, *tables, problem, answer, count, problem.shape[1], adamw, losses)
+        room = problem.shape[1]
+        self._run("kdgym_train", state, part, tables.pointers(), problem, answer, count, room, adamw, losses)
         return losses
 
-    def evaluate(
-        self, state: Tensor, tables: tuple[Tensor, Tensor], problem: Tensor, solution: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def evaluate(self, state: Tensor, tables: Tables, problem: Tensor, solution: Tensor) -> tuple[Tensor, Tensor]:
         """Verdicts bool [S, N] and losses [S, N] on the problems int64 [S, N] whose right answers are ``solution``."""
-        _check_rows(problem, tables[0])
+        tables.check(problem, solution)
         problem, solution = problem.contiguous(), solution.contiguous()
         right, losses = torch.empty(problem.shape, dtype=torch.bool), torch.empty(problem.shape)
-        self._run("kdgym_evaluate", state, *tables, problem, solution, problem.shape[1], right, losses)
+        self._run("kdgym_evaluate", state, tables.pointers(), problem, solution, problem.shape[1], right, losses)
         return right, losses
 
-    def _run(self, name: str, state: Tensor, *arguments: Tensor | int) -> None:
+    def decode(self, state: Tensor, tables: Tables, problem: Tensor, skip: Tensor, answers: Tensor) -> Tensor:
+        """Greedy answers int64 [S, N, A]; where ``skip`` (bool [S, N]) is true, those of ``answers`` [S, N, A] stay."""
+        tables.check(problem)
+        problem, skip, answers = (
+            problem.contiguous(),
+            skip.contiguous(),
+            answers.clone(memory_format=torch.contiguous_format),
+        )
+        self._run("kdgym_decode", state, tables.pointers(), problem, skip, problem.shape[1], answers)
+        return answers
+
+    def _run(self, name: str, state: Tensor, *arguments: Tensor | int | ctypes.Structure) -> None:
         """Let torch's number of threads work through the students; each takes the next one that is waiting."""
         students = len(state)
         threads = max(1, min(torch.get_num_threads(), students))
@@ -106,8 +150,8 @@ class Kernel:
             self._work.append(torch.zeros(self._library.kdgym_workspace(), dtype=torch.uint8))
         following = torch.zeros(1, dtype=torch.int64)
         everything: list[Any] = [following, students, state, state.stride(0), *arguments]
-        raw = [a.data_ptr() if isinstance(a, Tensor) else a for a in everything]
-        types = [ctypes.c_void_p if isinstance(a, Tensor) else ctypes.c_int64 for a in everything]
+        raw = [_raw(argument) for argument in everything]
+        types = [ctypes.c_int64 if isinstance(a, int) else ctypes.c_void_p for a in everything]
         call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *types)((name, self._library))
         if threads == 1:
             call(self._work[0].data_ptr(), *raw)
@@ -116,17 +160,17 @@ class Kernel:
             list(pool.map(lambda work: call(work.data_ptr(), *raw), self._work[:threads]))
 
 
-def _check_rows(ids: Tensor, table: Tensor) -> None:
-    """C would read past the table."""
-    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
-        raise IndexError(f"Ids from {int(ids.min())} to {int(ids.max())} were given; there are {len(table)} rows.")
+def _raw(argument: Tensor | int | ctypes.Structure) -> int:
+    if isinstance(argument, Tensor):
+        return argument.data_ptr()
+    return argument if isinstance(argument, int) else ctypes.addressof(argument)
 
 
 @functools.cache
 def _library(sizes: tuple[str, ...]) -> ctypes.CDLL:
     compiler = _compiler()
     target = [*_OPTIONS, *_processor(), *sizes]
-    identity = "\0".join([_SOURCE.read_text(), _HEADER.read_text(), *target, _predefined(compiler)])
+    identity = "\0".join([*(path.read_text() for path in _SOURCES), *target, _predefined(compiler)])
     name = hashlib.sha256(identity.encode()).hexdigest()[:24] + ".so"
     path = cache_directory() / "kernels" / name
     try:
@@ -142,7 +186,7 @@ def _load_or_compile(compiler: list[str], options: list[str], path: Path) -> cty
     if not path.is_file():
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             output = Path(folder) / path.name
-            _call([*compiler, *options, str(_SOURCE), "-o", str(output), "-lm"])
+            _call([*compiler, *options, str(_SOURCES[0]), "-o", str(output), "-lm"])
             os.replace(output, path)
     library = ctypes.CDLL(str(path))
     library.kdgym_workspace.restype = ctypes.c_int64

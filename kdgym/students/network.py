@@ -122,7 +122,8 @@ class Network:
         matrices = self.views(weights)
         x, _ = self._embed(matrices, inputs, image)
         last = self._forward(x, matrices, inputs.shape[1], [])
-        return (_normalise(last)[0] @ matrices[2]).unflatten(1, (inputs.shape[1], -1))
+        scores: Tensor = _normalise(last)[0] @ matrices[2]
+        return scores.view(*inputs.shape[:2], self.shape.answer, -1)
 
     def loss_and_gradient(
         self, weights: Tensor, inputs: Tensor, targets: Tensor, valid: Tensor, image: Tensor | None = None

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students.kernel import Kernel, KernelUnavailableError
+from kdgym.students.kernel import Kernel, KernelUnavailableError, Tables
 from kdgym.students.network import Network, NetworkShape
 from kdgym.tasks.base import Task
 
@@ -83,15 +83,27 @@ class TransformerStudents:
     ) -> None:
         self.task, self.config, self.dtype = task, config, dtype
         self.device = torch.device(device)
-        self.prompt, self.answer, self.solution = (t.to(self.device) for t in (task.prompt, task.answer, task.solution))
-        prompt, answer = self.prompt.shape[1], self.answer.shape[1]
-        sizes = (config.width, config.heads, config.layers, config.feed_forward)
-        self.network = Network(NetworkShape(task.vocabulary, prompt, answer, *sizes), self.device, dtype)
+        self.solution = task.solution.to(self.device)
+        scene, scenes = (None if t is None else t.to(self.device) for t in (task.scene, task.scenes))
+        prompts, answers = task.prompt.to(self.device), task.answer.to(self.device)
+        self.tables = Tables(prompts, answers, scene, scenes, task.pixel_scale)
+        shape = NetworkShape(
+            vocabulary=task.vocabulary,
+            prompt=prompts.shape[1],
+            answer=answers.shape[1],
+            width=config.width,
+            heads=config.heads,
+            layers=config.layers,
+            feed_forward=config.feed_forward,
+            patches=0 if scenes is None else scenes.shape[1],
+            pixels=0 if scenes is None else scenes.shape[2],
+        )
+        self.network = Network(shape, self.device, dtype)
         self.weights = self.network.weights
         self._stride = -(-self.weights // _ROW_ALIGNMENT) * _ROW_ALIGNMENT
         self.row = 3 * self._stride + _ROW_ALIGNMENT
         self.forward_flops = self.network.forward_flops()
-        self.tokens_per_item = prompt + answer
+        self.tokens_per_item = self.network.shape.length + 1
         self._kernel = None if engine == "torch" else self._load_kernel(required=engine == "kernel")
         self.engine: Engine = "torch" if self._kernel is None else "kernel"
         self.recipe = {"student": asdict(config), "engine": self.engine, "dtype": str(dtype)}
@@ -146,17 +158,16 @@ class TransformerStudents:
             Loss of every item just before the update that used it (nats an answer token), [S, N]; 0 where ignored.
         """
         if self._kernel is not None:
-            tables = self.prompt, self.answer
-            return self._kernel.train(state, self._stride, tables, problem, answer, count, self._optimiser)
+            return self._kernel.train(state, self._stride, self.tables, problem, answer, count, self._optimiser)
         size = self.config.batch
         losses = torch.zeros(problem.shape, dtype=self.dtype, device=self.device)
         slot = torch.arange(size, device=self.device)
         for begin in range(0, problem.shape[1], size):
             part = slice(begin, begin + size)
-            targets = self.answer[answer[:, part]]
-            inputs = self._inputs(problem[:, part], targets)
+            targets = self.tables.answers[answer[:, part]]
+            inputs, image = self._inputs(problem[:, part], targets)
             valid = (slot[: targets.shape[1]] < (count - begin)[:, None]).to(self.dtype)
-            losses[:, part], gradient = self.network.loss_and_gradient(state, inputs, targets, valid)
+            losses[:, part], gradient = self.network.loss_and_gradient(state, inputs, targets, valid, image)
             self._adamw(state, gradient, valid.sum(1, keepdim=True) / size)
         return losses
 
@@ -179,36 +190,56 @@ class TransformerStudents:
 
     @torch.no_grad()
     def evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
-        """Exact match and loss on problems, unaided.
+        """Verdicts and loss on problems, unaided.
 
-        One teacher-forced pass decides exact match: greedy decoding reproduces the solution if and only if every
-        solution token is the most likely one given the solution tokens before it.
+        One teacher-forced pass decides whether the answer is the listed solution: greedy decoding reproduces it if and only
+        if every solution token is the most likely one given those before it. Where other answers may be right too, the
+        students' own answers go to the task's judge.
 
         Args:
             problem: problem ids, int64 [S, N].
 
         Returns:
-            ``(right, loss)``: bool [S, N], and nats an answer token [S, N].
+            ``(right, loss)``: bool [S, N], and nats an answer token [S, N] of the listed solution.
         """
         if self._kernel is not None:
-            return self._kernel.evaluate(state, (self.prompt, self.answer), problem, self.solution[problem])
+            right, loss = self._kernel.evaluate(state, self.tables, problem, self.solution[problem])
+        else:
+            right, loss = self._evaluate(state, problem)
+        if self.task.free_form:
+            right = right | self.task.judge(problem, self.decode(state, problem, right))
+        return right, loss
+
+    def _evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
         right, loss = [], []
         for part in problem.split(_EVALUATION_BATCH, dim=1):
-            targets = self.answer[self.solution[part]]
-            logits = self.network.logits(state, self._inputs(part, targets))
+            targets = self.tables.answers[self.solution[part]]
+            logits = self.network.logits(state, *self._inputs(part, targets))
             right.append((logits.argmax(-1) == targets).all(-1))
             picked = torch.log_softmax(logits, dim=-1).gather(-1, targets.unsqueeze(-1))
             loss.append(-picked.squeeze(-1).mean(-1))
         return torch.cat(right, dim=1), torch.cat(loss, dim=1)
 
     @torch.no_grad()
-    def decode(self, state: Tensor, problem: Tensor) -> Tensor:
-        """Greedy answers token by token: problem ids [S, N] -> tokens int64 [S, N, A]."""
-        answers = torch.zeros(*problem.shape, self.answer.shape[1], dtype=torch.int64, device=self.device)
-        for a in range(self.answer.shape[1]):
-            logits = self.network.logits(state, self._inputs(problem, answers))
+    def decode(self, state: Tensor, problem: Tensor, solved: Tensor | None = None) -> Tensor:
+        """Greedy answers token by token: problem ids [S, N] -> tokens int64 [S, N, A].
+
+        Args:
+            problem: problem ids, int64 [S, N].
+            solved: where the answer is known to be the listed solution, bool [S, N].
+        """
+        answers = self.tables.answers[self.solution[problem]]
+        if self._kernel is not None:
+            skip = torch.zeros_like(problem, dtype=torch.bool) if solved is None else solved
+            return self._kernel.decode(state, self.tables, problem, skip, answers)
+        for a in range(answers.shape[2]):
+            logits = self.network.logits(state, *self._inputs(problem, answers))
             answers[:, :, a] = logits.argmax(-1)[:, :, a]
         return answers
 
-    def _inputs(self, problem: Tensor, answers: Tensor) -> Tensor:
-        return torch.cat([self.prompt[problem], answers[..., :-1]], dim=-1)
+    def _inputs(self, problem: Tensor, answers: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the network reads: tokens [S, B, T + A - 1], and patches [S, B, n, p] where the task has images."""
+        tables, image = self.tables, None
+        if tables.scene is not None and tables.scenes is not None:
+            image = tables.scenes[tables.scene[problem]].to(self.dtype) * tables.scale
+        return torch.cat([tables.prompts[problem], answers[..., :-1]], dim=-1), image

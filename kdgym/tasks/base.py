@@ -52,6 +52,10 @@ class Task(Protocol):
         skill_of: int64 [P], the skill of every problem.
         vocabulary: number of distinct tokens.
         answer_pool: where the answers that make sense for each skill lie among the N answers.
+        scene: int64 [P], the image of every problem; None for a task without images.
+        scenes: uint8 [images, patches, pixels]; None for a task without images.
+        pixel_scale: what pixels are multiplied by.
+        free_form: whether answers other than the listed solution may be right; then ``judge`` decides.
     """
 
     name: str
@@ -63,9 +67,16 @@ class Task(Protocol):
     skill_of: Tensor
     vocabulary: int
     answer_pool: Pool
+    scene: Tensor | None
+    scenes: Tensor | None
+    pixel_scale: float
+    free_form: bool
 
     def pool(self, split: Split) -> Pool:
         """Problems of ``split``; no operand pair of one split occurs in another."""
+
+    def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
+        """Verdicts on answers given as tokens: problem ids int64 [...], tokens int64 [..., A] -> bool [...]."""
 
     def text(self, problem: int) -> str:
         """The problem as a person or a language model reads it."""
@@ -75,3 +86,19 @@ class Task(Protocol):
 
     def verify(self, problem: int, text: str) -> bool:
         """Whether ``text`` is the right answer to ``problem``: exact, no partial credit."""
+
+
+class ClosedTask:
+    """What tasks share whose problems have one right answer each and, unless they say otherwise, no images."""
+
+    answer: Tensor
+    solution: Tensor
+    scene: Tensor | None = None
+    scenes: Tensor | None = None
+    pixel_scale: float = 1.0
+    free_form: bool = False
+
+    def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
+        """See `Task.judge`."""
+        right = self.answer.to(tokens.device)[self.solution.to(problem.device)[problem]]
+        return (tokens == right).all(-1)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, Pool, Skill, Split
+from kdgym.tasks.base import SPLITS, ClosedTask, Pool, Skill, Split
 
 Ints = npt.NDArray[np.int64]
 _SIGNS = ("<", "=", ">")
@@ -87,7 +87,7 @@ RULES: tuple[_Rule, ...] = (
 )  # fmt: skip
 
 
-class Math:
+class Math(ClosedTask):
     """The arithmetic task. See the module's docstring for the format and `kdgym.tasks.base.Task` for the attributes.
 
     Args:

@@ -53,7 +53,7 @@ class Work:
         self.engine = TransformerStudents(make_task("Math"), config or TransformerConfig(), engine=engine)
         key = random.fold(torch.tensor(0), torch.arange(students))
         self.state = self.engine.initialise(key)
-        problems = len(self.engine.prompt)
+        problems = len(self.engine.tables.prompts)
         self.lesson = random.integers(random.fold(key, 1), ITEMS, problems)
         self.exam = random.integers(random.fold(key, 2), EXAMINED, problems)
         self.count = torch.full((students,), ITEMS)
@@ -70,8 +70,8 @@ class Work:
 
     def tokens(self, problem: Tensor) -> tuple[Tensor, Tensor]:
         """A student's inputs and targets, [..., L] and [..., A]."""
-        targets = self.engine.answer[self.engine.solution[problem]]
-        return torch.cat([self.engine.prompt[problem], targets[..., :-1]], dim=-1), targets
+        targets = self.engine.tables.answers[self.engine.solution[problem]]
+        return torch.cat([self.engine.tables.prompts[problem], targets[..., :-1]], dim=-1), targets
 
     def module(self, student: int) -> Student:
         """A student as a module, checked against the reference."""

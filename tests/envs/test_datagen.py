@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -129,8 +130,9 @@ def test_nothing_observable_depends_on_the_test_split() -> None:
     test_ids = torch.cat(
         [torch.arange(s, s + c) for s, c in zip(pool.start.tolist(), pool.count.tolist(), strict=True)]
     )
-    spoiled.students.prompt = spoiled.students.prompt.clone()
-    spoiled.students.prompt[test_ids] = 0
+    prompts = spoiled.students.tables.prompts.clone()
+    prompts[test_ids] = 0
+    spoiled.students.tables = replace(spoiled.students.tables, prompts=prompts)
     spoiled.students.solution = spoiled.students.solution.clone()
     spoiled.students.solution[test_ids] = 0
     first, second = honest.reset(seed=5), spoiled.reset(seed=5)

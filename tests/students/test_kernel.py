@@ -32,8 +32,8 @@ def both(config: TransformerConfig) -> tuple[TransformerStudents, TransformerStu
 
 def lesson(engine: TransformerStudents, key: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """Problems and answers, some of them wrong."""
-    problem = random.integers(random.fold(key, 1), n, len(engine.prompt))
-    answer = random.integers(random.fold(key, 2), n, len(engine.answer))
+    problem = random.integers(random.fold(key, 1), n, len(engine.tables.prompts))
+    answer = random.integers(random.fold(key, 2), n, len(engine.tables.answers))
     return problem, torch.where(answer % 3 == 0, answer, engine.solution[problem])
 
 
@@ -52,7 +52,7 @@ def fresh() -> Iterator[None]:
 def test_an_examination_is_the_references(config: TransformerConfig) -> None:
     reference, fast = both(config)
     key = torch.arange(3)
-    state, problem = reference.initialise(key), random.integers(key, 100, len(reference.prompt))
+    state, problem = reference.initialise(key), random.integers(key, 100, len(reference.tables.prompts))
     (right, loss), (fast_right, fast_loss) = (engine.evaluate(state, problem) for engine in (reference, fast))
     torch.testing.assert_close(fast_loss, loss, rtol=0, atol=1e-5)
     assert (right != fast_right).sum() <= 1  # two answers may be equally likely to the last bit

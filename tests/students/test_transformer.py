@@ -92,7 +92,7 @@ def test_an_examination_agrees_with_decoding_token_by_token(engine: TransformerS
     problem = draw(engine, random.fold(torch.arange(8), 5), 1000)
     right, _ = engine.evaluate(schooled, problem)
     decoded = engine.decode(schooled, problem)
-    assert torch.equal((decoded == engine.answer[engine.solution[problem]]).all(-1), right)
+    assert torch.equal((decoded == engine.tables.answers[engine.solution[problem]]).all(-1), right)
     assert 0.1 < right.double().mean() < 0.9
 
 
@@ -106,8 +106,8 @@ def test_an_examination_leaves_no_trace(engine: TransformerStudents, schooled: T
 def test_the_loss_of_an_examination_is_the_cross_entropy(precise: TransformerStudents) -> None:
     state, problem = precise.initialise(torch.arange(2)), draw(precise, torch.arange(2), 100)
     _, loss = precise.evaluate(state, problem)
-    tokens = precise.answer[precise.solution[problem]]
-    inputs = torch.cat([precise.prompt[problem], tokens[:, :, :-1]], dim=2)
+    tokens = precise.tables.answers[precise.solution[problem]]
+    inputs = torch.cat([precise.tables.prompts[problem], tokens[:, :, :-1]], dim=2)
     expected = torch.distributions.Categorical(logits=precise.network.logits(state, inputs)).log_prob(tokens)
     torch.testing.assert_close(loss, -expected.mean(-1))
 
@@ -115,10 +115,10 @@ def test_the_loss_of_an_examination_is_the_cross_entropy(precise: TransformerStu
 def test_an_answer_is_right_only_as_a_whole(engine: TransformerStudents, schooled: Tensor) -> None:
     """One wrong token makes it wrong: students that know all tokens but one exist, and are not given credit."""
     problem = draw(engine, random.fold(torch.arange(8), 6), 1000)
-    tokens_right = (engine.decode(schooled, problem) == engine.answer[engine.solution[problem]]).sum(-1)
+    tokens_right = (engine.decode(schooled, problem) == engine.tables.answers[engine.solution[problem]]).sum(-1)
     right, _ = engine.evaluate(schooled, problem)
-    assert (tokens_right == engine.answer.shape[1] - 1).any()
-    assert not right[tokens_right < engine.answer.shape[1]].any()
+    assert (tokens_right == engine.tables.answers.shape[1] - 1).any()
+    assert not right[tokens_right < engine.tables.answers.shape[1]].any()
 
 
 # --- the optimiser -----------------------------------------------------------------------------------------------
@@ -139,8 +139,8 @@ def test_full_batches_are_steps_of_torchs_adamw(precise: TransformerStudents) ->
     )
     for step in range(steps):
         part = slice(step * BATCH, (step + 1) * BATCH)
-        tokens = precise.answer[answer[:, part]]
-        inputs = torch.cat([precise.prompt[problem[:, part]], tokens[:, :, :-1]], dim=2)
+        tokens = precise.tables.answers[answer[:, part]]
+        inputs = torch.cat([precise.tables.prompts[problem[:, part]], tokens[:, :, :-1]], dim=2)
         _, weights.grad = precise.network.loss_and_gradient(
             weights.detach(), inputs, tokens, torch.ones(3, BATCH).double()
         )
@@ -219,7 +219,7 @@ def test_a_student_learns_bitwise_the_same_in_any_population(engine: Transformer
     """At one thread: alone, among few, among many, in any slot."""
     key = torch.arange(16)
     problem, count = draw(engine, random.fold(key, 3), 300), 300 - 17 * key
-    answer = random.integers(random.fold(key, 4), 300, len(engine.answer))
+    answer = random.integers(random.fold(key, 4), 300, len(engine.tables.answers))
     population = engine.initialise(key)
     losses = engine.train(population, problem, answer, count)
     some = engine.initialise(key[rows])
@@ -276,7 +276,7 @@ def test_a_student_that_is_taught_wrong_answers_gives_them(engine: TransformerSt
 
 
 def test_the_costs_of_an_item_follow_from_the_sizes(engine: TransformerStudents) -> None:
-    assert engine.tokens_per_item == engine.prompt.shape[1] + engine.answer.shape[1] == 7 + 3
+    assert engine.tokens_per_item == engine.tables.prompts.shape[1] + engine.tables.answers.shape[1] == 7 + 3
     assert engine.forward_flops == engine.network.forward_flops()
 
 
