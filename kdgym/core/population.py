@@ -164,7 +164,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             raise RuntimeError("step was called before reset; call reset first.")
         if self._finished.any():
             raise RuntimeError("step was called after the end of an episode; call reset to start the next one.")
-        outcome = self._program(self._validated(actions)).cpu().numpy()  # the step's one transfer to the host
+        outcome = self._program(self._on_device(actions)).cpu().numpy()  # the step's one transfer to the host
         reward, done = outcome[:, 0].copy(), outcome[:, 1] > 0
         cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE))}
         observation = self._split(outcome[:, 2 + ledger.SIZE :])
@@ -198,6 +198,10 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         self.state["episode"][torch.from_numpy(done)] += 1
         self._start(done, "base")
         return info
+
+    def finished(self) -> npt.NDArray[np.bool_]:
+        """Whose episode is over and waits for a reset, bool [S]; nobody's with autoreset."""
+        return self._finished.copy()
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
         """One picture a student with ``render_mode="rgb_array"``; ``"human"`` draws to the terminal at every step."""
@@ -328,27 +332,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         self._finished[mask] = False
         self._started = True
 
-    def _validated(self, actions: Array) -> Tensor:
-        given = np.asarray(actions)
-        space = self.single_action_space
-        expected = (self.num_envs, *(space.shape or ()))
-        if given.shape != expected:
-            raise ValueError(f"The actions have shape {given.shape}; this population takes {expected}.")
-        if not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
-            raise ValueError(f"The actions have dtype {given.dtype}; give real numbers.")
-        if not np.isfinite(given).all():
-            raise ValueError(
-                f"The action of student {int(np.argwhere(~np.isfinite(given))[0][0])} is not finite (NaN or inf)."
-            )
-        assert isinstance(space, spaces.Box)
-        outside = ((given < space.low) | (given > space.high)).reshape(self.num_envs, -1).any(1)
-        if outside.any():
-            i = int(np.argmax(outside))
-            raise ValueError(
-                f"The action of student {i} leaves the action space: its entries run from {given[i].min():.4g} to "
-                f"{given[i].max():.4g}, and {space.low.min():.4g} to {space.high.max():.4g} is allowed. Clip it first."
-            )
-        return torch.from_numpy(given.astype(np.float32)).to(self.device)
+    def _on_device(self, actions: Array) -> Tensor:
+        assert isinstance(self.single_action_space, spaces.Box)
+        return torch.from_numpy(validate_actions(actions, self.single_action_space, self.num_envs)).to(self.device)
 
     def _pack(self, info: Info, mask: npt.NDArray[np.bool_]) -> Info:
         """Gymnasium's vector info: every array has a bool mask ``_key`` of the students it speaks of."""
@@ -360,3 +346,27 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
                 packed[key] = np.where(mask, value, 0.0)
             packed[f"_{key}"] = mask.copy()
         return packed
+
+
+def validate_actions(actions: Array, space: spaces.Box, students: int) -> npt.NDArray[np.float32]:
+    """The actions of a population, [S, n], as float32.
+
+    Raises:
+        ValueError: they have the wrong shape or type, are not finite, or leave the action space.
+    """
+    given, expected = np.asarray(actions), (students, *space.shape)
+    if given.shape != expected:
+        raise ValueError(f"The actions have shape {given.shape}; this population takes {expected}.")
+    if not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
+        raise ValueError(f"The actions have dtype {given.dtype}; give real numbers.")
+    if not np.isfinite(given).all():
+        i = int(np.argwhere(~np.isfinite(given))[0][0])
+        raise ValueError(f"The action of student {i} is not finite (NaN or inf).")
+    outside = ((given < space.low) | (given > space.high)).reshape(students, -1).any(1)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise ValueError(
+            f"The action of student {i} leaves the action space: its entries run from {given[i].min():.4g} to "
+            f"{given[i].max():.4g}, and {space.low.min():.4g} to {space.high.max():.4g} is allowed. Clip it first."
+        )
+    return given.astype(np.float32)

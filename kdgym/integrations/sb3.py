@@ -18,17 +18,15 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from kdgym.core import PopulationEnv
-
 
 class PopulationVecEnv(VecEnv):
     """A population as SB3's ``VecEnv``. Both reset finished episodes in the step that ends them, so the adapter is thin.
 
     Args:
-        population: what ``gym.make_vec`` returns for a kdgym id.
+        population: what ``gym.make_vec`` returns for a kdgym id, or another vector environment that resets in the same step.
     """
 
-    def __init__(self, population: PopulationEnv) -> None:
+    def __init__(self, population: gym.vector.VectorEnv[Any, Any, Any]) -> None:
         self.population = population
         self._actions = np.zeros(0, dtype=np.float32)
         super().__init__(population.num_envs, population.single_observation_space, population.single_action_space)
@@ -52,13 +50,14 @@ class PopulationVecEnv(VecEnv):
         for i in np.flatnonzero(done):
             infos[i]["terminal_observation"] = info["final_obs"][i]
             infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
-        return observation, reward.astype(np.float32), done, infos
+        return observation, reward, done, infos
 
     def close(self) -> None:
         self.population.close()
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        return self.population.render() or [None] * self.num_envs
+        pictures = self.population.render()
+        return [None] * self.num_envs if pictures is None else list(pictures)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         return [getattr(self.population, attr_name)] * len(list(self._get_indices(indices)))
@@ -78,14 +77,15 @@ class PopulationVecEnv(VecEnv):
 
 
 def as_vec_env(envs: gym.vector.VectorEnv[Any, Any, Any]) -> PopulationVecEnv:
-    """SB3's ``VecEnv`` on ``gym.make_vec("kdgym/...", num_envs=S)``.
+    """SB3's ``VecEnv`` on ``gym.make_vec("kdgym/...", num_envs=S)``, or on students sharded over workers.
 
     Raises:
-        TypeError: ``envs`` is not a kdgym population (or has a wrapper around it).
+        TypeError: ``envs`` is no vector environment that resets students in the step that ends their episodes.
     """
-    if not isinstance(envs, PopulationEnv):
+    mode = getattr(envs, "metadata", {}).get("autoreset_mode")
+    if not isinstance(envs, gym.vector.VectorEnv) or mode is not gym.vector.AutoresetMode.SAME_STEP:
         raise TypeError(
-            f"as_vec_env takes what gym.make_vec returns for a kdgym id, unwrapped; got {type(envs).__name__}. "
+            f"as_vec_env takes what gym.make_vec returns for a kdgym id, with autoreset; got {type(envs).__name__}. "
             "For one environment give gym.make(...) to SB3 as it is."
         )
     return PopulationVecEnv(envs)
