@@ -32,7 +32,10 @@ KINDS = {
     "bit": (25, 2, "yes or no"),
     "order": (27, 2, "smaller or larger"),
 }
-LAYOUT = "The picture has six cells: A, B, C from left to right in the upper row, D, E, F in the lower row. "
+LAYOUT = (
+    "The picture has six cells: A, B, C from left to right in the upper row, D, E, F in the lower row. "
+    "A cell is empty or holds one handwritten digit, large or small (three quarters the size). "
+)
 
 
 def _shown(digit: Ints, value: npt.ArrayLike) -> Ints:
@@ -49,6 +52,10 @@ def _hits(digit: Ints) -> npt.NDArray[np.bool_]:
     """bool [M, 10, 6]: where each of the ten digits is."""
     hits: npt.NDArray[np.bool_] = digit[:, None] == np.arange(10)[:, None]
     return hits
+
+
+def _exists(digit: Ints) -> Ints:
+    return np.where(_hits(digit).any(2), 1, 0)
 
 
 def _count(digit: Ints) -> Ints:
@@ -107,15 +114,15 @@ RULES: tuple[Rule, ...] = (
           "bit", lambda digit, small: _shown(digit, digit % 2)),
     Rule("same", "Whether two cells hold the same digit.", ("identify",),
           "Do cells {first} and {second} hold the same digit?", "pair", "bit",
-          lambda digit, small: _of_pair(digit, np.equal)),
+          lambda digit, small: _of_pair(digit, lambda a, b: a == b)),
     Rule("compare", "Which relation holds between the digits of two cells.", ("identify",),
           "Is the digit in cell {first} smaller or larger than the digit in cell {second}?", "pair",
           "order", lambda digit, small: _of_pair(digit, lambda a, b: np.where(a == b, -1, a > b))),
     Rule("sum", "Add the digits of two cells.", ("identify",),
           "What is the sum of the digits in cells {first} and {second}?", "pair", "sum",
-          lambda digit, small: _of_pair(digit, np.add)),
+          lambda digit, small: _of_pair(digit, lambda a, b: a + b)),
     Rule("exists", "Whether a digit is anywhere.", ("identify",), "Is there a {digit}?", "digit", "bit",
-          lambda digit, small: _hits(digit).any(2).astype(np.int64)),
+          lambda digit, small: _exists(digit)),
     Rule("locate", "Find the cell of a digit.", ("exists",), "In which cell is the {digit}?", "digit", "cell",
           lambda digit, small: _cell_of(digit)),
     Rule("count", "Count how often a digit is there.", ("exists",), "How often is there a {digit}?", "digit", "few",
@@ -124,7 +131,7 @@ RULES: tuple[Rule, ...] = (
           "Is the {digit} in a column further left than the column of the {next}?", "digit", "bit",
           lambda digit, small: _left_of_next(digit)),
     Rule("how_many", "Count the digits.", ("empty",), "How many cells hold a digit?", "none", "count",
-          lambda digit, small: (digit >= 0).sum(1, keepdims=True)),
+          lambda digit, small: np.sum(digit >= 0, axis=1)[:, None]),
     Rule("small_one", "Read the only small digit.", ("size", "identify"), "Which digit is the small one?", "none",
           "digit", _small_one),
     Rule("largest", "The largest of all digits.", ("compare",), "Which is the largest digit?", "none", "digit",

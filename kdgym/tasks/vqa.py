@@ -47,7 +47,7 @@ from kdgym.tasks.questions import (
 _SMALL_SHARE = 0.15
 _SPLIT_SHARES = (0.70, 0.15, 0.15)
 _SCENES = (12_000, 2_400, 2_400)
-_FIRST_SCENE = (0, 12_000, 14_400)
+_FIRST_SCENE = tuple(itertools.accumulate(_SCENES[:-1], initial=0))
 _PROBLEMS = (3_000, 500, 500)  # at most, of a skill
 
 
@@ -87,7 +87,7 @@ class _Cell(BaseModel):
 class _Scene(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     cells: Annotated[list[_Cell | None], Field(min_length=ROWS * COLUMNS, max_length=ROWS * COLUMNS)]
-    question: Annotated[str, Field(max_length=200)]
+    question: Annotated[str, Field(max_length=400)]
 
 
 class Rendered(NamedTuple):
@@ -123,7 +123,7 @@ class VQA:
         digit: int64 [M, 6], the digit in every cell; -1 where there is none.
         small: bool [M, 6].
         source: int64 [M, 6], index of the source image; -1 where there is none.
-        argument: int64 [P], which of the skill's arguments (cells, pairs, digits) a problem asks about.
+        argument: int64 [P], which cell, pair of cells (of `questions.PAIRS`) or digit a problem asks about.
         split_of_image: int64 [1797], index into `SPLITS` of every source image.
     """
 
@@ -142,10 +142,9 @@ class VQA:
         self.vocabulary = VOCABULARY
         self.answer = torch.arange(len(ANSWERS)).unsqueeze(1)
         fewer = {"digit": digits, "sum": 2 * digits - 1}
-        bounds = torch.tensor(
-            [(first, fewer.get(rule.answers, count)) for rule in RULES for first, count, _ in [KINDS[rule.answers]]]
-        )
-        self.answer_pool = Pool(bounds[:, 0], bounds[:, 1])
+        kinds = [rule.answers for rule in RULES]
+        start, count = [KINDS[kind][0] for kind in kinds], [fewer.get(kind, KINDS[kind][1]) for kind in kinds]
+        self.answer_pool = Pool(torch.tensor(start), torch.tensor(count))
         images, self._shows = load_images()
         self._looks = make_stamps(images)
         self._key = torch.tensor(self.version)
@@ -164,18 +163,18 @@ class VQA:
         key = random.fold(self._key, 1, torch.arange(len(split)))
         n = self.patch_count
 
-        def draw(purpose: int, high: int, count: int = n) -> Ints:
+        def pick(purpose: int, high: int, count: int = n) -> Ints:
             return random.integers(random.fold(key, purpose), count, high).numpy()
 
-        place = draw(0, 1 << 30).argsort(1).argsort(1)  # the digits' order: 0 is the first digit, and the odd one
-        shown = place < 1 + draw(1, n, 1)
-        theme, kind, free = draw(2, self.digits, 1), draw(3, 3, 1), draw(4, self.digits)
-        other = (theme + 1 + draw(5, self.digits - 1, 1)) % self.digits
-        repeats = np.where(draw(6, 2) == 0, theme, free)
+        place = pick(0, 1 << 30).argsort(1).argsort(1)  # the digits' order: 0 is the first digit, and the odd one
+        shown = place < 1 + pick(1, n, 1)
+        theme, kind, free = pick(2, self.digits, 1), pick(3, 3, 1), pick(4, self.digits)
+        other = (theme + 1 + pick(5, self.digits - 1, 1)) % self.digits
+        repeats = np.where(pick(6, 2) == 0, theme, free)
         odd = np.where(place == 0, other, theme)
         digit = np.where(shown, np.choose(kind, [free, repeats, odd]), -1)
-        form = np.where(draw(7, 1 << 20) < _SMALL_SHARE * (1 << 20), 1 + draw(8, 4), 0)
-        choice = draw(9, 1 << 30)
+        form = np.where(pick(7, 1 << 20) < _SMALL_SHARE * (1 << 20), 1 + pick(8, 4), 0)
+        choice = pick(9, 1 << 30)
         source = np.full_like(digit, -1)
         for s, d in itertools.product(range(len(SPLITS)), range(self.digits)):
             here = (split == s)[:, None] & (digit == d)
