@@ -103,6 +103,8 @@ class Rule(Skill):
     solve: Callable[[Ints, Ints], Ints] = lambda digit, small: digit
 
 
+# Prerequisites are what makes a tiny student learn a skill from fewer items: adding the digits of two cells teaches where to
+# look for "the same" and "smaller", and finding a digit teaches whether there is one.
 RULES: tuple[Rule, ...] = (
     Rule("empty", "Whether a cell is empty.", (), "Is cell {cell} empty?", "cell", "bit",
           lambda digit, small: (digit < 0).astype(np.int64)),
@@ -112,31 +114,31 @@ RULES: tuple[Rule, ...] = (
           lambda digit, small: digit),
     Rule("parity", "Whether the digit in a cell is odd.", ("identify",), "Is the digit in cell {cell} odd?", "cell",
           "bit", lambda digit, small: _shown(digit, digit % 2)),
-    Rule("same", "Whether two cells hold the same digit.", ("identify",),
+    Rule("same", "Whether two cells hold the same digit.", ("sum",),
           "Do cells {first} and {second} hold the same digit?", "pair", "bit",
           lambda digit, small: _of_pair(digit, lambda a, b: a == b)),
-    Rule("compare", "Which relation holds between the digits of two cells.", ("identify",),
+    Rule("compare", "Which relation holds between the digits of two cells.", ("sum",),
           "Is the digit in cell {first} smaller or larger than the digit in cell {second}?", "pair",
           "order", lambda digit, small: _of_pair(digit, lambda a, b: np.where(a == b, -1, a > b))),
     Rule("sum", "Add the digits of two cells.", ("identify",),
           "What is the sum of the digits in cells {first} and {second}?", "pair", "sum",
           lambda digit, small: _of_pair(digit, lambda a, b: a + b)),
-    Rule("exists", "Whether a digit is anywhere.", ("identify",), "Is there a {digit}?", "digit", "bit",
+    Rule("exists", "Whether a digit is anywhere.", ("locate",), "Is there a {digit}?", "digit", "bit",
           lambda digit, small: _exists(digit)),
-    Rule("locate", "Find the cell of a digit.", ("exists",), "In which cell is the {digit}?", "digit", "cell",
+    Rule("locate", "Find the cell of a digit.", ("identify",), "In which cell is the {digit}?", "digit", "cell",
           lambda digit, small: _cell_of(digit)),
-    Rule("count", "Count how often a digit is there.", ("exists",), "How often is there a {digit}?", "digit", "few",
+    Rule("count", "Count how often a digit is there.", ("locate",), "How often is there a {digit}?", "digit", "few",
           lambda digit, small: _count(digit)),
     Rule("left_of", "Whether a digit is further left than the next one.", ("locate",),
           "Is the {digit} in a column further left than the column of the {next}?", "digit", "bit",
           lambda digit, small: _left_of_next(digit)),
-    Rule("how_many", "Count the digits.", ("empty",), "How many cells hold a digit?", "none", "count",
+    Rule("how_many", "Count the digits.", (), "How many cells hold a digit?", "none", "count",
           lambda digit, small: np.sum(digit >= 0, axis=1)[:, None]),
     Rule("small_one", "Read the only small digit.", ("size", "identify"), "Which digit is the small one?", "none",
           "digit", _small_one),
-    Rule("largest", "The largest of all digits.", ("compare",), "Which is the largest digit?", "none", "digit",
+    Rule("largest", "The largest of all digits.", ("identify",), "Which is the largest digit?", "none", "digit",
           lambda digit, small: np.sort(digit, axis=1)[:, -1:]),
-    Rule("odd_one_out", "Find the digit that differs from all others, which are alike.", ("same",),
+    Rule("odd_one_out", "Find the digit that differs from all others, which are alike.", (),
           "Which cell holds a digit that differs from all others?", "none", "cell",
           lambda digit, small: _odd_one_out(digit)),
 )  # fmt: skip
