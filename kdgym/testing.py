@@ -186,18 +186,23 @@ def _check_vector(env_id: str, settings: dict[str, Any]) -> None:
     _require(envs.observation_space.contains(observation), "The population's first observation is outside its space.")
 
 
+def _picture(task: Any, problem: int) -> bytes:
+    return task.scenes[task.scene[problem]].numpy().tobytes() if hasattr(task, "scenes") else b""
+
+
 def check_splits(task: Task) -> None:
-    """Check that train, validation and test share no problem text, and that the verifier accepts exactly the solution.
+    """Check that the splits share no problem (text and, if any, picture), and that the verifier accepts the solution.
 
     Raises:
         ContractError: a rule is broken.
     """
-    texts: dict[str, str] = {}
+    items: dict[tuple[str, bytes], str] = {}
     for split in SPLITS:
         pool = task.pool(split)
         for start, count in zip(pool.start.tolist(), pool.count.tolist(), strict=True):
             for problem in range(start, start + count, max(1, count // 200)):
                 text = task.text(problem)
-                _require(texts.setdefault(text, split) == split, f"{text!r} is in {texts[text]} and in {split}.")
+                item = text, _picture(task, problem)
+                _require(items.setdefault(item, split) == split, f"{text!r} is in {items[item]} and in {split}.")
                 solution = task.answer_text(int(task.solution[problem]))
                 _require(task.verify(problem, solution), f"The verifier refuses the solution {solution!r} of {text!r}.")

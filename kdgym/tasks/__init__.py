@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from kdgym.tasks.base import SPLITS, Pool, Skill, Split, Task
 from kdgym.tasks.math import Math
+from kdgym.tasks.vqa import VQA
 
-TASKS = {"Math": Math}
+TASKS: dict[str, Callable[..., Task]] = {"Math": Math, "VQA": VQA}
 
 __all__ = ["SPLITS", "TASKS", "Pool", "Skill", "Split", "Task", "make_task"]
 
