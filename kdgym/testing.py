@@ -187,7 +187,7 @@ def _check_vector(env_id: str, settings: dict[str, Any]) -> None:
 
 
 def _picture(task: Any, problem: int) -> bytes:
-    return task.scenes[task.scene[problem]].numpy().tobytes() if hasattr(task, "scenes") else b""
+    return task.scenes[task.scene[problem]].numpy().tobytes() if task.scenes is not None else b""
 
 
 def check_splits(task: Task) -> None:

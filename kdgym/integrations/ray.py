@@ -6,6 +6,7 @@ that dies is replaced: the driver keeps a snapshot of every shard and the calls 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -133,12 +134,12 @@ class RayPopulation(VectorEnv[dict[str, Array], Array, Array]):
             raise ValueError(f"{workers} workers were asked for {num_envs} students; take 1 to {num_envs}.")
         if snapshot_every < 1 or max_restarts < 0:
             raise ValueError(f"snapshot_every is {snapshot_every} and max_restarts {max_restarts}; at least 1 and 0.")
-        actor = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Worker)
+        actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Worker)
         bounds = [num_envs * i // workers for i in range(workers + 1)]
-        self._shards = [
-            _Shard(lambda size=end - begin: actor.remote(env_id, size, threads, settings), begin, end - begin, max_restarts)
-            for begin, end in itertools.pairwise(bounds)
-        ]
+        self._shards = []
+        for begin, end in itertools.pairwise(bounds):
+            start = functools.partial(actor.remote, env_id, end - begin, threads, settings)
+            self._shards.append(_Shard(start, begin, end - begin, max_restarts))
         self.num_envs, self._every, self._steps_since, self._started = num_envs, snapshot_every, 0, False
         for name, value in ray.get(self._shards[0].worker.describe.remote()).items():
             setattr(self, name, value)
@@ -162,7 +163,9 @@ class RayPopulation(VectorEnv[dict[str, Array], Array, Array]):
             skipped = mask is not None and not np.any(mask[shard.part]) and np.any(mask)
             requests.append(("observe", {}) if skipped else ("reset", own))
         results = self._everywhere(requests)
-        pairs = [(result, {}) if name == "observe" else result for (name, _), result in zip(requests, results, strict=True)]
+        pairs = [
+            (result, {}) if name == "observe" else result for (name, _), result in zip(requests, results, strict=True)
+        ]
         self._started = True
         self._keep_snapshots()
         return _concatenate([observation for observation, _ in pairs]), self._join([info for _, info in pairs])
@@ -179,9 +182,9 @@ class RayPopulation(VectorEnv[dict[str, Array], Array, Array]):
         self._steps_since += 1
         if self._steps_since >= self._every:
             self._keep_snapshots()
-        observations, rewards, terminated, truncated, infos = zip(*results, strict=True)
-        joined = (np.concatenate(part) for part in (rewards, terminated, truncated))
-        return _concatenate(observations), *joined, self._join(infos)
+        observations, rewards, terminated, truncated, infos = (list(part) for part in zip(*results, strict=True))
+        reward, over, cut = (np.concatenate(part) for part in (rewards, terminated, truncated))
+        return _concatenate(observations), reward, over, cut, self._join(infos)
 
     def observe(self) -> dict[str, Array]:
         """See `kdgym.core.PopulationEnv.observe`."""
@@ -199,7 +202,9 @@ class RayPopulation(VectorEnv[dict[str, Array], Array, Array]):
     def snapshot(self) -> Snapshot:
         """A snapshot of all students, which a population in one process takes as well, and the other way round."""
         parts: list[Snapshot] = self._all("snapshot")
-        return Snapshot(parts[0].settings, [torch.cat(rows) for rows in zip(*(part.rows for part in parts), strict=True)])
+        return Snapshot(
+            parts[0].settings, [torch.cat(rows) for rows in zip(*(part.rows for part in parts), strict=True)]
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
         """See `kdgym.core.PopulationEnv.restore`."""
@@ -226,7 +231,9 @@ class RayPopulation(VectorEnv[dict[str, Array], Array, Array]):
             return [int(seed) + i for i in range(self.num_envs)]
         given = [None] * self.num_envs if seed is None else list(seed)
         if len(given) != self.num_envs:
-            raise ValueError(f"{len(given)} seeds were given for {self.num_envs} students; give one int, or one a student.")
+            raise ValueError(
+                f"{len(given)} seeds were given for {self.num_envs} students; give one int, or one a student."
+            )
         fresh = self.np_random.integers(0, 2**31, self.num_envs)
         return [int(fresh[i]) if s is None else int(s) for i, s in enumerate(given)]
 

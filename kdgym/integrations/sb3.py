@@ -6,7 +6,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -27,7 +27,7 @@ class PopulationVecEnv(VecEnv):
     """
 
     def __init__(self, population: gym.vector.VectorEnv[Any, Any, Any]) -> None:
-        self.population = population
+        self.population: Any = population  # its reset takes a seed a student, which the base class does not declare
         self._actions = np.zeros(0, dtype=np.float32)
         super().__init__(population.num_envs, population.single_observation_space, population.single_action_space)
 
@@ -38,7 +38,7 @@ class PopulationVecEnv(VecEnv):
         self.reset_infos = [{} for _ in range(self.num_envs)]
         self._reset_seeds()
         self._reset_options()
-        return observation
+        return cast(VecEnvObs, observation)
 
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = actions

@@ -67,10 +67,14 @@ class Task(Protocol):
     skill_of: Tensor
     vocabulary: int
     answer_pool: Pool
-    scene: Tensor | None
-    scenes: Tensor | None
     pixel_scale: float
     free_form: bool
+
+    @property
+    def scene(self) -> Tensor | None: ...
+
+    @property
+    def scenes(self) -> Tensor | None: ...
 
     def pool(self, split: Split) -> Pool:
         """Problems of ``split``; no operand pair of one split occurs in another."""

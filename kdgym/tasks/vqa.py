@@ -28,8 +28,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, Pool, Skill, Split
-from kdgym.tasks.handwriting import INK, SIDE, Bytes, Ints, draw, load_images, make_stamps
+from kdgym.tasks.base import SPLITS, ClosedTask, Pool, Skill, Split
+from kdgym.tasks.handwriting import INK, Bytes, Ints, draw, load_images, make_stamps
 from kdgym.tasks.questions import (
     ANSWERS,
     CELLS,
@@ -104,7 +104,7 @@ class Rendered(NamedTuple):
     solution: int
 
 
-class VQA:
+class VQA(ClosedTask):
     """The visual task. See the module's docstring for the format and `kdgym.tasks.base.Task` for the common attributes.
 
     Args:
@@ -114,12 +114,8 @@ class VQA:
         ValueError: ``digits`` is out of range.
 
     Attributes:
-        patch_count: patches a picture consists of, one a cell.
-        patch_pixels: pixels of a patch.
-        pixel_scale: the darkest pixel.
-        free_form: whether problems other than the table's can be verified from their text alone.
         scene: int64 [P], the picture of every problem.
-        scenes: uint8 [M, patch_count, patch_pixels], the pictures.
+        scenes: uint8 [M, 6, 64], the pictures, a patch a cell.
         digit: int64 [M, 6], the digit in every cell; -1 where there is none.
         small: bool [M, 6].
         source: int64 [M, 6], index of the source image; -1 where there is none.
@@ -129,10 +125,9 @@ class VQA:
 
     name = "VQA"
     version = 0
-    patch_count = ROWS * COLUMNS
-    patch_pixels = SIDE * SIDE
-    pixel_scale = INK
-    free_form = False
+    pixel_scale = 1 / INK
+    scene: Tensor
+    scenes: Tensor
 
     def __init__(self, digits: int = 6) -> None:
         if not 4 <= digits <= 10:
@@ -161,7 +156,7 @@ class VQA:
         """A third of the scenes consists of anything, a third repeats a digit, a third is like but for one cell."""
         split = np.repeat(np.arange(len(SPLITS)), _SCENES)
         key = random.fold(self._key, 1, torch.arange(len(split)))
-        n = self.patch_count
+        n = ROWS * COLUMNS
 
         def pick(purpose: int, high: int, count: int = n) -> Ints:
             return random.integers(random.fold(key, purpose), count, high).numpy()

@@ -123,11 +123,17 @@ def test_stable_baselines_trains_on_it(sharded: RayPopulation) -> None:
 @pytest.mark.slow
 def test_rllib_trains_on_it() -> None:
     from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.rllib.connectors.env_to_module import FlattenObservations
 
     config = (
         PPOConfig()
         .environment(f"kdgym:{ID}", env_config=SMALL)
-        .env_runners(num_env_runners=1, num_envs_per_env_runner=2, rollout_fragment_length=6)
+        .env_runners(
+            num_env_runners=1,
+            num_envs_per_env_runner=2,
+            rollout_fragment_length=6,
+            env_to_module_connector=lambda env, spaces, device: FlattenObservations(),
+        )
         .training(train_batch_size_per_learner=12, minibatch_size=12, num_epochs=1)
     )
     algorithm = config.build_algo()

@@ -13,7 +13,7 @@ from torch import Tensor
 from kdgym import random
 from kdgym.students import TransformerConfig, TransformerStudents, kernel
 from kdgym.students.kernel import KernelUnavailableError
-from kdgym.tasks import make_task
+from kdgym.tasks import TASKS, Task, make_task
 
 SHAPES = [
     TransformerConfig(),
@@ -25,8 +25,8 @@ SHAPES = [
 ]
 
 
-def both(config: TransformerConfig) -> tuple[TransformerStudents, TransformerStudents]:
-    task = make_task("Math")
+def both(config: TransformerConfig, task: Task | None = None) -> tuple[TransformerStudents, TransformerStudents]:
+    task = task or make_task("Math")
     return TransformerStudents(task, config, engine="torch"), TransformerStudents(task, config, engine="kernel")
 
 
@@ -48,19 +48,25 @@ def fresh() -> Iterator[None]:
 # --- the reference's numbers -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("config", SHAPES, ids=str)
-def test_an_examination_is_the_references(config: TransformerConfig) -> None:
-    reference, fast = both(config)
+def test_an_examination_is_the_references(config: TransformerConfig, name: str) -> None:
+    reference, fast = both(config, make_task(name))
     key = torch.arange(3)
     state, problem = reference.initialise(key), random.integers(key, 100, len(reference.tables.prompts))
     (right, loss), (fast_right, fast_loss) = (engine.evaluate(state, problem) for engine in (reference, fast))
     torch.testing.assert_close(fast_loss, loss, rtol=0, atol=1e-5)
     assert (right != fast_right).sum() <= 1  # two answers may be equally likely to the last bit
+    solved = torch.arange(100) % 3 == 0
+    given, fast_given = (engine.decode(state, problem, solved.expand(3, -1)) for engine in (reference, fast))
+    assert (given != fast_given)[:, ~solved].any(-1).sum() <= 1
+    assert torch.equal(fast_given[:, solved], fast.tables.answers[fast.solution[problem]][:, solved])
 
 
+@pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("config", SHAPES, ids=str)
-def test_a_few_updates_are_the_references(config: TransformerConfig) -> None:
-    reference, fast = both(config)
+def test_a_few_updates_are_the_references(config: TransformerConfig, name: str) -> None:
+    reference, fast = both(config, make_task(name))
     key, room = torch.arange(4), 3 * config.batch
     count = torch.tensor([room, 2 * config.batch, room - config.batch // 2, 0])
     states = [engine.initialise(key) for engine in (reference, fast)]

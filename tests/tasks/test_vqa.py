@@ -112,8 +112,8 @@ def test_every_table_has_a_row_a_problem(sized: VQA) -> None:
     for table in (sized.solution, sized.scene, sized.skill_of, sized.argument):
         assert table.shape == (len(sized.prompt),) and table.dtype == torch.int64
     assert sized.prompt.dtype == sized.answer.dtype == torch.int64 and sized.answer.shape[1] == 1
-    assert sized.scenes.dtype == torch.uint8 and int(sized.scenes.max()) == sized.pixel_scale
-    assert sized.scenes.shape[1:] == (sized.patch_count, sized.patch_pixels)
+    assert sized.scenes.dtype == torch.uint8 and int(sized.scenes.max()) * sized.pixel_scale == 1
+    assert sized.scenes.shape[1:] == (6, 64)
     assert len(torch.stack([sized.skill_of, sized.scene, sized.argument], 1).unique(dim=0)) == len(sized.prompt)
 
 
