@@ -50,6 +50,7 @@ bench: $(STAMP)  ## speed: ratios to straightforward loops, share of the process
 	$(BIN)/python tests/benchmarks/population.py --json tests/benchmarks/population.json --picture docs/speed.png
 	$(BIN)/python tests/benchmarks/population.py --threads 2 --json tests/benchmarks/population-2-threads.json
 	$(BIN)/python tests/benchmarks/environment.py --json tests/benchmarks/environment.json
+	$(BIN)/python tests/benchmarks/ray_workers.py --json tests/benchmarks/ray-workers.json
 
 size: $(STAMP)  ## lines per folder, and the limits
 	$(BIN)/python tests/check_size.py

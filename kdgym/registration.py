@@ -33,10 +33,18 @@ ENVIRONMENTS = (
     Entry(
         "kdgym/DataGen-Math-v0",
         "datagen",
-        "DataGen",
+        "SkillList",
         "Split a data budget over 14 arithmetic skills and data engines of hidden quality.",
         "weakest_skill",
         {"task": "Math"},
+    ),
+    Entry(
+        "kdgym/DataGen-VQA-v0",
+        "datagen",
+        "SkillList",
+        "The same over 15 kinds of questions about pictures of handwritten digits.",
+        "weakest_skill",
+        {"task": "VQA"},
     ),
 )
 

@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from kdgym.core import SingleEnv, Snapshot
-from kdgym.envs.datagen import DataGen
+from kdgym.envs.datagen import SkillList
 from kdgym.tasks import Task, make_task
 from kdgym.testing import ContractError, check, check_splits
 
@@ -19,30 +19,30 @@ SMALL: dict[str, Any] = {"steps": 8, "budget": 256.0, "validation_items": 8}
 ID = "kdgym-tests/Broken-v0"
 
 
-class IgnoresSeeds(DataGen):
+class IgnoresSeeds(SkillList):
     def reset(self, *, seed: Any = None, options: Any = None) -> Any:
         return super().reset(seed=0 if seed is not None else None, options=options)
 
 
-class ForgetsTheMoney(DataGen):
+class ForgetsTheMoney(SkillList):
     def restore(self, snapshot: Snapshot, students: int | slice = slice(None)) -> None:
         super().restore(snapshot, students)
-        self.state["money"] = 0.0
+        self.state["spent"] = 0.0
 
 
-class CooksTheBooks(DataGen):
+class CooksTheBooks(SkillList):
     def ledger(self) -> Any:
         books = super().ledger()
         books["data_engine"]["money"] *= 0.5
         return books
 
 
-class SwallowsNaN(DataGen):
+class SwallowsNaN(SkillList):
     def step(self, actions: Any) -> Any:
         return super().step(np.nan_to_num(actions))
 
 
-class NeverEnds(DataGen):
+class NeverEnds(SkillList):
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
         self.state["step"].clamp_(max=self.steps - 2)
         reward, terminated = super()._teach(action)
@@ -55,7 +55,7 @@ def clean_registry() -> Iterator[None]:
     gym.registry.pop(ID, None)
 
 
-def register(population: type[DataGen]) -> None:
+def register(population: type[SkillList]) -> None:
     single = type("BrokenEnv", (SingleEnv,), {"population": population})
     gym.register(ID, entry_point=single, vector_entry_point=population)
 
@@ -69,7 +69,7 @@ def register(population: type[DataGen]) -> None:
         (NeverEnds, "terminate"),
     ],
 )
-def test_broken_environments_are_caught(population: type[DataGen], message: str) -> None:
+def test_broken_environments_are_caught(population: type[SkillList], message: str) -> None:
     register(population)
     with pytest.raises((ContractError, AssertionError), match=message):
         check(ID, **SMALL)

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from kdgym.students import TransformerConfig
 
-LARGEST_VMAPPED = 256  # students; vmap's time per student has long stopped falling there
+LARGEST_VMAPPED = 64  # students; its time per student has stopped falling there
 PEAK = 1024  # rows of the square matrices whose product sets the limit
 
 

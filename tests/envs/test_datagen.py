@@ -174,7 +174,7 @@ def test_an_examination_leaves_no_trace() -> None:
         ({"budget": float("nan")}, "budget"),
         ({"steps": 0}, "steps"),
         ({"max_targets": 99}, "max_targets"),
-        ({"radix": 99}, "radix"),
+        ({"task_options": {"radix": 99}}, "radix"),
         ({"colour": "red"}, "colour"),
     ],
 )

@@ -1,0 +1,266 @@
+"""A course: students with goals, a budget, and an examination after every step. What all levels of DataGen share.
+
+A level adds what the teacher sees and how its action becomes training items.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Literal
+
+import torch
+from gymnasium import spaces
+from pydantic import Field
+from torch import Tensor
+
+from kdgym import random
+from kdgym.core import ledger
+from kdgym.core.fields import Layout
+from kdgym.core.lesson import Lesson
+from kdgym.core.population import Array, PopulationEnv
+from kdgym.core.settings import Settings
+from kdgym.students import Engine, make_students
+from kdgym.students.pool import POOL_SIZE, base_students
+from kdgym.tasks import SPLITS, Split, make_task
+from kdgym.tasks.examination import draw_items, fixed_items
+
+MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
+_TEST_ITEMS = 128
+# Purposes of a student's random streams; a level's own begin after them.
+_BASE, _TARGET, _VALIDATION, LEVEL = range(4)
+
+
+class CourseSettings(Settings):
+    """Arguments of `Course`; see there."""
+
+    task: str = "Math"
+    task_options: dict[str, int | float | str | bool] = {}
+    student: str = "transformer"
+    pool: Literal["train", "evaluation"] = "train"
+    steps: int = Field(12, ge=1, le=1000)
+    budget: float = Field(12 * 640.0, gt=0, le=1e9)
+    max_targets: int = Field(3, ge=1)
+    validation_items: int = Field(64, ge=1, le=1024)
+    reward: Literal["accuracy", "log_loss"] = "accuracy"
+    device: str = "cpu"
+    engine: Engine = "auto"
+
+
+class Course(PopulationEnv):
+    """Base students from a pool, target skills drawn anew every episode, money to be spent, validation after every step.
+
+    Args:
+        num_envs: number of students S.
+        config: see `CourseSettings`; K is the number of the task's skills.
+        observation_space: the level's own boxes; those of the course (accuracy, loss, change, target, budget, time) are
+            added in front and behind.
+        action_space: the level's.
+        layout: the level's own state.
+        render_mode, autoreset: see `PopulationEnv`.
+
+    Raises:
+        ValueError: a setting does not fit the task.
+    """
+
+    config: CourseSettings
+
+    def __init__(
+        self,
+        num_envs: int,
+        observation_space: dict[str, spaces.Space[Any]],
+        action_space: spaces.Box,
+        layout: Layout,
+        render_mode: str | None,
+        autoreset: bool,
+    ) -> None:
+        config, skills = self.config, len(self.task.skills)
+        if config.max_targets > skills:
+            raise ValueError(f"max_targets is {config.max_targets}, but the task has only {skills} skills.")
+        self.steps, self.lesson_size = config.steps, max(1, int(config.budget / config.steps))
+        self._examinations: dict[Split, Tensor] = {}
+        f32, f64, i64 = torch.float32, torch.float64, torch.int64
+        super().__init__(
+            num_envs,
+            observation_space=spaces.Dict(
+                accuracy=spaces.Box(0, 1, (skills,)),
+                loss=spaces.Box(0, MAX_LOSS, (skills,)),
+                change=spaces.Box(-1, 1, (skills,)),
+                target=spaces.Box(0, 1, (skills,)),
+                **observation_space,
+                budget=spaces.Box(0, 1, (1,)),
+                time=spaces.Box(0, 1, (1,)),
+            ),
+            action_space=action_space,
+            layout={
+                "student": ((self.students.row,), self.students.dtype),
+                "accuracy": ((skills,), f32),
+                "loss": ((skills,), f32),
+                "change": ((skills,), f32),
+                "target": ((skills,), f32),
+                "spent": ((), f64),
+                "validation": ((skills * config.validation_items,), i64),
+                "accuracy_history": ((config.steps + 1, skills), f32),
+                "spending_history": ((config.steps, skills), f32),
+                **layout,
+            },
+            settings={
+                "family": "DataGen",
+                "level": type(self).__name__,
+                "version": 0,
+                **config.model_dump(),
+                "sizes": [self.students.row, POOL_SIZE],
+            },
+            device=self.students.device,
+            render_mode=render_mode,
+            autoreset=autoreset,
+        )
+        self._everyone = torch.arange(num_envs, device=self.device)
+
+    def _prepare(self, config: CourseSettings) -> None:
+        """Task and students; a level needs them to say how large its spaces are."""
+        self.config = config
+        self.task = make_task(config.task, **config.task_options)
+        self.students = make_students(config.student, self.task, config.device, config.engine)
+
+    # --- what a level defines ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _begin_level(self, rows: Tensor) -> None:
+        """Start the level's own state of the students ``rows``; accuracy and loss are known."""
+
+    @abstractmethod
+    def _give_lesson(self, action: Tensor) -> None:
+        """Spend the step's allowance on items and train the students on them."""
+
+    @abstractmethod
+    def _observe_level(self) -> dict[str, Tensor]:
+        """The level's own part of the observation."""
+
+    # --- the decision process ------------------------------------------------------------------------------------
+
+    def _begin(self, rows: Tensor, restart: str) -> None:
+        state, students = self.state, self.students
+        if restart == "base":
+            base = random.integers(self.stream(_BASE)[rows], 1, POOL_SIZE).squeeze(1)
+            state["student"][rows, : students.weights] = self._pool()[base]
+        state["student"][rows, students.weights :] = 0
+        state["target"][rows] = self._draw_targets(self.stream(_TARGET)[rows])
+        key = self.stream(_VALIDATION)[rows]
+        state["validation"][rows] = draw_items(self.task, "validation", key, self.config.validation_items)
+        for name in ("change", "spent", "accuracy_history", "spending_history"):
+            state[name][rows] = 0
+        accuracy, loss = self._examine_validation(rows)
+        state["accuracy"][rows], state["loss"][rows] = accuracy, loss
+        state["accuracy_history"][rows, 0] = accuracy
+        self._begin_level(rows)
+
+    def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        state, step, value = self.state, self.state["step"], self._value()
+        self._give_lesson(action)
+        accuracy, loss = self._examine_validation(slice(None))
+        state["change"] = accuracy - state["accuracy"]
+        state["accuracy"], state["loss"] = accuracy, loss
+        state["accuracy_history"][self._everyone, step + 1] = accuracy
+        return self._value() - value, step + 1 >= self.config.steps
+
+    def _observe(self) -> dict[str, Tensor]:
+        state, config = self.state, self.config
+        return {
+            **{name: state[name] for name in ("accuracy", "loss", "change", "target")},
+            **self._observe_level(),
+            "budget": (1 - state["spent"] / config.budget).unsqueeze(1),
+            "time": 1 - state["step"].unsqueeze(1) / config.steps,
+        }
+
+    def _allowance(self) -> Tensor:
+        """Money for this step: what is left, divided by the steps left, float64 [S]."""
+        return (self.config.budget - self.state["spent"]) / (self.config.steps - self.state["step"])
+
+    def _pay(self, items: Tensor, money: Tensor) -> None:
+        """Take ``money`` [S, K], by skill, for ``items`` [S]."""
+        state = self.state
+        state["spent"] += money.sum(1)
+        state["spending_history"][self._everyone, state["step"]] = money.float()
+        ledger.charge(state["ledger"], "data_engine", items=items, money=money.sum(1))
+
+    def _train(self, problem: Tensor, answer: Tensor, total: Tensor) -> Tensor:
+        """Train every student once on its first ``total`` items; the items' losses before, float64 [S, N]. Charged."""
+        students = self.students
+        loss = students.train(self.state["student"], problem, answer, total).double()
+        tokens, flops = students.tokens_per_item * total, 3.0 * students.forward_flops * total
+        ledger.charge(self.state["ledger"], "student_training", items=total, tokens=tokens, flops=flops)
+        return loss
+
+    def _examine_validation(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Accuracy and loss per skill on the episode's validation items, float32 [rows, K] each; charged."""
+        state, students, size = self.state, self.students, self.config.validation_items
+        right, loss = students.evaluate(state["student"][rows], state["validation"][rows])
+        n = right.shape[1]
+        tokens, flops = n * students.tokens_per_item, n * students.forward_flops
+        ledger.charge(state["ledger"], "student_inference", rows, items=n, tokens=tokens, flops=flops)
+        loss = torch.nan_to_num(loss.float(), nan=MAX_LOSS).unflatten(1, (-1, size)).mean(2).clamp(0, MAX_LOSS)
+        return right.float().unflatten(1, (-1, size)).mean(2), loss
+
+    def _value(self) -> Tensor:
+        """Target-weighted validation score [S]: what the reward is the change of."""
+        score = self.state["accuracy"] if self.config.reward == "accuracy" else -self.state["loss"]
+        return (self.state["target"].double() * score.double()).sum(1)
+
+    # --- what an episode draws -----------------------------------------------------------------------------------
+
+    def _pool(self) -> Tensor:
+        options = sorted(self.config.task_options.items())
+        recipe = {"task": [self.task.name, self.task.version, options], **self.students.recipe}
+        return base_students(self.students, self.config.pool, recipe)
+
+    def _draw_targets(self, key: Tensor) -> Tensor:
+        """One to ``max_targets`` skills with weights in proportion to 0.5 + uniform, summing to 1: float32 [rows, K]."""
+        order = random.uniform(random.fold(key, 0), len(self.task.skills)).argsort(dim=1, stable=True).argsort(1)
+        number = 1 + random.integers(random.fold(key, 1), 1, self.config.max_targets)
+        weight = (0.5 + random.uniform(random.fold(key, 2), len(self.task.skills))) * (order < number)
+        return (weight / weight.sum(1, keepdim=True)).float()
+
+    # --- examination and pictures --------------------------------------------------------------------------------
+
+    def examine(self, split: Split = "test") -> dict[str, Array]:
+        """An unaided examination on up to 128 fixed items a skill; changes nothing, charges nothing.
+
+        Args:
+            split: ``"train"``, ``"validation"`` or ``"test"``.
+
+        Returns:
+            ``right`` and ``asked`` (int64 [S, K]), ``target`` (float32 [S, K]) and ``score`` (float64 [S], target-weighted
+            accuracy).
+
+        Raises:
+            ValueError: there is no such split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
+        if split not in self._examinations:
+            self._examinations[split] = fixed_items(self.task, split, _TEST_ITEMS).to(self.device)
+        items = self._examinations[split]
+        right, _ = self.students.evaluate(self.state["student"], items.expand(self.num_envs, -1))
+        skill = self.task.skill_of.to(self.device)[items]
+        asked = torch.bincount(skill, minlength=len(self.task.skills)).expand(self.num_envs, -1)
+        correct = torch.zeros_like(asked).scatter_add(1, skill.expand(self.num_envs, -1), right.long())
+        score = (self.state["target"].double() * correct / asked).sum(1)
+        result = {"right": correct, "asked": asked, "target": self.state["target"], "score": score}
+        return {name: value.cpu().numpy().copy() for name, value in result.items()}
+
+    def lesson(self, student: int) -> Lesson:
+        """One student's lesson so far, for pictures and the terminal."""
+        state, done = self.state, int(self.state["step"][student])
+        return Lesson(
+            skills=[skill.name for skill in self.task.skills],
+            target=state["target"][student].cpu().numpy().copy(),
+            accuracy=state["accuracy_history"][student, : done + 1].cpu().numpy().copy(),
+            spending=state["spending_history"][student, :done].cpu().numpy().copy(),
+            steps=self.config.steps,
+            budget_left=float(1 - state["spent"][student] / self.config.budget),
+        )
+
+    def _branched(self, num_envs: int) -> PopulationEnv:
+        level: Any = type(self)
+        population: PopulationEnv = level(num_envs, autoreset=False, **self.config.model_dump())
+        return population
