@@ -49,11 +49,11 @@ class CourseSettings(Settings):
 class Course(PopulationEnv):
     """Base students from a pool, target skills drawn anew every episode, money to be spent, validation after every step.
 
+    A level calls `_prepare` first: K, the number of the task's skills, decides the size of its spaces.
+
     Args:
         num_envs: number of students S.
-        config: see `CourseSettings`; K is the number of the task's skills.
-        observation_space: the level's own boxes; those of the course (accuracy, loss, change, target, budget, time) are
-            added in front and behind.
+        observation_space: the level's own boxes, beside those of the course (accuracy, loss, change, target, budget, time).
         action_space: the level's.
         layout: the level's own state.
         render_mode, autoreset: see `PopulationEnv`.
@@ -82,13 +82,15 @@ class Course(PopulationEnv):
         super().__init__(
             num_envs,
             observation_space=spaces.Dict(
-                accuracy=spaces.Box(0, 1, (skills,)),
-                loss=spaces.Box(0, MAX_LOSS, (skills,)),
-                change=spaces.Box(-1, 1, (skills,)),
-                target=spaces.Box(0, 1, (skills,)),
-                **observation_space,
-                budget=spaces.Box(0, 1, (1,)),
-                time=spaces.Box(0, 1, (1,)),
+                {
+                    "accuracy": spaces.Box(0, 1, (skills,)),
+                    "loss": spaces.Box(0, MAX_LOSS, (skills,)),
+                    "change": spaces.Box(-1, 1, (skills,)),
+                    "target": spaces.Box(0, 1, (skills,)),
+                    **observation_space,
+                    "budget": spaces.Box(0, 1, (1,)),
+                    "time": spaces.Box(0, 1, (1,)),
+                }
             ),
             action_space=action_space,
             layout={
