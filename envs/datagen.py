@@ -114,6 +114,7 @@ class SkillList(Course):
     """
 
     config: SkillListSettings
+    level = "SkillList"
 
     def __init__(
         self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any

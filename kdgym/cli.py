@@ -134,16 +134,16 @@ def evaluate(
     device: Device = "cpu",
     threads: Threads = 0,
 ) -> None:
-    """Score one teacher on unseen students, against uniform at the same budget."""
+    """Score one teacher on unseen students, against the control at the same budget."""
     compare(id, agents=agent, episodes=episodes, json_file=json_file, device=device, threads=threads, picture=None)
 
 
 @app.command()
 def compare(
     id: EnvId,
-    agents: Annotated[str, typer.Option(help=f"Teachers, separated by commas. {AGENT_HELP}")] = (
-        "random,weakest_skill,learning_progress,target_proportional,constant,adaptive_source,informed,lookahead"
-    ),
+    agents: Annotated[
+        str | None, typer.Option(help=f"Teachers, separated by commas; all that fit, if left out. {AGENT_HELP}")
+    ] = None,
     episodes: Episodes = 64,
     picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
     json_file: Json = None,
@@ -154,7 +154,12 @@ def compare(
     from kdgym.report import comparison_json, comparison_table, ranked
 
     _set_threads(threads)
-    names = list(dict.fromkeys(["uniform", *(name.strip() for name in agents.split(",") if name.strip())]))
+    entry: Entry = find(id)
+    if agents is None:
+        chosen = [*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds]
+    else:
+        chosen = [name.strip() for name in agents.split(",") if name.strip()]
+    names = list(dict.fromkeys([entry.controls[0], *chosen]))
     results = _evaluate(id, names, episodes, device)
     control = results[0]
     console.print(comparison_table(results, control))
@@ -170,7 +175,7 @@ def compare(
 def headroom(
     id: EnvId, episodes: Episodes = 64, json_file: Json = None, device: Device = "cpu", threads: Threads = 0
 ) -> None:
-    """Show what there is to win: no teaching, random, uniform, the published rule, and the upper bounds."""
+    """Show what there is to win: no teaching, the controls, the published rule, and the upper bounds."""
     from kdgym.evaluation import NO_TEACHING
     from kdgym.report import comparison_json, headroom_table
 
@@ -178,14 +183,12 @@ def headroom(
     entry: Entry = find(id)
     roles = {
         NO_TEACHING: "floor",
-        "random": "control",
-        "uniform": "control",
+        **dict.fromkeys(entry.controls, "control"),
         entry.published: "published rule",
-        "informed": "upper bound",
-        "lookahead": "upper bound",
+        **dict.fromkeys(entry.upper_bounds, "upper bound"),
     }
     results = _evaluate(id, list(roles), episodes, device)
-    control = next(result for result in results if result.agent == "uniform")
+    control = next(result for result in results if result.agent == entry.controls[0])
     best = max((result for result in results if result.upper_bound), key=lambda result: result.after.mean())
     console.print(headroom_table(results, control, best, roles))
     _write_json(json_file, comparison_json(results, control))

@@ -174,14 +174,14 @@ def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progr
     """One episode of a population from the evaluation pool."""
     observation, _ = envs.reset(seed=first_seed)
     before = envs.examine("test")
-    curve = [_value(observation)]
+    curve = [envs.score()]
     if name != NO_TEACHING:
         agent = load_agent(name, envs, seed=first_seed)
         introduce(agent, envs, observation)
         finished = False
         while not finished:
             observation, _, terminated, truncated, _ = envs.step(np.asarray(agent.act(observation)))
-            curve.append(_value(observation))
+            curve.append(envs.score())
             progress(envs.num_envs)
             finished = bool((terminated | truncated).all())
     after = envs.examine("test")
@@ -194,7 +194,3 @@ def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progr
         "curve": np.stack(curve, axis=1),
         "cost": envs.ledger(),
     }
-
-
-def _value(observation: Observation) -> npt.NDArray[np.float64]:
-    return np.asarray((observation["target"].astype(float) * observation["accuracy"]).sum(-1))

@@ -17,7 +17,10 @@ class Entry:
         family: module of `kdgym.envs`.
         population: class of the population in that module; the single view is called ``<population>Env``.
         summary: one line for ``kdgym list``.
+        controls: teachers that spend the budget without intelligence; differences are taken to the first.
         published: the agent that follows the published rule this family is measured against.
+        teachers: other agents worth a comparison.
+        upper_bounds: agents that see or do more than a teacher may.
         settings: keyword arguments that make this id what it is.
     """
 
@@ -25,26 +28,54 @@ class Entry:
     family: str
     population: str
     summary: str
+    controls: tuple[str, ...]
     published: str
+    teachers: tuple[str, ...]
+    upper_bounds: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
 
+
+_SKILL_LIST: dict[str, Any] = {
+    "family": "datagen",
+    "population": "SkillList",
+    "controls": ("uniform", "random"),
+    "published": "weakest_skill",
+    "teachers": ("learning_progress", "target_proportional", "constant", "adaptive_source"),
+    "upper_bounds": ("informed", "lookahead"),
+}
+_OPEN_ENDED: dict[str, Any] = {
+    "family": "datagen_open_ended",
+    "population": "OpenEnded",
+    "controls": ("random_real",),
+    "published": "copy_errors",
+    "teachers": (),
+    "upper_bounds": ("informed_writer",),
+}
 
 ENVIRONMENTS = (
     Entry(
         "kdgym/DataGen-Math-v0",
-        "datagen",
-        "SkillList",
-        "Split a data budget over 14 arithmetic skills and data engines of hidden quality.",
-        "weakest_skill",
-        {"task": "Math"},
+        summary="Split a data budget over 14 arithmetic skills and data engines of hidden quality.",
+        settings={"task": "Math"},
+        **_SKILL_LIST,
     ),
     Entry(
         "kdgym/DataGen-VQA-v0",
-        "datagen",
-        "SkillList",
-        "The same over 15 kinds of questions about pictures of handwritten digits.",
-        "weakest_skill",
-        {"task": "VQA"},
+        summary="The same over 15 kinds of questions about pictures of handwritten digits.",
+        settings={"task": "VQA"},
+        **{**_SKILL_LIST, "teachers": ("learning_progress", "target_proportional", "adaptive_source")},
+    ),
+    Entry(
+        "kdgym/DataGen-Math-OpenEnded-v0",
+        summary="Write the training items yourself, as JSON, after reading the student's errors in arithmetic.",
+        settings={"task": "Math"},
+        **_OPEN_ENDED,
+    ),
+    Entry(
+        "kdgym/DataGen-VQA-OpenEnded-v0",
+        summary="The same for questions about pictures, which the teacher describes and the environment draws.",
+        settings={"task": "VQA"},
+        **_OPEN_ENDED,
     ),
 )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import string
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Text
 
 Floats = npt.NDArray[np.float32]
 
@@ -55,3 +57,28 @@ class Shares(Box):
 
     def __eq__(self, other: Any) -> bool:
         return super().__eq__(other) and getattr(other, "temperature", self.temperature) == self.temperature
+
+
+class JsonText(Text):
+    """``Text`` of printable ASCII that carries JSON (a plain ``Text`` knows letters and digits only).
+
+    Args:
+        max_length: most characters.
+        example: samples are ``[{example: n}]`` with n from 1 to 32, where an action means something; random text would be
+            refused as a whole.
+        seed: seed of ``sample``.
+    """
+
+    def __init__(self, max_length: int, example: str, seed: int | None = None) -> None:
+        super().__init__(max_length, min_length=0, charset=frozenset(string.printable), seed=seed)
+        self.example = example
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """A small valid text; masks are not supported.
+
+        Raises:
+            ValueError: a mask was given.
+        """
+        if mask is not None or probability is not None:
+            raise ValueError("JsonText takes no mask and no probability.")
+        return json.dumps([{self.example: int(self.np_random.integers(1, 33))}])

@@ -6,8 +6,10 @@ A level adds what the teacher sees and how its action becomes training items.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from pydantic import Field
@@ -19,7 +21,7 @@ from kdgym.core.fields import Layout
 from kdgym.core.lesson import Lesson
 from kdgym.core.population import Array, PopulationEnv
 from kdgym.core.settings import Settings
-from kdgym.students import Engine, make_students
+from kdgym.students import Engine, Tables, make_students
 from kdgym.students.pool import POOL_SIZE, base_students
 from kdgym.tasks import SPLITS, Split, make_task
 from kdgym.tasks.examination import draw_items, fixed_items
@@ -56,22 +58,24 @@ class Course(PopulationEnv):
         observation_space: the level's own boxes, beside those of the course (accuracy, loss, change, target, budget, time).
         action_space: the level's.
         layout: the level's own state.
-        render_mode, autoreset: see `PopulationEnv`.
+        render_mode, autoreset, text_space: see `PopulationEnv`.
 
     Raises:
         ValueError: a setting does not fit the task.
     """
 
     config: CourseSettings
+    level: ClassVar[str]
 
     def __init__(
         self,
         num_envs: int,
         observation_space: dict[str, spaces.Space[Any]],
-        action_space: spaces.Box,
+        action_space: spaces.Space[Any],
         layout: Layout,
         render_mode: str | None,
         autoreset: bool,
+        text_space: spaces.Text | None = None,
     ) -> None:
         config, skills = self.config, len(self.task.skills)
         if config.max_targets > skills:
@@ -107,7 +111,7 @@ class Course(PopulationEnv):
             },
             settings={
                 "family": "DataGen",
-                "level": type(self).__name__,
+                "level": self.level,
                 "version": 0,
                 **config.model_dump(),
                 "sizes": [self.students.row, POOL_SIZE],
@@ -115,6 +119,7 @@ class Course(PopulationEnv):
             device=self.students.device,
             render_mode=render_mode,
             autoreset=autoreset,
+            text_space=text_space,
         )
         self._everyone = torch.arange(num_envs, device=self.device)
 
@@ -185,10 +190,10 @@ class Course(PopulationEnv):
         state["spending_history"][self._everyone, state["step"]] = money.float()
         ledger.charge(state["ledger"], "data_engine", items=items, money=money.sum(1))
 
-    def _train(self, problem: Tensor, answer: Tensor, total: Tensor) -> Tensor:
+    def _train(self, problem: Tensor, answer: Tensor, total: Tensor, tables: Tables | None = None) -> Tensor:
         """Train every student once on its first ``total`` items; the items' losses before, float64 [S, N]. Charged."""
         students = self.students
-        loss = students.train(self.state["student"], problem, answer, total).double()
+        loss = students.train(self.state["student"], problem, answer, total, tables).double()
         tokens, flops = students.tokens_per_item * total, 3.0 * students.forward_flops * total
         ledger.charge(self.state["ledger"], "student_training", items=total, tokens=tokens, flops=flops)
         return loss
@@ -221,6 +226,11 @@ class Course(PopulationEnv):
         number = 1 + random.integers(random.fold(key, 1), 1, self.config.max_targets)
         weight = (0.5 + random.uniform(random.fold(key, 2), len(self.task.skills))) * (order < number)
         return (weight / weight.sum(1, keepdim=True)).float()
+
+    def score(self) -> npt.NDArray[np.float64]:
+        """Target-weighted validation accuracy now, [S]."""
+        value: npt.NDArray[np.float64] = (self.state["target"].double() * self.state["accuracy"]).sum(1).cpu().numpy()
+        return value
 
     # --- examination and pictures --------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from kdgym.core.fields import Fields, Layout
 from kdgym.core.lesson import Lesson, lesson_to_terminal
 from kdgym.core.program import Program
 from kdgym.core.snapshot import Snapshot
+from kdgym.core.validation import checked_actions, checked_options, checked_seeds
 from kdgym.tasks.base import Split
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -44,8 +45,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     Args:
         num_envs: number of students S, at least 1.
-        observation_space: what the teacher of one student sees: a Dict of 1-D float32 boxes.
+        observation_space: what the teacher of one student sees, as a Dict of 1-D float32 boxes.
         action_space: what the teacher of one student does.
+        text_space: where teachers read text instead, the space of what `_present` makes of those boxes.
         layout: the family's own state fields, name -> (shape, dtype).
         settings: JSON-serialisable settings; a snapshot fits environments whose settings are equal.
         device: torch device of the population.
@@ -55,9 +57,11 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     Attributes:
         steps: length of a full episode; set by the family.
+        recorded: whether a step is a program of the device alone (see `kdgym.core.program`).
     """
 
     steps: int
+    recorded: ClassVar[bool] = True
 
     metadata: dict[str, Any] = {
         "render_modes": ["rgb_array", "human"],
@@ -69,12 +73,13 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         self,
         num_envs: int,
         observation_space: spaces.Dict,
-        action_space: spaces.Box,
+        action_space: spaces.Space[Any],
         layout: Layout,
         settings: dict[str, Any],
         device: torch.device,
         render_mode: str | None = None,
         autoreset: bool = True,
+        text_space: spaces.Text | None = None,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}; a population has at least 1 student.")
@@ -85,14 +90,14 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             "autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED,
         }
         self.num_envs, self.render_mode, self.device, self.settings = num_envs, render_mode, device, settings
-        self.single_observation_space, self.single_action_space = observation_space, action_space
-        self.observation_space = batch_space(observation_space, num_envs)
+        self.single_observation_space, self.single_action_space = text_space or observation_space, action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(action_space, num_envs)
         self._widths = {key: spaces.flatdim(box) for key, box in observation_space.spaces.items()}
         self._autoreset, self._started = autoreset, False
         self._finished = np.zeros(num_envs, dtype=bool)
         self.state = Fields(num_envs, {**layout, **_COMMON}, device)
-        self._program = Program(self.advance, self.state.buffers.values())
+        self._program = Program(self.advance, self.state.buffers.values()) if self.recorded else self.advance
 
     # --- what a family defines -----------------------------------------------------------------------------------
 
@@ -114,6 +119,10 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     @abstractmethod
     def examine(self, split: Split = "test") -> dict[str, Array]:
         """Sit an unaided examination that leaves no trace: not for teachers, but for the protocol that scores them."""
+
+    @abstractmethod
+    def score(self) -> npt.NDArray[np.float64]:
+        """What the students are worth now by validation, [S]: for curves, and not for teachers."""
 
     @abstractmethod
     def lesson(self, student: int) -> Lesson:
@@ -138,15 +147,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         Raises:
             ValueError: an option or a seed is not one of these.
         """
-        options = dict(options or {})
-        mask = self._reset_mask(options.pop("reset_mask", None))
-        restart = options.pop("restart", "base")
-        if options or restart not in ("base", "continue"):
-            raise ValueError(
-                f"Unknown reset options {options or restart!r}; known: restart ('base' or 'continue'), reset_mask."
-            )
-        if restart == "continue" and not self._started:
-            raise ValueError("restart='continue' goes on with a taught student; the first reset has to use 'base'.")
+        mask, restart = checked_options(options, self.num_envs, self._started)
         super().reset(seed=seed if isinstance(seed, int) else None)
         self._seed(mask, seed)
         self._start(mask, restart)
@@ -164,10 +165,10 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             raise RuntimeError("step was called before reset; call reset first.")
         if self._finished.any():
             raise RuntimeError("step was called after the end of an episode; call reset to start the next one.")
-        outcome = self._program(self._on_device(actions)).cpu().numpy()  # the step's one transfer to the host
+        outcome = self._program(self._receive(actions)).cpu().numpy()  # the step's one transfer to the host
         reward, done = outcome[:, 0].copy(), outcome[:, 1] > 0
-        cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE))}
-        observation = self._split(outcome[:, 2 + ledger.SIZE :])
+        cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE)), **self._remarks()}
+        observation = self._present(self._split(outcome[:, 2 + ledger.SIZE :]))
         if self._autoreset and done.any():
             info = self._next_episode(observation, cost, done)
             observation = self.observe()
@@ -187,21 +188,17 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         cost = (self.state["ledger"] - before).flatten(1)
         return torch.cat([reward[:, None], terminated[:, None], cost, *self._seen()], dim=1)
 
-    def _next_episode(self, observation: dict[str, Array], cost: Info, done: npt.NDArray[np.bool_]) -> Info:
+    def _next_episode(self, observation: Any, cost: Info, done: npt.NDArray[np.bool_]) -> Info:
         """Start the next episode of the finished students; their last observation and cost go to ``final_*``."""
         info = self._pack(cost, ~done) if not done.all() else {}
         final = np.full(self.num_envs, None, dtype=object)
         for i in np.flatnonzero(done):
-            final[i] = {key: value[i] for key, value in observation.items()}
+            final[i] = self.row(observation, int(i))
         info |= {"final_obs": final, "_final_obs": done.copy()}
         info |= {"final_info": self._pack(cost, done), "_final_info": done.copy()}
         self.state["episode"][torch.from_numpy(done)] += 1
         self._start(done, "base")
         return info
-
-    def finished(self) -> npt.NDArray[np.bool_]:
-        """Whose episode is over and waits for a reset, bool [S]; nobody's with autoreset."""
-        return self._finished.copy()
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
         """One picture a student with ``render_mode="rgb_array"``; ``"human"`` draws to the terminal at every step."""
@@ -215,9 +212,31 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
         return lesson_picture(self.lesson(student))
 
-    def observe(self) -> dict[str, Array]:
+    def observe(self) -> Any:
         """What the teachers see now, without teaching: the observation of the last reset, step or restore."""
-        return self._split(torch.cat(self._seen(), dim=1).cpu().numpy())
+        return self._present(self._split(torch.cat(self._seen(), dim=1).cpu().numpy()))
+
+    def row(self, observation: Any, student: int) -> Any:
+        """One student's part of the population's observation."""
+        if isinstance(observation, dict):
+            return {key: value[student] for key, value in observation.items()}
+        return observation[student]
+
+    # --- what a family with text defines -------------------------------------------------------------------------
+
+    def _receive(self, actions: Any) -> Tensor:
+        """Actions, checked, on the device."""
+        return torch.from_numpy(checked_actions(actions, self.num_envs, self.single_action_space)).to(self.device)
+
+    def _present(self, observation: dict[str, Array]) -> Any:
+        """What teachers are shown of the boxes."""
+        return observation
+
+    def _remarks(self) -> Info:
+        """What the last actions have to be told, beside their cost: arrays [S]."""
+        return {}
+
+    # -------------------------------------------------------------------------------------------------------------
 
     def _seen(self) -> list[Tensor]:
         """The observations in the order of the observation space."""
@@ -248,15 +267,8 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         Raises:
             ValueError: the snapshot was taken under other settings, or holds another number of students.
         """
-        if snapshot.settings is not self.settings and snapshot.settings != self.settings:
-            other = {k for k in self.settings if snapshot.settings.get(k) != self.settings[k]}
-            raise ValueError(f"The snapshot belongs to an environment with other settings: {sorted(other)} differ.")
         part = slice(students, students + 1) if isinstance(students, int) else students
-        given, wanted = len(snapshot.rows[0]), len(range(*part.indices(self.num_envs)))
-        if given != wanted:
-            raise ValueError(
-                f"The snapshot holds {given} students, and {wanted} are to be restored; the numbers must agree."
-            )
+        snapshot.require(self.settings, len(range(*part.indices(self.num_envs))))
         self.state.put(part, snapshot.rows)
         self._started = True
         self._finished = self.state["done"].cpu().numpy() > 0
@@ -291,36 +303,12 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """Keys [S] of each student's random stream for a purpose at a step of its current episode."""
         return random.fold(self.state["seed"], self.state["episode"], purpose, step)
 
-    def _reset_mask(self, mask: Any) -> npt.NDArray[np.bool_]:
-        if mask is None:
-            return np.ones(self.num_envs, dtype=bool)
-        given = np.asarray(mask)
-        if given.shape != (self.num_envs,) or given.dtype != np.bool_ or not given.any():
-            raise ValueError(
-                f"reset_mask must be a bool array of shape ({self.num_envs},) with a True in it; got {mask!r}."
-            )
-        if not self._started and not given.all():
-            raise ValueError("The first reset has to reset every student; leave reset_mask out.")
-        return given
-
     def _seed(self, mask: npt.NDArray[np.bool_], seed: int | Sequence[int | None] | None) -> None:
         chosen = torch.from_numpy(mask)
         if seed is None and self._started:
             self.state["episode"][chosen] += 1
             return
-        if seed is None:
-            seeds = [int(s) for s in self.np_random.integers(0, 2**31, self.num_envs)]
-        elif isinstance(seed, (int, np.integer)):
-            seeds = [int(seed) + i for i in range(self.num_envs)]
-        elif len(seed) != self.num_envs:
-            raise ValueError(
-                f"{len(seed)} seeds were given for {self.num_envs} students; give one int, or one a student."
-            )
-        else:
-            fresh = self.np_random.integers(0, 2**31, self.num_envs)
-            seeds = [int(fresh[i]) if s is None else int(s) for i, s in enumerate(seed)]
-        if min(seeds) < 0 or max(seeds) >= 2**62:
-            raise ValueError(f"A seed is an integer from 0 to 2**62 - 1; got {min(seeds)} to {max(seeds)}.")
+        seeds = checked_seeds(seed, self.num_envs, self.np_random)
         self.state["seed"][chosen] = torch.tensor(seeds, device=self.device)[chosen]
         self.state["episode"][chosen] = 0
 
@@ -332,10 +320,6 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         self._finished[mask] = False
         self._started = True
 
-    def _on_device(self, actions: Array) -> Tensor:
-        assert isinstance(self.single_action_space, spaces.Box)
-        return torch.from_numpy(validate_actions(actions, self.single_action_space, self.num_envs)).to(self.device)
-
     def _pack(self, info: Info, mask: npt.NDArray[np.bool_]) -> Info:
         """Gymnasium's vector info: every array has a bool mask ``_key`` of the students it speaks of."""
         packed: Info = {}
@@ -343,30 +327,6 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             if isinstance(value, dict):
                 packed[key] = self._pack(value, mask)
             else:
-                packed[key] = np.where(mask, value, 0.0)
+                packed[key] = np.where(mask, value, "" if value.dtype == object else value.dtype.type(0))
             packed[f"_{key}"] = mask.copy()
         return packed
-
-
-def validate_actions(actions: Array, space: spaces.Box, students: int) -> npt.NDArray[np.float32]:
-    """The actions of a population, [S, n], as float32.
-
-    Raises:
-        ValueError: they have the wrong shape or type, are not finite, or leave the action space.
-    """
-    given, expected = np.asarray(actions), (students, *space.shape)
-    if given.shape != expected:
-        raise ValueError(f"The actions have shape {given.shape}; this population takes {expected}.")
-    if not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
-        raise ValueError(f"The actions have dtype {given.dtype}; give real numbers.")
-    if not np.isfinite(given).all():
-        i = int(np.argwhere(~np.isfinite(given))[0][0])
-        raise ValueError(f"The action of student {i} is not finite (NaN or inf).")
-    outside = ((given < space.low) | (given > space.high)).reshape(students, -1).any(1)
-    if outside.any():
-        i = int(np.argmax(outside))
-        raise ValueError(
-            f"The action of student {i} leaves the action space: its entries run from {given[i].min():.4g} to "
-            f"{given[i].max():.4g}, and {space.low.min():.4g} to {space.high.max():.4g} is allowed. Clip it first."
-        )
-    return given.astype(np.float32)

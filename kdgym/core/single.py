@@ -19,7 +19,7 @@ def _first(value: Any) -> Any:
     """Student 0's part of a vector info, as plain Python numbers."""
     if isinstance(value, dict):
         return {key: _first(item) for key, item in value.items() if not key.startswith("_")}
-    return value[0].item()
+    return value[0].item() if isinstance(value[0], np.generic) else value[0]
 
 
 class SingleEnv(gym.Env[dict[str, Array], Array]):
@@ -46,12 +46,12 @@ class SingleEnv(gym.Env[dict[str, Array], Array]):
         """See `PopulationEnv.reset`."""
         super().reset(seed=seed)
         observation, info = self.students.reset(seed=seed, options=options)
-        return {key: value[0] for key, value in observation.items()}, _first(info)
+        return self.students.row(observation, 0), _first(info)
 
     def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, Info]:
         """See `PopulationEnv.step`."""
         observation, reward, terminated, truncated, info = self.students.step(np.asarray(action)[None])
-        first = {key: value[0] for key, value in observation.items()}
+        first = self.students.row(observation, 0)
         return first, float(reward[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
 
     def render(self) -> npt.NDArray[np.uint8] | None:

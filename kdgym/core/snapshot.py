@@ -23,6 +23,21 @@ class Snapshot:
     settings: dict[str, Any]
     rows: list[Tensor]
 
+    def require(self, settings: dict[str, Any], students: int) -> None:
+        """Refuse environments this snapshot does not fit.
+
+        Raises:
+            ValueError: it was taken under other settings, or holds another number of students.
+        """
+        if self.settings is not settings and self.settings != settings:
+            other = {k for k in settings if self.settings.get(k) != settings[k]}
+            raise ValueError(f"The snapshot belongs to an environment with other settings: {sorted(other)} differ.")
+        if len(self.rows[0]) != students:
+            raise ValueError(
+                f"The snapshot holds {len(self.rows[0])} students, and {students} are to be restored; "
+                "the numbers must agree."
+            )
+
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, atomically."""
         save_tensors(Path(path), {str(i): row for i, row in enumerate(self.rows)}, {"settings": self.settings})

@@ -1,284 +1,353 @@
-"""Beyond one machine: a population sharded over Ray workers, and kdgym's ids for RLlib.
+"""Beyond one machine: a population whose students live in Ray workers.
 
-Students know nothing of each other, so a shard of them learns bitwise what it would learn in one large population. A worker
-that dies is replaced: the driver keeps a snapshot of every shard and the calls since, and a new worker repeats them.
+`RayPopulation` is used like what ``gym.make_vec`` returns. Its students are split into shards, one a Ray actor. An actor may
+die at any moment: the driver keeps a snapshot of every shard and the actions since, starts another actor, and the episode
+goes on bitwise as if nothing had happened.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-import ray
+import numpy.typing as npt
 import torch
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayTaskError
 
 from kdgym.core import Snapshot
-from kdgym.core.population import Array, Info, validate_actions
-from kdgym.tasks import Split
+from kdgym.core.population import Array, Info
+from kdgym.core.validation import checked_actions, checked_options, checked_seeds
+from kdgym.integrations.ray_worker import Description, Worker, merge
+from kdgym.tasks.base import Split
 
-_DEATHS = (ActorDiedError, ActorUnavailableError, ObjectLostError)
+try:
+    import ray
+    from ray import exceptions
+except ImportError as error:
+    raise ImportError("kdgym.integrations.ray needs Ray: pip install 'kdgym[dist]'.") from error
 
-
-class WorkerDiedError(RuntimeError):
-    """A shard's workers died more often than ``max_restarts`` allows."""
-
-
-class _Worker:
-    """One shard, in a process of its own."""
-
-    def __init__(self, env_id: str, students: int, threads: int, settings: dict[str, Any]) -> None:
-        import kdgym  # noqa: F401  # a fresh process has to register the ids
-
-        torch.set_num_threads(threads)
-        self.envs: Any = gym.make_vec(env_id, num_envs=students, **settings).unwrapped
-
-    def call(self, name: str, arguments: dict[str, Any]) -> Any:
-        return getattr(self.envs, name)(**arguments)
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def describe(self) -> dict[str, Any]:
-        names = ("single_observation_space", "single_action_space", "metadata", "steps", "settings")
-        return {name: getattr(self.envs, name) for name in names}
+# What ray.get raises when a worker, or the machine it was on, is gone. An exception of the environment is a RayTaskError.
+_LOST = (
+    exceptions.RayActorError,
+    exceptions.WorkerCrashedError,
+    exceptions.NodeDiedError,
+    exceptions.OutOfMemoryError,
+    exceptions.ObjectLostError,
+)
 
 
+_Actor: Any = ray.remote(Worker)
+
+
+class WorkerLostError(RuntimeError):
+    """A worker died more often than ``max_restarts`` allows."""
+
+
+@dataclass
 class _Shard:
-    """The driver's side of a worker: the handle, and what it takes to make the worker again."""
+    """What the driver keeps of a shard: with it, any worker can carry on.
 
-    def __init__(self, start: Callable[[], Any], begin: int, size: int, max_restarts: int) -> None:
-        self.part, self.size = slice(begin, begin + size), size
-        self.start, self.worker, self.restarts_left = start, start(), max_restarts
-        self.snapshot: Snapshot | None = None
-        self.calls: list[tuple[str, dict[str, Any]]] = []  # since the snapshot; each changes the students
+    Attributes:
+        number: which worker it is.
+        rows: which students of the population it holds.
+        actor: handle of the actor.
+        snapshot: where the students stood once; None before the first reset.
+        lessons: actions [rows, ...] of every step since.
+        restarts: how often its worker has been replaced.
+    """
 
-    def send(self, name: str, **arguments: Any) -> Any:
-        return self.worker.call.remote(name, arguments)
+    number: int
+    rows: slice
+    actor: Any = None
+    snapshot: Snapshot | None = None
+    lessons: list[Array] = field(default_factory=list)
+    restarts: int = 0
 
-    def receive(self, future: Any, name: str, arguments: dict[str, Any]) -> Any:
-        """The result of a call; if its worker died, that of the same call to the next worker.
-
-        Raises:
-            WorkerDiedError: once too often.
-        """
-        while True:
-            try:
-                return ray.get(future)
-            except RayTaskError as error:  # the environment's own complaint
-                raise error.as_instanceof_cause() from None
-            except _DEATHS as death:
-                self._replace(death)
-                future = self.send(name, **arguments)
+    @property
+    def size(self) -> int:
+        return int(self.rows.stop - self.rows.start)
 
     def keep(self, snapshot: Snapshot) -> None:
-        self.snapshot, self.calls = snapshot, []
-
-    def _replace(self, death: Exception) -> None:
-        while self.restarts_left > 0:
-            self.restarts_left -= 1
-            try:
-                self.worker = self.start()
-                if self.snapshot is not None:
-                    ray.get(self.send("restore", snapshot=self.snapshot))
-                for name, arguments in self.calls:
-                    ray.get(self.send(name, **arguments))
-                return
-            except _DEATHS as another:
-                death = another
-        raise WorkerDiedError(
-            f"The worker of students {self.part.start} to {self.part.stop - 1} died, and no restart is left: {death} "
-            "Look for its last words in Ray's logs (memory is the usual cause), or allow more with max_restarts."
-        ) from death
+        self.snapshot, self.lessons = snapshot, []
 
 
 class RayPopulation(VectorEnv[dict[str, Array], Array, Array]):
-    """Students sharded over Ray workers; otherwise the population that ``gym.make_vec(env_id, num_envs)`` makes.
+    """A population spread over Ray workers: the interface and, bitwise, the results of ``gym.make_vec`` in one process.
+
+    Student i has the seed ``seed + i`` wherever it lives. An exception that an environment raises arrives as it is, and
+    leaves every student where it was. Ray starts on this machine if `ray.init` was not called before.
 
     Args:
-        env_id: a registered id.
-        num_envs: number of students S, at least one a worker.
-        workers: number of processes; shards differ by at most one student.
-        cpus, gpus: what Ray reserves for a worker; with a GPU each, add ``device="cuda"``.
-        threads: torch threads of a worker.
-        snapshot_every: steps between the snapshots that a dead worker is made again from.
-        max_restarts: how often a shard's worker may die.
-        settings: passed to the environment.
+        env_id: an id of kdgym, or ``"module:id"`` for an id that importing ``module`` registers.
+        num_envs: number of students S.
+        workers: number of shards; their sizes differ by one student at most.
+        num_cpus: cores a worker reserves; may be a fraction.
+        num_gpus: GPUs a worker reserves; may be a fraction. Put the students there by ``device="cuda"``.
+        threads: torch threads of a worker. Results are bitwise those of a process with as many.
+        snapshot_every: steps between two snapshots: a new worker repeats less than this many. Each costs the transfer
+            of all students to the driver.
+        max_restarts: how often each worker may be replaced.
+        start_timeout: seconds a worker may take to start, free resources included.
+        actor_options: further options of the Ray actors, such as ``scheduling_strategy`` or ``runtime_env``.
+        render_mode: ``None`` or ``"rgb_array"``.
+        settings: keyword arguments of the environment.
+
+    Attributes:
+        settings: settings of the environment, as snapshots hold them.
 
     Raises:
-        ValueError: there are more workers than students, or a number is too small.
+        ValueError: an argument, or a setting of the environment, is refused.
+        TimeoutError: a worker has not started in time.
     """
 
     def __init__(
         self,
         env_id: str,
         num_envs: int,
-        workers: int,
+        workers: int = 2,
         *,
-        cpus: float = 1.0,
-        gpus: float = 0.0,
+        num_cpus: float = 1,
+        num_gpus: float = 0,
         threads: int = 1,
-        snapshot_every: int = 4,
+        snapshot_every: int = 8,
         max_restarts: int = 3,
+        start_timeout: float = 300.0,
+        actor_options: Mapping[str, Any] | None = None,
+        render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        if not 1 <= workers <= num_envs:
-            raise ValueError(f"{workers} workers were asked for {num_envs} students; take 1 to {num_envs}.")
-        if snapshot_every < 1 or max_restarts < 0:
-            raise ValueError(f"snapshot_every is {snapshot_every} and max_restarts {max_restarts}; at least 1 and 0.")
-        actor: Any = ray.remote(num_cpus=cpus, num_gpus=gpus)(_Worker)
-        bounds = [num_envs * i // workers for i in range(workers + 1)]
-        self._shards = []
-        for begin, end in itertools.pairwise(bounds):
-            start = functools.partial(actor.remote, env_id, end - begin, threads, settings)
-            self._shards.append(_Shard(start, begin, end - begin, max_restarts))
-        self.num_envs, self._every, self._steps_since, self._started = num_envs, snapshot_every, 0, False
-        for name, value in ray.get(self._shards[0].worker.describe.remote()).items():
-            setattr(self, name, value)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        _check_arguments(num_envs, workers, threads, snapshot_every, max_restarts)
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode is {render_mode!r}; students of other processes know 'rgb_array' or None.")
+        if str(settings.get("device", "cpu")).startswith("cuda") and not num_gpus:
+            raise ValueError(
+                "device is 'cuda', but num_gpus is 0: nothing would bring the workers to machines with a GPU, or keep them "
+                "from sharing one. Give num_gpus=1, or a fraction to let several share a GPU."
+            )
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self._snapshot_every, self._max_restarts, self._start_timeout = snapshot_every, max_restarts, start_timeout
+        self._options = {"num_cpus": num_cpus, "num_gpus": num_gpus, **(actor_options or {})}
+        self._environment = (env_id, threads, {**settings, "render_mode": render_mode})
+        self._started, self._torn = False, False
+        self._done = np.zeros(num_envs, dtype=bool)
+        edges = [num_envs * i // workers for i in range(workers + 1)]
+        self._shards = [_Shard(i, slice(*edges[i : i + 2])) for i in range(workers)]
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    # --- the Gymnasium interface ---------------------------------------------------------------------------------
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Array], Info]:
-        """See `kdgym.core.PopulationEnv.reset`."""
+        """Start episodes; arguments and errors are those of `kdgym.core.PopulationEnv.reset`."""
+        mask, restart = checked_options(options, self.num_envs, self._started)
         super().reset(seed=seed if isinstance(seed, int) else None)
-        options = dict(options or {})
-        mask = options.pop("reset_mask", None)
-        if mask is not None and np.shape(mask) != (self.num_envs,):
-            raise ValueError(f"reset_mask must be a bool array of shape ({self.num_envs},); got {mask!r}.")
-        seeds = self._seeds(seed)
-        requests = []
-        for shard in self._shards:
-            chosen = {} if mask is None else {"reset_mask": np.asarray(mask)[shard.part]}
-            own = {"seed": seeds and seeds[shard.part], "options": {**options, **chosen}}
-            skipped = mask is not None and not np.any(mask[shard.part]) and np.any(mask)
-            requests.append(("observe", {}) if skipped else ("reset", own))
-        results = self._everywhere(requests)
-        pairs = [
-            (result, {}) if name == "observe" else result for (name, _), result in zip(requests, results, strict=True)
-        ]
+        seeds = None if seed is None and self._started else checked_seeds(seed, self.num_envs, self.np_random)
+        parts = self._all("reset", lambda s: (seeds and seeds[s.rows], mask[s.rows], restart))
+        for shard, (_, _, snapshot) in zip(self._shards, parts, strict=True):
+            shard.keep(snapshot)
         self._started = True
-        self._keep_snapshots()
-        return _concatenate([observation for observation, _ in pairs]), self._join([info for _, info in pairs])
+        self._done[mask] = False
+        return self._merge([part[0] for part in parts]), self._merge([part[1] for part in parts])
 
     def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, Info]:
-        """See `kdgym.core.PopulationEnv.step`; nobody is taught when an action is refused."""
-        assert isinstance(self.single_action_space, spaces.Box)
-        valid = validate_actions(actions, self.single_action_space, self.num_envs)
+        """Teach every student for one step.
+
+        Raises:
+            RuntimeError: before the first reset; or, without autoreset, after a student's episode has ended.
+            ValueError: an action has the wrong shape, is not finite, or leaves the action space. No student was taught.
+            WorkerLostError: a worker died more often than ``max_restarts`` allows.
+        """
         if not self._started:
             raise RuntimeError("step was called before reset; call reset first.")
-        if self.metadata["autoreset_mode"] is AutoresetMode.DISABLED and np.concatenate(self._all("finished")).any():
+        if self._done.any():
             raise RuntimeError("step was called after the end of an episode; call reset to start the next one.")
-        results = self._everywhere([("step", {"actions": valid[shard.part]}) for shard in self._shards])
-        self._steps_since += 1
-        if self._steps_since >= self._every:
-            self._keep_snapshots()
-        observations, rewards, terminated, truncated, infos = (list(part) for part in zip(*results, strict=True))
-        reward, over, cut = (np.concatenate(part) for part in (rewards, terminated, truncated))
-        return _concatenate(observations), reward, over, cut, self._join(infos)
+        valid = checked_actions(actions, self.num_envs, self.single_action_space)
+        due = len(self._shards[0].lessons) + 1 >= self._snapshot_every
+        parts = self._all("step", lambda s: (valid[s.rows], due))
+        for shard, (_, snapshot) in zip(self._shards, parts, strict=True):
+            if snapshot is None:
+                shard.lessons.append(valid[shard.rows])
+            else:
+                shard.keep(snapshot)
+        observations, rewards, terminated, truncated, infos = zip(*(part[0] for part in parts), strict=True)
+        done = np.concatenate(terminated)
+        if self.metadata["autoreset_mode"] is AutoresetMode.DISABLED:
+            self._done = done.copy()
+        joined = np.concatenate(rewards), done, np.concatenate(truncated)
+        return self._merge(observations), *joined, self._merge(infos)
+
+    def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
+        """One picture a student with ``render_mode="rgb_array"``."""
+        if self.render_mode is None:
+            return None
+        parts = self._all("call", lambda _: ("render",))
+        return tuple(picture.copy() for pictures in parts for picture in pictures)
+
+    def close_extras(self) -> None:
+        """End the workers and give their resources back."""
+        for shard in self._shards:
+            if shard.actor is not None and ray.is_initialized():
+                ray.kill(shard.actor)
+            shard.actor = None
+
+    # --- what a population can do besides --------------------------------------------------------------------------
 
     def observe(self) -> dict[str, Array]:
-        """See `kdgym.core.PopulationEnv.observe`."""
-        return _concatenate(self._all("observe"))
+        """What the teachers see now: the observation of the last reset, step or restore."""
+        return self._merge(self._all("call", lambda _: ("observe",)))
 
     def examine(self, split: Split = "test") -> dict[str, Array]:
-        """See `kdgym.core.PopulationEnv.examine`."""
-        return _concatenate(self._all("examine", split=split))
+        """Sit an unaided examination that leaves no trace; arrays [S, ...] as the environment's own `examine` gives them."""
+        return self._merge(self._all("call", lambda _: ("examine", split)))
 
     def ledger(self) -> dict[str, dict[str, Array]]:
-        """See `kdgym.core.PopulationEnv.ledger`."""
-        parts = self._all("ledger")
-        return {actor: _concatenate([part[actor] for part in parts]) for actor in parts[0]}
+        """What each student's current episode has spent so far: actor -> unit -> [S]."""
+        return self._merge(self._all("call", lambda _: ("ledger",)))
 
     def snapshot(self) -> Snapshot:
-        """A snapshot of all students, which a population in one process takes as well, and the other way round."""
-        parts: list[Snapshot] = self._all("snapshot")
-        return Snapshot(
-            parts[0].settings, [torch.cat(rows) for rows in zip(*(part.rows for part in parts), strict=True)]
-        )
+        """All students, in host memory; fits every population of this id, these settings and this size.
+
+        Raises:
+            RuntimeError: before the first reset.
+        """
+        if not self._started:
+            raise RuntimeError("There is nothing to snapshot before the first reset; call reset first.")
+        parts = self._all("snapshot", lambda _: ())
+        for shard, part in zip(self._shards, parts, strict=True):
+            shard.keep(part)
+        rows = zip(*(part.rows for part in parts), strict=True)
+        return Snapshot(self.settings, [torch.cat(row) for row in rows])
 
     def restore(self, snapshot: Snapshot) -> None:
-        """See `kdgym.core.PopulationEnv.restore`."""
-        if len(snapshot.rows[0]) != self.num_envs:
-            raise ValueError(
-                f"The snapshot holds {len(snapshot.rows[0])} students, and {self.num_envs} are to be restored; "
-                "the numbers must agree."
-            )
-        parts = [Snapshot(snapshot.settings, [row[shard.part] for row in snapshot.rows]) for shard in self._shards]
-        self._everywhere([("restore", {"snapshot": part}) for part in parts])
-        self._started = True
-        self._keep_snapshots()
+        """Put all students back: from here on everything happens bitwise as it did after `snapshot`.
 
-    def close_extras(self, **kwargs: Any) -> None:
-        """End the workers."""
-        for shard in self._shards:
-            ray.kill(shard.worker)
+        Raises:
+            ValueError: the snapshot was taken under other settings, or holds another number of students.
+        """
+        snapshot.require(self.settings, self.num_envs)
+        # Cloned, because a slice would drag the whole population along to every worker.
+        parts = [Snapshot(self.settings, [row[s.rows].cpu().clone() for row in snapshot.rows]) for s in self._shards]
+        done = self._all("restore", lambda s: (parts[s.number], ()))
+        for shard, part in zip(self._shards, parts, strict=True):
+            shard.keep(part)
+        self._done, self._started = np.concatenate(done), True
 
-    def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int] | None:
-        """One seed a student; what a worker would draw for itself is drawn here, so that it can be repeated."""
-        if seed is None and self._started:
-            return None
-        if isinstance(seed, (int, np.integer)):
-            return [int(seed) + i for i in range(self.num_envs)]
-        given = [None] * self.num_envs if seed is None else list(seed)
-        if len(given) != self.num_envs:
-            raise ValueError(
-                f"{len(given)} seeds were given for {self.num_envs} students; give one int, or one a student."
-            )
-        fresh = self.np_random.integers(0, 2**31, self.num_envs)
-        return [int(fresh[i]) if s is None else int(s) for i, s in enumerate(given)]
+    def pids(self) -> list[int]:
+        """Process id of every worker, on whatever machine it is."""
+        pids: list[int] = self._all("pid", lambda _: ())
+        return pids
 
-    def _all(self, name: str, **arguments: Any) -> list[Any]:
-        return self._everywhere([(name, arguments)] * len(self._shards))
+    # --- workers ---------------------------------------------------------------------------------------------------
 
-    def _everywhere(self, requests: list[tuple[str, dict[str, Any]]]) -> list[Any]:
-        """Send each shard its call, then collect; calls that change students are remembered once they succeeded."""
-        sent = [shard.send(name, **arguments) for shard, (name, arguments) in zip(self._shards, requests, strict=True)]
-        results: list[Any] = []
-        errors: list[Exception] = []
-        for shard, future, (name, arguments) in zip(self._shards, sent, requests, strict=True):
-            try:
-                results.append(shard.receive(future, name, arguments))
-            except Exception as error:  # raised below, after the other shards' calls are known to have succeeded
-                errors.append(error)
-                continue
-            if name in ("reset", "step", "restore"):
-                shard.calls.append((name, arguments))
-        if errors:
-            raise errors[0]
+    def _begin(self) -> None:
+        """Start all workers at once, and take over the spaces of the environment they made."""
+        made = [self._spawn(shard)[0] for shard in self._shards]
+        self._wait_for_start(made)
+        described: list[Description] = [
+            self._outcome(shard, reference, "make", self._make_arguments(shard))
+            for shard, reference in zip(self._shards, made, strict=True)
+        ]
+        environment = described[0]
+        self.settings, self.metadata = environment.settings, environment.metadata
+        self.single_observation_space = environment.observation_space
+        self.single_action_space = environment.action_space
+        self.observation_space = batch_space(environment.observation_space, self.num_envs)
+        self.action_space = batch_space(environment.action_space, self.num_envs)
+
+    def _all(self, method: str, arguments: Callable[[_Shard], tuple[Any, ...]]) -> list[Any]:
+        """Call a method of every worker at once. Either all of them did it, or no student has moved."""
+        if self.closed:
+            raise RuntimeError("This population was closed; make a new one, and restore a snapshot to go on.")
+        if self._torn:  # an exception or ctrl-C came between: some shards may have gone on without the others
+            self._rewind()
+        self._torn = True
+        results = self._gather(self._shards, method, arguments)
+        self._torn = False
         return results
 
-    def _keep_snapshots(self) -> None:
-        for shard, snapshot in zip(self._shards, self._all("snapshot"), strict=True):
-            shard.keep(snapshot)
-        self._steps_since = 0
+    def _rewind(self) -> None:
+        """Put every shard to where all of them were when they last agreed."""
+        known = [shard for shard in self._shards if shard.snapshot is not None]
+        self._gather(known, "restore", lambda s: (s.snapshot, s.lessons))
 
-    def _join(self, infos: Sequence[Info]) -> Info:
-        return _join_infos(list(zip([shard.size for shard in self._shards], infos, strict=True)))
+    def _gather(
+        self, shards: Sequence[_Shard], method: str, arguments: Callable[[_Shard], tuple[Any, ...]]
+    ) -> list[Any]:
+        calls = [(shard, arguments(shard)) for shard in shards]
+        references = [getattr(shard.actor, method).remote(*given) for shard, given in calls]
+        return [
+            self._outcome(shard, reference, method, given)
+            for (shard, given), reference in zip(calls, references, strict=True)
+        ]
+
+    def _outcome(self, shard: _Shard, reference: Any, method: str, arguments: tuple[Any, ...]) -> Any:
+        """What a call returned; a worker that dies is replaced, and asked again."""
+        while True:
+            try:
+                if reference is None:
+                    self._replace(shard)
+                    reference = getattr(shard.actor, method).remote(*arguments)
+                return ray.get(reference)
+            except exceptions.RayTaskError as error:
+                raise error.cause from error  # what the environment raised; Ray's own error holds the remote traceback
+            except _LOST as error:
+                self._count_loss(shard, error)
+                reference = None
+
+    def _merge(self, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return merge(parts, [shard.size for shard in self._shards])
+
+    def _make_arguments(self, shard: _Shard) -> tuple[Any, ...]:
+        env_id, threads, settings = self._environment
+        return env_id, shard.size, threads, settings
+
+    def _spawn(self, shard: _Shard) -> tuple[Any, Any]:
+        """Start a worker on a shard; gives references of its description and of its return to where the last one was."""
+        shard.actor = _Actor.options(**self._options).remote()
+        made = shard.actor.make.remote(*self._make_arguments(shard))
+        if shard.snapshot is None:
+            return made, made
+        return made, shard.actor.restore.remote(shard.snapshot, shard.lessons)
+
+    def _replace(self, shard: _Shard) -> None:
+        ray.kill(shard.actor)  # it may be cut off rather than dead, and must not hold its resources
+        made, restored = self._spawn(shard)
+        self._wait_for_start([made])
+        ray.get([made, restored])
+
+    def _count_loss(self, shard: _Shard, cause: BaseException) -> None:
+        shard.restarts += 1
+        if shard.restarts > self._max_restarts:
+            raise WorkerLostError(
+                f"Worker {shard.number} (students {shard.rows.start} to {shard.rows.stop - 1}) died {shard.restarts} "
+                f"time(s), and max_restarts is {self._max_restarts}. If it ran out of memory, use more workers or fewer "
+                f"students; if its machine is unreliable, raise max_restarts. The last time: {cause}"
+            ) from cause
+
+    def _wait_for_start(self, references: list[Any]) -> None:
+        _, missing = ray.wait(references, num_returns=len(references), timeout=self._start_timeout)
+        if missing:
+            raise TimeoutError(
+                f"{len(missing)} worker(s) did not start in {self._start_timeout:g} s. Each needs {self._options}; the "
+                f"cluster has {ray.cluster_resources()}, of which free: {ray.available_resources()}. Use fewer workers, "
+                "ask for less, or raise start_timeout if the cluster is growing."
+            )
 
 
-def _concatenate(parts: Sequence[dict[str, Array]]) -> dict[str, Array]:
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-
-
-def _join_infos(parts: list[tuple[int, Info]]) -> Info:
-    """Vector infos of shards side by side; where a shard says nothing, its students' masks are False."""
-    joined: Info = {}
-    for key in dict.fromkeys(key for _, info in parts for key in info):
-        known = next(info[key] for _, info in parts if key in info)
-        if isinstance(known, dict):
-            joined[key] = _join_infos([(size, info.get(key, {})) for size, info in parts])
-        else:
-            empty = None if known.dtype == object else 0
-            columns = [info.get(key, np.full((size, *known.shape[1:]), empty, known.dtype)) for size, info in parts]
-            joined[key] = np.concatenate(columns)
-    return joined
+def _check_arguments(num_envs: int, workers: int, threads: int, snapshot_every: int, max_restarts: int) -> None:
+    least = {"num_envs": 1, "workers": 1, "threads": 1, "snapshot_every": 1, "max_restarts": 0}
+    given = {"num_envs": num_envs, "workers": workers, "threads": threads}
+    given |= {"snapshot_every": snapshot_every, "max_restarts": max_restarts}
+    for name, value in given.items():
+        if value < least[name]:
+            raise ValueError(f"{name} is {value}; it is at least {least[name]}.")
+    if workers > num_envs:
+        raise ValueError(f"There are {workers} workers for {num_envs} students; give every worker at least one.")

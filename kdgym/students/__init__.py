@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from kdgym.students.base import Students
+from kdgym.students.kernel import Tables
 from kdgym.students.transformer import Engine, TransformerConfig, TransformerStudents
 from kdgym.tasks.base import Task
 
@@ -14,6 +15,7 @@ __all__ = [
     "STUDENTS",
     "Engine",
     "Students",
+    "Tables",
     "TransformerConfig",
     "TransformerStudents",
     "check_device",

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kdgym.students.kernel import Tables
 from kdgym.tasks.base import Task
 
 
@@ -40,8 +41,16 @@ class Students(Protocol):
     def initialise(self, key: Tensor) -> Tensor:
         """Untrained students, one a key: int64 [S] -> state [S, row]."""
 
-    def train(self, state: Tensor, problem: Tensor, answer: Tensor, count: Tensor) -> Tensor:
-        """Learn from the first ``count[i]`` of student i's items, in place; the items' losses before, [S, N]."""
+    def train(
+        self, state: Tensor, problem: Tensor, answer: Tensor, count: Tensor, tables: Tables | None = None
+    ) -> Tensor:
+        """Learn from the first ``count[i]`` of student i's items, in place; the items' losses before, [S, N].
+
+        Ids are those of the task, or rows of other ``tables``.
+        """
 
     def evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
         """Unaided exact match and loss: problem ids [S, N] -> bool [S, N], nats an answer token [S, N]."""
+
+    def decode(self, state: Tensor, problem: Tensor) -> Tensor:
+        """Unaided answers: problem ids [S, N] -> tokens int64 [S, N, A]."""

@@ -144,7 +144,9 @@ class TransformerStudents:
 
     # --- learning ------------------------------------------------------------------------------------------------
 
-    def train(self, state: Tensor, problem: Tensor, answer: Tensor, count: Tensor) -> Tensor:
+    def train(
+        self, state: Tensor, problem: Tensor, answer: Tensor, count: Tensor, tables: Tables | None = None
+    ) -> Tensor:
         """One pass of AdamW over each student's items, in place.
 
         Args:
@@ -153,19 +155,21 @@ class TransformerStudents:
             answer: ids of the answers to learn, int64 [S, N]; they may be wrong.
             count: how many of the N items student i has, int64 [S]; items from ``count[i]`` on are ignored. A last batch
                 that is not full makes a proportionally smaller step.
+            tables: what the ids stand for, where it is not the task's own problems and answers.
 
         Returns:
             Loss of every item just before the update that used it (nats an answer token), [S, N]; 0 where ignored.
         """
+        tables = tables or self.tables
         if self._kernel is not None:
-            return self._kernel.train(state, self._stride, self.tables, problem, answer, count, self._optimiser)
+            return self._kernel.train(state, self._stride, tables, problem, answer, count, self._optimiser)
         size = self.config.batch
         losses = torch.zeros(problem.shape, dtype=self.dtype, device=self.device)
         slot = torch.arange(size, device=self.device)
         for begin in range(0, problem.shape[1], size):
             part = slice(begin, begin + size)
-            targets = self.tables.answers[answer[:, part]]
-            inputs, image = self._inputs(problem[:, part], targets)
+            targets = tables.answers[answer[:, part]]
+            inputs, image = self._inputs(problem[:, part], targets, tables)
             valid = (slot[: targets.shape[1]] < (count - begin)[:, None]).to(self.dtype)
             losses[:, part], gradient = self.network.loss_and_gradient(state, inputs, targets, valid, image)
             self._adamw(state, gradient, valid.sum(1, keepdim=True) / size)
@@ -214,7 +218,7 @@ class TransformerStudents:
         right, loss = [], []
         for part in problem.split(_EVALUATION_BATCH, dim=1):
             targets = self.tables.answers[self.solution[part]]
-            logits = self.network.logits(state, *self._inputs(part, targets))
+            logits = self.network.logits(state, *self._inputs(part, targets, self.tables))
             right.append((logits.argmax(-1) == targets).all(-1))
             picked = torch.log_softmax(logits, dim=-1).gather(-1, targets.unsqueeze(-1))
             loss.append(-picked.squeeze(-1).mean(-1))
@@ -233,13 +237,13 @@ class TransformerStudents:
             skip = torch.zeros_like(problem, dtype=torch.bool) if solved is None else solved
             return self._kernel.decode(state, self.tables, problem, skip, answers)
         for a in range(answers.shape[2]):
-            logits = self.network.logits(state, *self._inputs(problem, answers))
+            logits = self.network.logits(state, *self._inputs(problem, answers, self.tables))
             answers[:, :, a] = logits.argmax(-1)[:, :, a]
         return answers
 
-    def _inputs(self, problem: Tensor, answers: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _inputs(self, problem: Tensor, answers: Tensor, tables: Tables) -> tuple[Tensor, Tensor | None]:
         """What the network reads: tokens [S, B, T + A - 1], and patches [S, B, n, p] where the task has images."""
-        tables, image = self.tables, None
+        image = None
         if tables.scene is not None and tables.scenes is not None:
             image = tables.scenes[tables.scene[problem]].to(self.dtype) * tables.scale
         return torch.cat([tables.prompts[problem], answers[..., :-1]], dim=-1), image

@@ -8,7 +8,7 @@ handles. A tiny student reads a problem as tokens, a language model reads it as 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from torch import Tensor
 
@@ -37,6 +37,33 @@ class Pool:
 
     start: Tensor
     count: Tensor
+
+
+class Posed(NamedTuple):
+    """A problem of a teacher's own making, as a student reads it.
+
+    Attributes:
+        prompt: its tokens, int64 [T].
+        image: its patches, uint8 [patches, pixels]; None for a task without images.
+        solution: id of its right answer.
+    """
+
+    prompt: Tensor
+    image: Tensor | None
+    solution: int
+
+
+class UnreadableError(ValueError):
+    """A teacher's problem or answer that cannot be used.
+
+    Args:
+        reason: ``"problem"`` or ``"answer"`` (it makes no sense to the task), or ``"held_out"`` (not for training).
+        message: what was given, and what is allowed.
+    """
+
+    def __init__(self, reason: Literal["problem", "answer", "held_out"], message: str) -> None:
+        super().__init__(message)
+        self.reason: Literal["problem", "answer", "held_out"] = reason
 
 
 class Task(Protocol):
@@ -91,10 +118,31 @@ class Task(Protocol):
     def verify(self, problem: int, text: str) -> bool:
         """Whether ``text`` is the right answer to ``problem``: exact, no partial credit."""
 
+    def write_problem(self, problem: int) -> str | dict[str, Any]:
+        """A problem of the train split as JSON that `read_problem` reads."""
+
+    def read_problem(self, problem: str | dict[str, Any]) -> Posed:
+        """A problem that a teacher wrote.
+
+        Raises:
+            UnreadableError: it is none of this task's, or it is held out for examinations.
+        """
+
+    def write_tokens(self, tokens: Tensor) -> str:
+        """A student's answer, int64 [A], as text; anything a student may say has one."""
+
+    def read_answer(self, text: str) -> Tensor:
+        """The tokens of an answer that a teacher wrote, int64 [A].
+
+        Raises:
+            UnreadableError: no answer of this task is written like that.
+        """
+
 
 class ClosedTask:
     """What tasks share whose problems have one right answer each and, unless they say otherwise, no images."""
 
+    prompt: Tensor
     answer: Tensor
     solution: Tensor
     scene: Tensor | None = None

@@ -18,13 +18,16 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, ClosedTask, Pool, Skill, Split
+from kdgym.tasks.base import SPLITS, ClosedTask, Pool, Posed, Skill, Split, UnreadableError
 
 Ints = npt.NDArray[np.int64]
 _SIGNS = ("<", "=", ">")
@@ -195,3 +198,47 @@ class Math(ClosedTask):
         if re.fullmatch(r"[0-9]+", given, flags=re.ASCII):
             given = given.lstrip("0") or "0"
         return given == self.answer_text(int(self.solution[problem]))
+
+    def write_problem(self, problem: int) -> str:
+        return self.text(problem)
+
+    def read_problem(self, problem: str | dict[str, Any]) -> Posed:
+        """A sentence of `text`, upper case, blanks and the request about the answer aside."""
+        found = self._by_sentence.get(_plain(problem)) if isinstance(problem, str) else None
+        if found is None:
+            raise UnreadableError(
+                "problem", f"{str(problem)[:80]!r} is no problem of this task; write e.g. {self.text(0)!r}"
+            )
+        train, skill = self._pools["train"], int(self.skill_of[found])
+        if not train.start[skill] <= found < train.start[skill] + train.count[skill]:
+            raise UnreadableError("held_out", f"{problem!r} is kept for examinations; take other operands.")
+        return Posed(self.prompt[found], None, int(self.solution[found]))
+
+    @cached_property
+    def _by_sentence(self) -> dict[str, int]:
+        return {_plain(self.text(problem)): problem for problem in range(len(self.prompt))}
+
+    def write_tokens(self, tokens: Tensor) -> str:
+        operators = {token: name for name, token in self._operators.items()}
+        signs = {self.vocabulary - len(_SIGNS) + i: sign for i, sign in enumerate(_SIGNS)}
+        names = {self._padding: "_", **operators, **signs}
+        symbols = "".join(names.get(token, str(token)) for token in reversed(tokens.tolist()))
+        return symbols.strip("_").lstrip("0") or "0"
+
+    def read_answer(self, text: str) -> Tensor:
+        given = text.strip(" \t\r\n")
+        if given in _SIGNS:
+            return self.answer[self._numbers + _SIGNS.index(given)]
+        digits = "".join(str(digit) for digit in range(self.radix))
+        if re.fullmatch(f"[{digits}]{{1,12}}", given) and int(given, self.radix) < self._numbers:
+            return self.answer[int(given, self.radix)]
+        raise UnreadableError(
+            "answer",
+            f"{given[:40]!r} is no answer; a numeral in base {self.radix} up to {self.numeral(self._numbers - 1)}, "
+            f"or one of {' '.join(_SIGNS)}, is wanted.",
+        )
+
+
+def _plain(sentence: str) -> str:
+    """What two ways of writing one problem have in common."""
+    return " ".join(re.sub(r"answer with the \w+ only\.?\s*$", "", sentence.lower()).split()).rstrip("? ")

@@ -24,11 +24,11 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, ClosedTask, Pool, Skill, Split
+from kdgym.tasks.base import SPLITS, ClosedTask, Pool, Posed, Skill, Split, UnreadableError
 from kdgym.tasks.handwriting import INK, Bytes, Ints, draw, load_images, make_stamps
 from kdgym.tasks.questions import (
     ANSWERS,
@@ -176,7 +176,7 @@ class VQA(ClosedTask):
             source[here] = self._variants[s][d][choice[here] % len(self._variants[s][d])]
         self.digit, self.source = torch.from_numpy(digit), torch.from_numpy(source)
         self.small = torch.from_numpy(shown & (form > 0))
-        self.scenes = torch.from_numpy(self._looks[source, form])
+        self.scenes, self._form = torch.from_numpy(self._looks[source, form]), form
 
     def _build_problems(self) -> None:
         digit, small = self.digit.numpy(), self.small.numpy().astype(np.int64)
@@ -271,3 +271,47 @@ class VQA(ClosedTask):
     def _require_digit(self, digit: int, who: str) -> None:
         if digit >= self.digits:
             raise ValueError(f"{who} asks for the digit {digit}; choose 0 to {self.digits - 1}.")
+
+    def write_problem(self, problem: int) -> dict[str, Any]:
+        """The spec of a train problem's picture, as `render` takes it.
+
+        Raises:
+            ValueError: the problem is held out.
+        """
+        scene = int(self.scene[problem])
+        if scene >= _SCENES[0]:
+            raise ValueError(f"Problem {problem} is held out, and no teacher may see its picture.")
+        cells: list[dict[str, Any] | None] = []
+        for digit, source, form in zip(
+            self.digit[scene].tolist(), self.source[scene].tolist(), self._form[scene], strict=True
+        ):
+            if digit < 0:
+                cells.append(None)
+                continue
+            cell = {"digit": digit, "variant": int(np.searchsorted(self._variants[0][digit], source))}
+            cells.append({**cell, "small": True, "corner": int(form) - 1} if form else cell)
+        question, _ = write_question(int(self.skill_of[problem]), int(self.argument[problem]))
+        return {"cells": cells, "question": question}
+
+    def read_problem(self, problem: str | dict[str, Any]) -> Posed:
+        """A spec of `render`, which reaches no held-out picture."""
+        try:
+            rendered = self.render(problem)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UnreadableError("problem", f"{where or 'the picture'}: {first['msg']}.") from error
+        except ValueError as error:
+            raise UnreadableError("problem", str(error)) from error
+        return Posed(rendered.prompt, rendered.patches, rendered.solution)
+
+    def write_tokens(self, tokens: Tensor) -> str:
+        token = int(tokens[0])
+        return ANSWERS[token] if token < len(ANSWERS) else f"<{token}>"
+
+    def read_answer(self, text: str) -> Tensor:
+        given = text.strip(" \t\r\n").lower()
+        for i, answer in enumerate(ANSWERS):
+            if given == answer.lower():
+                return self.answer[i]
+        raise UnreadableError("answer", f"{text[:40]!r} is no answer; choose one of {', '.join(ANSWERS)}.")

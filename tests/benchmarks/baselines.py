@@ -65,7 +65,15 @@ class Work:
 
     def run(self) -> None:
         """One step."""
+        self.learn()
+        self.examine()
+
+    def learn(self) -> None:
+        """Its training items."""
         self.engine.train(self.state, self.lesson, self.engine.solution[self.lesson], self.count)
+
+    def examine(self) -> None:
+        """Its examination."""
         self.engine.evaluate(self.state, self.exam)
 
     def tokens(self, problem: Tensor) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,7 @@ def measure(sizes: list[int], rounds: int) -> list[dict[str, float]]:
         row = {"students": size, "steps_per_s": statistics.median(steps)}
         row |= {"overhead": statistics.median(share for _, share in runs)}
         row |= {"state_kB": sum(b.nbytes for b in timed.envs.state.buffers.values()) / size / 1e3}
-        if size >= 64:  # below, a student's memory is lost among the program's own
+        if size > 64:  # below, a student's memory is lost among the program's own
             row["memory_kB"] = (_peak() - peak) / (size - before)
         peak, before = _peak(), size
         rows.append(row)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from baselines import Loop, Vmapped, Work
+from baselines import EXAMINED, ITEMS, Loop, Vmapped, Work
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
@@ -80,16 +81,34 @@ def measure(sizes: list[int], rounds: int) -> list[dict[str, Any]]:
 
 
 def measure_shapes(rounds: int) -> list[dict[str, Any]]:
-    """A row per size of the student (16 students, kernel): medians of milliseconds a student's step, and GFLOP/s."""
+    """A row per size of the student (16 students, kernel): medians of microseconds an item learned and an item examined
+    take, of milliseconds a step, and GFLOP/s.
+    """
     rows = []
     for width, layers in ((16, 1), (32, 1), (32, 2), (64, 1), (64, 2), (128, 1)):
-        config = TransformerConfig(width=width, layers=layers, heads=min(4, width // 8))
-        work = Work(16, "kernel", config)
+        work = Work(16, "kernel", TransformerConfig(width=width, layers=layers, heads=min(4, width // 8)))
         work.run()
-        time = statistics.median(seconds(work.run) for _ in range(rounds)) / work.students
-        row = {"width": width, "layers": layers, "weights": work.engine.weights}
-        rows.append({**row, "ms": 1e3 * time, "gflops": work.flops / time / 1e9})
+        times = [(seconds(work.learn), seconds(work.examine)) for _ in range(rounds)]
+        learn, examine = (statistics.median(column) / work.students for column in zip(*times, strict=True))
+        row: dict[str, Any] = {"width": width, "layers": layers, "weights": work.engine.weights}
+        row |= {"us_learned": 1e6 * learn / ITEMS, "us_examined": 1e6 * examine / EXAMINED}
+        rows.append({**row, "ms": 1e3 * (learn + examine), "gflops": work.flops / (learn + examine) / 1e9})
     return rows
+
+
+def measure_threads(rounds: int) -> dict[int, float]:
+    """Median speed of 1, 2, ... threads against one, for 256 students (kernel)."""
+    work, before = Work(256, "kernel"), torch.get_num_threads()
+    work.run()
+    times: dict[int, list[float]] = {threads: [] for threads in range(1, (os.cpu_count() or 1) + 1)}
+    for _ in range(rounds):
+        for threads, values in times.items():
+            torch.set_num_threads(threads)
+            values.append(seconds(work.run))
+    torch.set_num_threads(before)
+    return {
+        n: statistics.median(one / t for one, t in zip(times[1], values, strict=True)) for n, values in times.items()
+    }
 
 
 def picture(rows: list[dict[str, Any]], threads: int, path: Path) -> None:
@@ -134,18 +153,22 @@ def main() -> None:
         speeds = [f"{row[key]:.1f}" if key in row else "" for key in ("steps_per_s", "ratio_to_loop", "gflops")]
         share = f"{row['share_of_peak']:.0%}" if "share_of_peak" in row else "100%"
         table.add_row(row["engine"], str(row["students"]), *speeds, share)
-    shapes = measure_shapes(arguments.rounds)
-    sizes = Table("width", "layers", "weights", "ms a student's step", "GFLOP/s", title="the size of the student")
+    shapes, threads = measure_shapes(arguments.rounds), measure_threads(arguments.rounds)
+    columns = ("width", "layers", "weights", "us an item learned", "us an item examined", "ms a step", "GFLOP/s")
+    sizes = Table(*columns, title="the size of the student")
     for row in shapes:
-        sizes.add_row(*(f"{row[key]:{'.1f' if key in ('ms', 'gflops') else 'd'}}" for key in row))
+        sizes.add_row(*(f"{value:d}" if isinstance(value, int) else f"{value:.1f}" for value in row.values()))
     console = Console()
     console.print(table)
     console.print(sizes)
+    console.print(
+        "threads against one, 256 students:", *(f"{n}: {ratio:.2f}" for n, ratio in threads.items()), sep="  "
+    )
     if arguments.picture:
         picture(rows, arguments.threads, arguments.picture)
     if arguments.json:
         content = {"torch": torch.__version__, "threads": arguments.threads, "rounds": arguments.rounds, "rows": rows}
-        content["shapes"] = shapes
+        content |= {"shapes": shapes, "threads_against_one": threads}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
 
 

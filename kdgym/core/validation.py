@@ -1,0 +1,90 @@
+"""What a caller may give a population, checked in one place, so that every kind of population accepts and refuses the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+
+def checked_actions(actions: Any, num_envs: int, space: spaces.Space[Any]) -> npt.NDArray[np.float32]:
+    """Actions [S, ...] of S students, as float32.
+
+    Raises:
+        ValueError: they have the wrong shape or dtype, are not finite, or leave the action space of one student.
+    """
+    assert isinstance(space, spaces.Box)
+    given, expected = np.asarray(actions), (num_envs, *space.shape)
+    if given.shape != expected:
+        raise ValueError(f"The actions have shape {given.shape}; this population takes {expected}.")
+    if not np.issubdtype(given.dtype, np.number) or np.iscomplexobj(given):
+        raise ValueError(f"The actions have dtype {given.dtype}; give real numbers.")
+    if not np.isfinite(given).all():
+        raise ValueError(
+            f"The action of student {int(np.argwhere(~np.isfinite(given))[0][0])} is not finite (NaN or inf)."
+        )
+    outside = ((given < space.low) | (given > space.high)).reshape(num_envs, -1).any(1)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise ValueError(
+            f"The action of student {i} leaves the action space: its entries run from {given[i].min():.4g} to "
+            f"{given[i].max():.4g}, and {space.low.min():.4g} to {space.high.max():.4g} is allowed. Clip it first."
+        )
+    return given.astype(np.float32)
+
+
+def checked_options(options: dict[str, Any] | None, num_envs: int, started: bool) -> tuple[npt.NDArray[np.bool_], str]:
+    """Options of a reset: which students start (bool [S]), and from what (``"base"`` or ``"continue"``).
+
+    Args:
+        options: as `PopulationEnv.reset` takes them.
+        num_envs: number of students S.
+        started: whether there was a reset before.
+
+    Raises:
+        ValueError: an option is unknown or cannot be followed.
+    """
+    options = dict(options or {})
+    mask = _checked_mask(options.pop("reset_mask", None), num_envs, started)
+    restart = options.pop("restart", "base")
+    if options or restart not in ("base", "continue"):
+        raise ValueError(
+            f"Unknown reset options {options or restart!r}; known: restart ('base' or 'continue'), reset_mask."
+        )
+    if restart == "continue" and not started:
+        raise ValueError("restart='continue' goes on with a taught student; the first reset has to use 'base'.")
+    return mask, restart
+
+
+def _checked_mask(mask: Any, num_envs: int, started: bool) -> npt.NDArray[np.bool_]:
+    if mask is None:
+        return np.ones(num_envs, dtype=bool)
+    given = np.asarray(mask)
+    if given.shape != (num_envs,) or given.dtype != np.bool_ or not given.any():
+        raise ValueError(f"reset_mask must be a bool array of shape ({num_envs},) with a True in it; got {mask!r}.")
+    if not started and not given.all():
+        raise ValueError("The first reset has to reset every student; leave reset_mask out.")
+    return given
+
+
+def checked_seeds(seed: int | Sequence[int | None] | None, num_envs: int, rng: np.random.Generator) -> list[int]:
+    """One seed a student: ``seed + i``, or ``seed[i]``; drawn from ``rng`` where None is given.
+
+    Raises:
+        ValueError: the number of seeds is wrong, or one is out of range.
+    """
+    if seed is None:
+        seeds = [int(s) for s in rng.integers(0, 2**31, num_envs)]
+    elif isinstance(seed, (int, np.integer)):
+        seeds = [int(seed) + i for i in range(num_envs)]
+    elif len(seed) != num_envs:
+        raise ValueError(f"{len(seed)} seeds were given for {num_envs} students; give one int, or one a student.")
+    else:
+        fresh = rng.integers(0, 2**31, num_envs)
+        seeds = [int(fresh[i]) if s is None else int(s) for i, s in enumerate(seed)]
+    if min(seeds) < 0 or max(seeds) >= 2**62:
+        raise ValueError(f"A seed is an integer from 0 to 2**62 - 1; got {min(seeds)} to {max(seeds)}.")
+    return seeds
