@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from kdgym.tasks.base import SPLITS, Pool, Skill, Split, Task
+from kdgym.tasks.base import SPLITS, Pool, Skill, Split, Task, UnreadableError
 from kdgym.tasks.math import Math
 from kdgym.tasks.vqa import VQA
 
 TASKS: dict[str, Callable[..., Task]] = {"Math": Math, "VQA": VQA}
 
-__all__ = ["SPLITS", "TASKS", "Pool", "Skill", "Split", "Task", "make_task"]
+__all__ = ["SPLITS", "TASKS", "Pool", "Skill", "Split", "Task", "UnreadableError", "make_task"]
 
 
 @lru_cache(maxsize=8)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kdgym.tasks.base import Task, UnreadableError
 
-MOST_CHARACTERS = 262_144
+MOST_CHARACTERS = 2**20
 _EXPLAINED = 8  # reasons written out in full
 
 Reason = Literal["not_json", "malformed", "problem", "held_out", "answer", "over_budget"]

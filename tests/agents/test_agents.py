@@ -16,27 +16,36 @@ from kdgym.agents.constant import train as search
 from kdgym.agents.ppo import SharedPolicy
 from kdgym.evaluation import agent_module, agent_names, load_agent
 from kdgym.integrations.sb3 import as_vec_env
+from kdgym.registration import ENVIRONMENTS
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
 FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 
-def make(num_envs: int) -> Any:
-    return gym.make_vec(ID, num_envs=num_envs, autoreset=False, **SMALL)
+# Where each teacher is at home.
+HOME = {
+    name: entry.id
+    for entry in reversed(ENVIRONMENTS)
+    for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds)
+} | {"ppo": ID}
+
+
+def make(num_envs: int, env_id: str = ID) -> Any:
+    return gym.make_vec(env_id, num_envs=num_envs, autoreset=False, **SMALL)
 
 
 @pytest.fixture(scope="module")
 def untrained_ppo(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("ppo") / "model.zip"
-    PPO(SharedPolicy, as_vec_env(make(2)), seed=0).save(path)
+    PPO(SharedPolicy, as_vec_env(gym.make_vec(ID, num_envs=2, **SMALL)), seed=0).save(path)
     return f"ppo:{path}"
 
 
 @pytest.mark.parametrize("students", [1, 3])
 @pytest.mark.parametrize("name", agent_names())
 def test_every_teacher_gives_valid_lessons(name: str, students: int, untrained_ppo: str) -> None:
-    envs = make(students)
+    envs = make(students, HOME[name])
     agent: Any = load_agent(untrained_ppo if name == "ppo" else name, envs, seed=0)
     observation, _ = envs.reset(seed=0)
     if getattr(agent, "upper_bound", False):
@@ -45,7 +54,7 @@ def test_every_teacher_gives_valid_lessons(name: str, students: int, untrained_p
         agent.reset(observation)
     for _ in range(3):
         action = agent.act(observation)
-        assert envs.action_space.contains(np.asarray(action, dtype=np.float32))
+        assert envs.action_space.contains(action if isinstance(action, list) else np.asarray(action, dtype=np.float32))
         observation, _, terminated, _, _ = envs.step(action)
     assert terminated.all()
 
