@@ -51,6 +51,14 @@ _OPEN_ENDED: dict[str, Any] = {
     "teachers": (),
     "upper_bounds": ("informed_writer",),
 }
+_SKILL_TREE: dict[str, Any] = {
+    "family": "datagen_skill_tree",
+    "population": "SkillTree",
+    "controls": ("tree_uniform", "tree_random"),
+    "published": "alternating",
+    "teachers": ("fill_balanced", "threshold", "tree_target"),
+    "upper_bounds": ("tree_lookahead",),
+}
 
 ENVIRONMENTS = (
     Entry(
@@ -76,6 +84,18 @@ ENVIRONMENTS = (
         summary="The same for questions about pictures, which the teacher describes and the environment draws.",
         settings={"task": "VQA"},
         **_OPEN_ENDED,
+    ),
+    Entry(
+        "kdgym/DataGen-Math-SkillTree-v0",
+        summary="Explore subskills of arithmetic, and decide how much practice each gets.",
+        settings={"task": "Math"},
+        **_SKILL_TREE,
+    ),
+    Entry(
+        "kdgym/DataGen-VQA-SkillTree-v0",
+        summary="The same over kinds of questions about pictures.",
+        settings={"task": "VQA"},
+        **_SKILL_TREE,
     ),
 )
 

@@ -59,6 +59,38 @@ class Shares(Box):
         return super().__eq__(other) and getattr(other, "temperature", self.temperature) == self.temperature
 
 
+class TreeMoves(Box):
+    """``Box(-1, 1, (K * (1 + M),))``: for each of K skills whether to explore, and a change for each of its M subskills.
+
+    Args:
+        skills: K.
+        subskills: M.
+        largest: the change that 1 stands for, in the unit of the observation ``allocation``.
+        seed: seed of ``sample``.
+    """
+
+    def __init__(self, skills: int, subskills: int, largest: float, seed: int | None = None) -> None:
+        super().__init__(-1.0, 1.0, (skills * (1 + subskills),), np.float32, seed=seed)
+        self.skills, self.subskills, self.largest = skills, subskills, largest
+
+    def encode(self, explore: npt.ArrayLike, wanted: npt.ArrayLike, allocation: npt.ArrayLike) -> Floats:
+        """The action that explores where told to and, elsewhere, goes as far towards ``wanted`` as one step can.
+
+        Args:
+            explore: bool [S, K].
+            wanted: allocations [S, K * M] to be reached.
+            allocation: those of the observation, [S, K * M].
+        """
+        shape = (-1, self.skills, self.subskills)
+        change = (np.asarray(wanted, dtype=np.float64) - np.asarray(allocation)).reshape(shape) / self.largest
+        first = np.where(np.asarray(explore, dtype=bool), 1.0, -1.0)[:, :, None]
+        moves: Floats = np.concatenate([first, np.clip(change, -1, 1)], axis=2).reshape(len(first), -1)
+        return moves.astype(np.float32)
+
+    def __repr__(self) -> str:
+        return f"TreeMoves({self.skills}, {self.subskills}, largest={self.largest})"
+
+
 class JsonText(Text):
     """``Text`` of printable ASCII that carries JSON (a plain ``Text`` knows letters and digits only).
 

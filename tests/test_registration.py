@@ -8,6 +8,7 @@ import sys
 import gymnasium as gym
 import pytest
 
+from kdgym.evaluation import agent_names
 from kdgym.registration import ENVIRONMENTS, find
 from kdgym.testing import check
 
@@ -46,3 +47,10 @@ def test_the_docstring_is_the_environments_page(env_id: str) -> None:
 def test_an_unknown_id_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="kdgym/DataGen-Math-v0"):
         find("kdgym/Nothing-v0")
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_every_teacher_an_id_names_is_there(env_id: str) -> None:
+    entry = find(env_id)
+    assert entry.controls
+    assert {*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds} <= set(agent_names())

@@ -91,7 +91,7 @@ class Sources:
             ``(problem, answer, source)``, int64 [S, N]; each student's items stand first, what follows them is filler.
         """
         order, fresh, copy, shift, error = random.bits(step, 5 * size).view(len(step), 5, size).unbind(1)
-        source = self._in_random_order(count, order)
+        source = in_random_order(count, order)
         kinds = kind.gather(1, source)
         first, number, first_answer, answers = self._place[:, source]
 
@@ -106,10 +106,16 @@ class Sources:
         answer = torch.where(random.to_uniform(error) < self._error_rate[kinds], wrong, right)
         return problem, answer, source
 
-    def _in_random_order(self, count: Tensor, order: Tensor) -> Tensor:
-        """Source of every item: ``count[s, j]`` times source j, shuffled by the random bits ``order``, then filler."""
-        last = count.cumsum(1)
-        slot = torch.arange(order.shape[1], device=self.device).expand(len(order), -1).contiguous()
-        source = torch.searchsorted(last, slot, right=True).clamp_max_(self.total - 1)
-        filler = slot >= last[:, -1:]
-        return source.gather(1, order.masked_fill(filler, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True))
+
+def in_random_order(count: Tensor, order: Tensor) -> Tensor:
+    """Which of n sources every item comes from: ``count[s, j]`` times source j, shuffled, then filler.
+
+    Args:
+        count: items of each source, int64 [S, n].
+        order: random bits, int64 [S, N]; N is at least every student's total.
+    """
+    last = count.cumsum(1)
+    slot = torch.arange(order.shape[1], device=count.device).expand(len(order), -1).contiguous()
+    source = torch.searchsorted(last, slot, right=True).clamp_max_(count.shape[1] - 1)
+    filler = slot >= last[:, -1:]
+    return source.gather(1, order.masked_fill(filler, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True))
