@@ -49,6 +49,12 @@ def test_sb3_lines_train() -> None:
     assert not np.array_equal(before, model.policy.action_net.weight.detach())
 
 
+def test_writing_lines_teach() -> None:
+    names: dict[str, Any] = {"gym": gym}
+    exec(code_block("OpenEnded"), names)
+    assert names["info"]["items"]["verified"] == 1
+
+
 def test_template_agent_is_shown_complete() -> None:
     assert (ROOT / "agents" / "random.py").read_text().strip() in README
 
