@@ -27,9 +27,10 @@ def test_the_wheel_holds_the_tree_under_one_name(tmp_path: Path) -> None:
     expected = {
         f"{target}/{path.relative_to(ROOT / folder)}"
         for folder, target in FOLDERS.items()
-        for path in (ROOT / folder).rglob("*.py")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".c", ".h")
     }
-    assert {name for name in names if name.endswith(".py")} == expected
+    assert {name for name in names if name.endswith((".py", ".c", ".h"))} == expected
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"kdgym"}
     assert "kdgym/py.typed" in names
 

@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.spaces import MultiDiscrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,6 +130,14 @@ def test_bad_discrete_actions_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             envs.step(wrong)
+
+
+@pytest.mark.parametrize("actions", ["box", "discrete"])
+def test_a_step_reads_nothing_back_to_the_host(actions: str) -> None:
+    """On the meta device tensors have no content: whatever asks for a value raises."""
+    envs = make(4, device="meta", actions=actions)
+    outcome = envs.advance(torch.zeros(envs.action_space.shape, device="meta"))
+    assert outcome.device.type == "meta"
 
 
 @pytest.mark.parametrize("actions", ["box", "discrete"])
