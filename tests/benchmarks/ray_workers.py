@@ -83,7 +83,8 @@ def main() -> None:
     if len(os.sched_getaffinity(0)) < 2:
         parser.error("two workers are measured on two cores, and this process may use only one")
     torch.set_num_threads(1)
-    ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False)  # all variants exist at once and take turns
+    # All variants exist at once and take turns.
+    ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False)
     rates = measure(arguments.students, arguments.rounds, arguments.steps)
     ray.shutdown()
     rows = {
