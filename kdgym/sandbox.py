@@ -24,7 +24,7 @@ _POLICY = monty.OSPolicy(
     sleep="zero",  # otherwise the pool waits ten seconds, outside of every time limit
     random_start={"seed": 0},
 )
-_inherited: list[Any] = []  # pools of a parent process: released here, they would end the parent's workers
+_first_user: list[int] = []  # process id; Monty's threads, once started, do not survive a fork
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def is_plain(value: Any, depth: int = _DEEPEST) -> bool:
 class Sandbox:
     """Runs short programs that define a function ``f`` of one argument.
 
-    Workers start with the first call and end with `close`; a forked process gets its own.
+    Workers start with the first call and end with `close`.
 
     Args:
         seconds: time limit for the program's top level, and another for all calls of ``f`` together.
@@ -76,7 +76,6 @@ class Sandbox:
         )
         self._patience = 2 * seconds + 1  # then the worker is killed from outside
         self._pool: monty.Monty | None = None
-        self._owner = 0
 
     def run(self, programs: Sequence[str], inputs: Sequence[Sequence[Any]]) -> list[list[Any] | Failure]:
         """Call every program's ``f`` on its inputs, each program in a fresh interpreter.
@@ -90,6 +89,7 @@ class Sandbox:
 
         Raises:
             ValueError: there are not as many lists of inputs as programs, or an input is not plain data.
+            RuntimeError: this process was forked from one that had already run programs.
         """
         if len(programs) != len(inputs):
             raise ValueError(f"There are {len(programs)} programs and {len(inputs)} lists of inputs; give one to each.")
@@ -117,18 +117,20 @@ class Sandbox:
         return _checked(results, len(inputs))
 
     def _started(self) -> monty.Monty:
-        if self._pool is not None and self._owner != os.getpid():
-            _inherited.append(self._pool)
-            self._pool = None
+        if _first_user and _first_user[0] != os.getpid():
+            raise RuntimeError(
+                f"Process {os.getpid()} was forked from process {_first_user[0]}, which had already run programs in a sandbox; "
+                "a fork cannot use it. Start processes by 'spawn' or 'forkserver', or before the first program is run."
+            )
         if self._pool is None:
+            _first_user[:] = [os.getpid()]
             self._pool = monty.Monty(min_processes=1, max_processes=1, request_timeout=self._patience)
             self._pool.__enter__()
-            self._owner = os.getpid()
         return self._pool
 
     def close(self) -> None:
         """End the workers. Another `run` starts new ones."""
-        if self._pool is not None and self._owner == os.getpid():
+        if self._pool is not None:
             self._pool.__exit__(None, None, None)
             self._pool = None
 

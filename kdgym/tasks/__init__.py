@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from kdgym.tasks.base import SPLITS, Pool, Skill, Split, Task
+from kdgym.tasks.code import Code
 from kdgym.tasks.math import Math
 
-TASKS = {"Math": Math}
+TASKS: dict[str, Callable[..., Task]] = {"Math": Math, "Code": Code}
 
 __all__ = ["SPLITS", "TASKS", "Pool", "Skill", "Split", "Task", "make_task"]
 
