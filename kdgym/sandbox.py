@@ -15,6 +15,7 @@ from typing import Any
 
 import pydantic_monty as monty
 
+INTERPRETER = f"monty {monty.__version__}"
 _SCALARS = (int, str, bool, float, type(None))
 _DEEPEST = 16  # lists within lists of a result
 _OUTPUT_BYTES = 4096  # a program may print so much
@@ -42,8 +43,8 @@ class Failure:
 
     @property
     def repeatable(self) -> bool:
-        """Whether the program itself is to blame. A busy machine may cause the other failures."""
-        return self.reason not in ("time", "crash")
+        """Whether the program itself is to blame. The machine's state may cause the other failures."""
+        return self.reason not in ("time", "memory", "crash")
 
 
 def is_plain(value: Any, depth: int = _DEEPEST) -> bool:

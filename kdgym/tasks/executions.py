@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from kdgym.sandbox import Failure, Sandbox
+from kdgym.sandbox import INTERPRETER, Failure, Sandbox
 from kdgym.storage import CorruptFileError, cache_directory, load_tensors, save_tensors
 
 UNSEEN, FAILED = -2, -1  # in place of a signature
@@ -46,7 +46,12 @@ class Executions:
     ) -> None:
         self._programs, self._source, self._batteries = programs, source, batteries
         self._sandbox = Sandbox()
-        self._recipe = {**recipe, "batteries": [list(battery) for battery in batteries], "programs": programs}
+        self._recipe = {
+            **recipe,
+            "inputs": [list(b) for b in batteries],
+            "programs": programs,
+            "interpreter": INTERPRETER,
+        }
         name = hashlib.sha256(json.dumps(self._recipe, sort_keys=True).encode()).hexdigest()[:16]
         self._path = cache_directory() / "programs" / f"{name}.safetensors"
         self._table = torch.full((len(batteries) * programs,), UNSEEN)
@@ -72,7 +77,7 @@ class Executions:
         sources = [self._source(p) for p in (place % self._programs).tolist()]
         inputs = [self._batteries[b] for b in (place // self._programs).tolist()]
         outcomes = self._sandbox.run(sources, inputs)
-        # What a busy machine may have caused is a failure now and tried again the next time, never kept.
+        # What the machine's state may have caused is a failure now and tried again the next time, never kept.
         keep = [UNSEEN if isinstance(o, Failure) and not o.repeatable else signature(o) for o in outcomes]
         self._table[place] = torch.tensor(keep)
         self.executed += len(place)
