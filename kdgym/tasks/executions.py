@@ -39,6 +39,9 @@ class Executions:
         source: the source of a program, given its number.
         batteries: for each type the inputs its programs are tried on.
         recipe: JSON-serialisable description of all this; another recipe is another file.
+
+    Attributes:
+        executed: how many programs this object has executed; the others came from the cache.
     """
 
     def __init__(

@@ -166,7 +166,7 @@ KINDS: tuple[Kind, ...] = (
          _forms("map", "map map", "map map map")),
     Kind("filtering", "Keep some items of a list.", ("comparison",), "list",
          _forms("filter", "filter filter", "filter order|slice", "order|slice filter", "filter filter order|slice")),
-    Kind("reduction", "A list to one number, mixed with arithmetic.", ("arithmetic",), "list",
+    Kind("reduction", "A list to one number, mixed with arithmetic.", ("arithmetic", "division"), "list",
          _forms("reduction", "reduction arithmetic|division|choice", "reduction arithmetic arithmetic")),
     Kind("reduce_after_map", "Compute with every item, then a list to one number.", ("mapping", "reduction"), "list",
          _forms("map reduction", "map map reduction", "map reduction arithmetic")),
