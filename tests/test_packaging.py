@@ -66,7 +66,7 @@ def imports(folder: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     ("folder", "allowed"),
     [
-        ("kdgym/tasks", ("kdgym.tasks", "kdgym.random")),
+        ("kdgym/tasks", ("kdgym.tasks", "kdgym.random", "kdgym.sandbox", "kdgym.storage")),
         ("kdgym/students", ("kdgym.tasks", "kdgym.students", "kdgym.random", "kdgym.storage")),
         ("envs", ("kdgym.core", "kdgym.tasks", "kdgym.students", "kdgym.random", "kdgym.spaces")),
         ("agents", ("kdgym.integrations",)),

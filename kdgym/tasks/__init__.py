@@ -7,10 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 from kdgym.tasks.base import SPLITS, Pool, Skill, Split, Task, UnreadableError
+from kdgym.tasks.code import Code
 from kdgym.tasks.math import Math
 from kdgym.tasks.vqa import VQA
 
-TASKS: dict[str, Callable[..., Task]] = {"Math": Math, "VQA": VQA}
+TASKS: dict[str, Callable[..., Task]] = {"Math": Math, "Code": Code, "VQA": VQA}
 
 __all__ = ["SPLITS", "TASKS", "Pool", "Skill", "Split", "Task", "UnreadableError", "make_task"]
 
