@@ -68,6 +68,12 @@ ENVIRONMENTS = (
         **_SKILL_LIST,
     ),
     Entry(
+        "kdgym/DataGen-Code-v0",
+        summary="The same over 14 kinds of short Python programs, which are run to be judged.",
+        settings={"task": "Code"},
+        **{**_SKILL_LIST, "teachers": ("learning_progress", "target_proportional", "adaptive_source")},
+    ),
+    Entry(
         "kdgym/DataGen-VQA-v0",
         summary="The same over 15 kinds of questions about pictures of handwritten digits.",
         settings={"task": "VQA"},
@@ -80,6 +86,12 @@ ENVIRONMENTS = (
         **_OPEN_ENDED,
     ),
     Entry(
+        "kdgym/DataGen-Code-OpenEnded-v0",
+        summary="The same for short Python programs.",
+        settings={"task": "Code"},
+        **_OPEN_ENDED,
+    ),
+    Entry(
         "kdgym/DataGen-VQA-OpenEnded-v0",
         summary="The same for questions about pictures, which the teacher describes and the environment draws.",
         settings={"task": "VQA"},
@@ -89,6 +101,12 @@ ENVIRONMENTS = (
         "kdgym/DataGen-Math-SkillTree-v0",
         summary="Explore subskills of arithmetic, and decide how much practice each gets.",
         settings={"task": "Math"},
+        **_SKILL_TREE,
+    ),
+    Entry(
+        "kdgym/DataGen-Code-SkillTree-v0",
+        summary="The same over kinds of short Python programs.",
+        settings={"task": "Code"},
         **_SKILL_TREE,
     ),
     Entry(
