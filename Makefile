@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 venv: $(STAMP)  ## build the virtual environment
 
-demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about ten minutes on two cores)
+demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about two minutes after installation)
 	@echo "1/3  One lesson, live: a teacher that has to find out which data sources are any good."
 	$(BIN)/kdgym watch $(ID) --agent adaptive_source --seed 3 --picture runs/demo/lesson.png
 	@echo "2/3  PPO learns to teach from nothing: $(DEMO_STEPS) steps on students of the training pool."
