@@ -22,6 +22,7 @@ from kdgym.core.population import Array, Info
 from kdgym.spaces import JsonText
 from kdgym.students import Tables
 from kdgym.tasks.items import MOST_CHARACTERS, REASONS, WrittenLesson, read_lesson
+from kdgym.tasks.sources import shuffle
 
 _PROBE, _DRAW = range(LEVEL, LEVEL + 2)  # purposes of a student's random streams
 
@@ -104,7 +105,9 @@ class OpenEnded(Course):
         self._prepare(OpenEndedSettings.parse(settings))
         n, tokens = self.config.errors, self.task.answer.shape[1]
         self._lessons: list[WrittenLesson] = []
-        self._train_pool, self._solution = self.task.pool("train"), self.task.solution.to(self.students.device)
+        pool, device = self.task.pool("train"), self.students.device
+        self._train_problems = pool.start.to(device), pool.count.to(device)
+        self._solution = self.task.solution.to(device)
         super().__init__(
             num_envs,
             observation_space={},
@@ -140,8 +143,7 @@ class OpenEnded(Course):
         mine, real = place < written.unsqueeze(1), self._draw(bits)
         problem = torch.where(mine, len(task.prompt) + own, real)
         answer = torch.where(mine, len(task.answer) + own, self._solution[real])
-        last = torch.iinfo(torch.int64).max
-        shuffled = order.masked_fill(place >= total.unsqueeze(1), last).argsort(dim=1, stable=True)
+        shuffled = shuffle(order, total)
         self._train(problem.gather(1, shuffled), answer.gather(1, shuffled), total, self._tables())
         # Nobody says what skill an item is for, so the picture of the lesson shows the money spread over all.
         self._pay(total, (action.double().unsqueeze(1) / len(task.skills)).expand(-1, len(task.skills)))
@@ -163,7 +165,7 @@ class OpenEnded(Course):
 
     def _draw(self, bits: Tensor, skill: Tensor | None = None) -> Tensor:
         """Problems of the train split, one for each random number; of any skill, or of the given ones."""
-        start, count = (t.to(self.device) for t in (self._train_pool.start, self._train_pool.count))
+        start, count = self._train_problems
         if skill is None:
             skill = random.to_integers(random.fold(bits, 1), len(count))
         return start[skill] + random.to_integers(bits, count[skill])
@@ -177,8 +179,7 @@ class OpenEnded(Course):
         probe = self._draw(bits, skill.clamp_max(goal.shape[1] - 1))
         state["probe"][rows] = probe
         state["given"][rows] = self.students.decode(state["student"][rows], probe)
-        tokens, flops = n * self.students.tokens_per_item, n * self.students.forward_flops
-        ledger.charge(state["ledger"], "student_inference", rows, items=n, tokens=tokens, flops=flops)
+        self._charge_inference(rows, n)
 
     # --- text ----------------------------------------------------------------------------------------------------
 

@@ -202,16 +202,22 @@ class Course(PopulationEnv):
         """Accuracy and loss per skill on the episode's validation items, float32 [rows, K] each; charged."""
         state, students, size = self.state, self.students, self.config.validation_items
         right, loss = students.evaluate(state["student"][rows], state["validation"][rows])
-        n = right.shape[1]
-        tokens, flops = n * students.tokens_per_item, n * students.forward_flops
-        ledger.charge(state["ledger"], "student_inference", rows, items=n, tokens=tokens, flops=flops)
+        self._charge_inference(rows, right.shape[1])
         loss = torch.nan_to_num(loss.float(), nan=MAX_LOSS).unflatten(1, (-1, size)).mean(2).clamp(0, MAX_LOSS)
         return right.float().unflatten(1, (-1, size)).mean(2), loss
 
+    def _charge_inference(self, rows: Tensor | slice, items: int) -> None:
+        """Bill these students for answering ``items`` problems each."""
+        tokens, flops = items * self.students.tokens_per_item, items * self.students.forward_flops
+        ledger.charge(self.state["ledger"], "student_inference", rows, items=items, tokens=tokens, flops=flops)
+
     def _value(self) -> Tensor:
         """Target-weighted validation score [S]: what the reward is the change of."""
-        score = self.state["accuracy"] if self.config.reward == "accuracy" else -self.state["loss"]
-        return (self.state["target"].double() * score.double()).sum(1)
+        return self._on_target(self.state["accuracy"] if self.config.reward == "accuracy" else -self.state["loss"])
+
+    def _on_target(self, per_skill: Tensor) -> Tensor:
+        """Weighted by what each skill counts, float64: [S, K] -> [S]."""
+        return (self.state["target"].double() * per_skill.double()).sum(1)
 
     # --- what an episode draws -----------------------------------------------------------------------------------
 
@@ -229,7 +235,7 @@ class Course(PopulationEnv):
 
     def score(self) -> npt.NDArray[np.float64]:
         """Target-weighted validation accuracy now, [S]."""
-        value: npt.NDArray[np.float64] = (self.state["target"].double() * self.state["accuracy"]).sum(1).cpu().numpy()
+        value: npt.NDArray[np.float64] = self._on_target(self.state["accuracy"]).cpu().numpy()
         return value
 
     # --- examination and pictures --------------------------------------------------------------------------------

@@ -134,11 +134,8 @@ class Kernel:
     def decode(self, state: Tensor, tables: Tables, problem: Tensor, skip: Tensor, answers: Tensor) -> Tensor:
         """Greedy answers int64 [S, N, A]; where ``skip`` (bool [S, N]) is true, those of ``answers`` [S, N, A] stay."""
         tables.check(problem)
-        problem, skip, answers = (
-            problem.contiguous(),
-            skip.contiguous(),
-            answers.clone(memory_format=torch.contiguous_format),
-        )
+        problem, skip = problem.contiguous(), skip.contiguous()
+        answers = answers.clone(memory_format=torch.contiguous_format)
         self._run("kdgym_decode", state, tables.pointers(), problem, skip, problem.shape[1], answers)
         return answers
 

@@ -1,4 +1,4 @@
-"""S small decoder-only transformers with stacked weights, trained by one torch program.
+"""S small decoder-only transformers with stacked weights.
 
 A population is one tensor, ``state`` [S, R]: row i holds student i's weights, its two AdamW moments and its number of
 updates, so copying, saving or branching a student is copying a row. The functions here read and change that tensor and

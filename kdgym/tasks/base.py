@@ -7,7 +7,9 @@ handles. A tiny student reads a problem as tokens, a language model reads it as 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from torch import Tensor
@@ -154,3 +156,41 @@ class ClosedTask:
         """See `Task.judge`."""
         right = self.answer.to(tokens.device)[self.solution.to(problem.device)[problem]]
         return (tokens == right).all(-1)
+
+
+class SentenceTask(ClosedTask, ABC):
+    """A `ClosedTask` whose problems are sentences, which teachers may write as well."""
+
+    skill_of: Tensor
+
+    @abstractmethod
+    def pool(self, split: Split) -> Pool:
+        """See `Task.pool`."""
+
+    @abstractmethod
+    def text(self, problem: int) -> str:
+        """See `Task.text`."""
+
+    def plain(self, sentence: str) -> str:
+        """What two ways of writing one problem have in common: here, all but upper case and blanks."""
+        return " ".join(sentence.lower().split())
+
+    @cached_property
+    def _by_sentence(self) -> dict[str, int]:
+        return {self.plain(self.text(problem)): problem for problem in range(len(self.prompt))}
+
+    def write_problem(self, problem: int) -> str:
+        """See `Task.write_problem`."""
+        return self.text(problem)
+
+    def read_problem(self, problem: str | dict[str, Any]) -> Posed:
+        """A sentence of `text`, or one with the same `plain` form; see `Task.read_problem`."""
+        found = self._by_sentence.get(self.plain(problem)) if isinstance(problem, str) else None
+        if found is None:
+            raise UnreadableError(
+                "problem", f"{str(problem)[:80]!r} is no problem of this task; write e.g. {self.text(0)!r}"
+            )
+        train, skill = self.pool("train"), int(self.skill_of[found])
+        if not train.start[skill] <= found < train.start[skill] + train.count[skill]:
+            raise UnreadableError("held_out", f"{problem!r} is kept for examinations; ask for something else.")
+        return Posed(self.prompt[found], None, int(self.solution[found]))

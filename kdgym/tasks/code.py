@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, ClosedTask, Pool, Posed, Skill, Split, UnreadableError
+from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, Split, UnreadableError
 from kdgym.tasks.executions import FAILED, Executions, signature
 from kdgym.tasks.pipelines import (
     INPUTS,
@@ -57,7 +56,7 @@ _CONNECTIVES = {
 }
 
 
-class Code(ClosedTask):
+class Code(SentenceTask):
     """The programming task. See the module's docstring for the format and `kdgym.tasks.base.Task` for the attributes.
 
     Args:
@@ -236,25 +235,6 @@ class Code(ClosedTask):
             return False
         kind = int(self._type_of[self.skill_of[problem]])
         return self._executions.try_source(program, kind) == int(self.meaning[problem])
-
-    def write_problem(self, problem: int) -> str:
-        return self.text(problem)
-
-    def read_problem(self, problem: str | dict[str, Any]) -> Posed:
-        """A sentence of `text`, upper case and blanks aside."""
-        found = self._by_sentence.get(" ".join(problem.lower().split())) if isinstance(problem, str) else None
-        if found is None:
-            raise UnreadableError(
-                "problem", f"{str(problem)[:80]!r} is no problem of this task; write e.g. {self.text(0)!r}"
-            )
-        train, skill = self._pools["train"], int(self.skill_of[found])
-        if not train.start[skill] <= found < train.start[skill] + train.count[skill]:
-            raise UnreadableError("held_out", f"{problem!r} is kept for examinations; ask for something else.")
-        return Posed(self.prompt[found], None, int(self.solution[found]))
-
-    @cached_property
-    def _by_sentence(self) -> dict[str, int]:
-        return {" ".join(self.text(problem).lower().split()): problem for problem in range(len(self.prompt))}
 
     def write_tokens(self, tokens: Tensor) -> str:
         """The program that an answer is; lines that are none stand in brackets."""

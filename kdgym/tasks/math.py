@@ -18,8 +18,6 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +25,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, ClosedTask, Pool, Posed, Skill, Split, UnreadableError
+from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, Split, UnreadableError
 
 Ints = npt.NDArray[np.int64]
 _SIGNS = ("<", "=", ">")
@@ -90,7 +88,7 @@ RULES: tuple[_Rule, ...] = (
 )  # fmt: skip
 
 
-class Math(ClosedTask):
+class Math(SentenceTask):
     """The arithmetic task. See the module's docstring for the format and `kdgym.tasks.base.Task` for the attributes.
 
     Args:
@@ -199,24 +197,9 @@ class Math(ClosedTask):
             given = given.lstrip("0") or "0"
         return given == self.answer_text(int(self.solution[problem]))
 
-    def write_problem(self, problem: int) -> str:
-        return self.text(problem)
-
-    def read_problem(self, problem: str | dict[str, Any]) -> Posed:
-        """A sentence of `text`, upper case, blanks and the request about the answer aside."""
-        found = self._by_sentence.get(_plain(problem)) if isinstance(problem, str) else None
-        if found is None:
-            raise UnreadableError(
-                "problem", f"{str(problem)[:80]!r} is no problem of this task; write e.g. {self.text(0)!r}"
-            )
-        train, skill = self._pools["train"], int(self.skill_of[found])
-        if not train.start[skill] <= found < train.start[skill] + train.count[skill]:
-            raise UnreadableError("held_out", f"{problem!r} is kept for examinations; take other operands.")
-        return Posed(self.prompt[found], None, int(self.solution[found]))
-
-    @cached_property
-    def _by_sentence(self) -> dict[str, int]:
-        return {_plain(self.text(problem)): problem for problem in range(len(self.prompt))}
+    def plain(self, sentence: str) -> str:
+        """Also without the request about the answer and the question mark."""
+        return super().plain(re.sub(r"answer with the \w+ only\.?\s*$", "", sentence.lower())).rstrip("? ")
 
     def write_tokens(self, tokens: Tensor) -> str:
         operators = {token: name for name, token in self._operators.items()}
@@ -237,8 +220,3 @@ class Math(ClosedTask):
             f"{given[:40]!r} is no answer; a numeral in base {self.radix} up to {self.numeral(self._numbers - 1)}, "
             f"or one of {' '.join(_SIGNS)}, is wanted.",
         )
-
-
-def _plain(sentence: str) -> str:
-    """What two ways of writing one problem have in common."""
-    return " ".join(re.sub(r"answer with the \w+ only\.?\s*$", "", sentence.lower()).split()).rstrip("? ")

@@ -117,5 +117,10 @@ def in_random_order(count: Tensor, order: Tensor) -> Tensor:
     last = count.cumsum(1)
     slot = torch.arange(order.shape[1], device=count.device).expand(len(order), -1).contiguous()
     source = torch.searchsorted(last, slot, right=True).clamp_max_(count.shape[1] - 1)
-    filler = slot >= last[:, -1:]
-    return source.gather(1, order.masked_fill(filler, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True))
+    return source.gather(1, shuffle(order, last[:, -1]))
+
+
+def shuffle(order: Tensor, total: Tensor) -> Tensor:
+    """Places 0 .. N - 1 with the first ``total[s]`` of them shuffled by the random bits ``order``, int64 [S, N]."""
+    filler = torch.arange(order.shape[1], device=order.device) >= total.unsqueeze(1)
+    return order.masked_fill(filler, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True)
