@@ -217,8 +217,10 @@ void kdgym_train(Work *s, int64_t *next, int64_t students, float *state, int64_t
     restore_denormals(before);
 }
 
+/* One pass over every solution: is it right, its loss, and the likeliest token at each of its A places. */
 void kdgym_evaluate(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const Tables *tables,
-                    const int64_t *problem, const int64_t *solution, int64_t room, uint8_t *right, float *losses) {
+                    const int64_t *problem, const int64_t *solution, int64_t room, uint8_t *right, float *losses,
+                    int64_t *tokens) {
     const unsigned before = flush_denormals();
     for (EVERY_STUDENT) {
         unpack(state + i * stride, &s->w);
@@ -227,28 +229,30 @@ void kdgym_evaluate(Work *s, int64_t *next, int64_t students, const float *state
             forward(s);
             memcpy(losses + at, s->loss, FLOATS(n));
             for (int b = 0; b < n; b++) right[at + b] = s->right[b];
+            for (int r = 0; r < n * A; r++) tokens[at * A + r] = s->likeliest[r] % V; /* V where all are NaN */
         }
     }
     restore_denormals(before);
 }
 
-/* Greedy answers, A tokens an item, token by token; items to `skip` keep what `tokens` holds. */
+/* Greedy answers, A tokens an item, of which `tokens` holds the first `known`: one token at a time of all items that lack it. */
 void kdgym_decode(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const Tables *tables,
-                  const int64_t *problem, const uint8_t *skip, int64_t room, int64_t *tokens) {
+                  const int64_t *problem, const int64_t *known, int64_t room, int64_t *tokens) {
     const unsigned before = flush_denormals();
     for (EVERY_STUDENT) {
         unpack(state + i * stride, &s->w);
-        for (int64_t at = i * room; at < (i + 1) * room;) {
-            int64_t item[B];
-            int n = 0;
-            for (; at < (i + 1) * room && n < B; at++)
-                if (!skip[at]) item[n++] = at;
-            for (int a = 0; a < A && n; a++) {
-                for (int b = 0; b < B; b++) read_item(s, b, tables, problem[item[b < n ? b : 0]], tokens + item[b < n ? b : 0] * A);
-                forward(s);
+        for (int a = 0; a < A; a++)
+            for (int64_t at = i * room, item[B]; at < (i + 1) * room;) {
+                int n = 0;
+                for (; at < (i + 1) * room && n < B; at++)
+                    if (known[at] <= a) item[n++] = at;
+                for (int b = 0; b < B && n; b++) {
+                    const int64_t chosen = item[b < n ? b : 0];
+                    read_item(s, b, tables, problem[chosen], tokens + chosen * A);
+                }
+                if (n) forward(s);
                 for (int b = 0; b < n; b++) tokens[item[b] * A + a] = s->likeliest[b * A + a] % V;
             }
-        }
     }
     restore_denormals(before);
 }
