@@ -57,8 +57,8 @@ INLINE void forward_block(const int Q, Work *s, const Block *w, Kept *k) {
     product(B * Q, D, F, ROWS(k->hidden, F), w->down, D, s->x, D, ADD);
 }
 
-/* A batch's losses, verdicts and probabilities (in `logits`). */
-static void forward(Work *s) {
+/* A batch's tokens and images -> y, the normalised residual stream of the answer positions. */
+static void transform(Work *s) {
     for (int b = 0; b < B; b++)
         product(PATCHES, D, PIXELS, ROWS(s->image + b * PATCHES * PIXELS, PIXELS), s->w.patch, D, s->x + b * L * D, D, SET);
     for (int r = 0; r < B * L; r++) {
@@ -68,10 +68,23 @@ static void forward(Work *s) {
     for (int layer = 0; layer < LAYERS - 1; layer++) forward_block(L, s, &s->w.block[layer], &s->kept[layer]);
     forward_block(A, s, &s->w.block[LAYERS - 1], &s->kept[LAYERS - 1]);
     normalise(B * A, s->x, s->y, s->y_scale);
+}
+
+/* A batch's losses, verdicts and probabilities (in `logits`). */
+static void forward(Work *s) {
+    transform(s);
     product(B * A, VP, D, ROWS(s->y, D), s->w.head, VP, s->logits, VP, SET);
     softmax(s->logits, s->target, s->token_loss, s->likeliest);
     for (int b = 0; b < B; b++) s->loss[b] = total(A, s->token_loss + b * A) / A, s->right[b] = isfinite(s->loss[b]);
     for (int r = 0; r < B * A; r++) s->right[r / A] &= s->likeliest[r] == s->target[r];
+}
+
+/* A batch's likeliest tokens at answer position a alone, the first B of `likeliest`. */
+static void forward_to(Work *s, int a) {
+    float most;
+    transform(s);
+    product(B, VP, D, ROWS(s->y + a * D, A * D), s->w.head, VP, s->logits, VP, SET);
+    for (int b = 0; b < B; b++) s->likeliest[b] = likeliest(s->logits + b * VP, &most);
 }
 
 /* --- backward ------------------------------------------------------------------------------------------------------- */
@@ -250,8 +263,8 @@ void kdgym_decode(Work *s, int64_t *next, int64_t students, const float *state, 
                     const int64_t chosen = item[b < n ? b : 0];
                     read_item(s, b, tables, problem[chosen], tokens + chosen * A);
                 }
-                if (n) forward(s);
-                for (int b = 0; b < n; b++) tokens[item[b] * A + a] = s->likeliest[b * A + a] % V;
+                if (n) forward_to(s, a);
+                for (int b = 0; b < n; b++) tokens[item[b] * A + a] = s->likeliest[b] % V;
             }
     }
     restore_denormals(before);
