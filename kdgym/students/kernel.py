@@ -123,7 +123,9 @@ class Kernel:
         self._run("kdgym_train", state, part, tables.pointers(), problem, answer, count, room, adamw, losses)
         return losses
 
-    def evaluate(self, state: Tensor, tables: Tables, problem: Tensor, solution: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(
+        self, state: Tensor, tables: Tables, problem: Tensor, solution: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One pass over the problems int64 [S, N] with the answers ``solution`` int64 [S, N].
 
         Returns:
@@ -134,7 +136,9 @@ class Kernel:
         problem, solution = problem.contiguous(), solution.contiguous()
         right, losses = torch.empty(problem.shape, dtype=torch.bool), torch.empty(problem.shape)
         tokens = torch.empty(*problem.shape, tables.answers.shape[1], dtype=torch.int64)
-        self._run("kdgym_evaluate", state, tables.pointers(), problem, solution, problem.shape[1], right, losses, tokens)
+        self._run(
+            "kdgym_evaluate", state, tables.pointers(), problem, solution, problem.shape[1], right, losses, tokens
+        )
         return right, losses, tokens
 
     def decode(self, state: Tensor, tables: Tables, problem: Tensor, begun: Tensor, known: Tensor) -> Tensor:
