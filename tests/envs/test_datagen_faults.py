@@ -70,6 +70,7 @@ class Sabotage:
             attempts += 1
             if not when(attempts):
                 return undisturbed(sandbox, program, inputs)
+            undisturbed(sandbox, "def f(x): return x", [])  # after a crash there is no worker until one is needed
             workers = [p for p in processes() if Path(f"/proc/{p}/comm").read_text() == "monty\n"]
             for worker in workers:
                 os.kill(worker, signal.SIGSTOP)
@@ -86,10 +87,10 @@ def test_workers_killed_in_the_middle_of_a_step_change_no_number(
     monkeypatch: pytest.MonkeyPatch, processes: Callable[[], set[int]]
 ) -> None:
     undisturbed = lesson()
-    sabotage = Sabotage(monkeypatch, processes, lambda attempt: attempt % 100 == 50)
+    sabotage = Sabotage(monkeypatch, processes, lambda attempt: attempt % 150 == 50)
     disturbed = lesson()
     assert len(sabotage.outcomes) >= 5
-    assert all(isinstance(o, Failure) and o.reason == "crash" for o in sabotage.outcomes)
+    assert {o.reason if isinstance(o, Failure) else "none" for o in sabotage.outcomes} == {"crash"}
     for a, b in zip(undisturbed, disturbed, strict=True):
         np.testing.assert_array_equal(a, b)
 
