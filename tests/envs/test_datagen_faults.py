@@ -110,6 +110,7 @@ def test_a_program_whose_worker_dies_every_time_is_reported_and_tried_again_late
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:gymnasium")  # how Gymnasium logs what happened in a worker
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_forked_environments_are_refused_clearly_and_spawned_ones_work() -> None:
     task = forget_programs()
@@ -117,15 +118,14 @@ def test_forked_environments_are_refused_clearly_and_spawned_ones_work() -> None
     action = np.zeros((2, *gym.make(ID, **SMALL).action_space.shape), np.float32)
     for context in ("fork", "spawn"):
         forget_programs()  # so that children have to execute them
-        envs = gym.make_vec(
-            ID, num_envs=2, vectorization_mode="async", vector_kwargs={"context": context, "daemon": True}, **SMALL
-        )
+        workers = {"context": context, "daemon": True}
+        envs = gym.make_vec(ID, num_envs=2, vectorization_mode="async", vector_kwargs=workers, **SMALL)
         if context == "fork":
             with pytest.raises(RuntimeError, match=r"was forked from .* vector_kwargs=\{'context': 'spawn'\}"):
                 envs.reset(seed=0)
             envs.close(terminate=True)
-            continue
-        envs.reset(seed=0)
-        _, reward, *_ = envs.step(action)
-        assert np.isfinite(reward).all()
-        envs.close()
+        else:
+            envs.reset(seed=0)
+            _, reward, *_ = envs.step(action)
+            assert np.isfinite(reward).all()
+            envs.close()
