@@ -70,15 +70,20 @@ class Sabotage:
             attempts += 1
             if not when(attempts):
                 return undisturbed(sandbox, program, inputs)
-            undisturbed(sandbox, "def f(x): return x", [])  # after a crash there is no worker until one is needed
-            workers = [p for p in processes() if Path(f"/proc/{p}/comm").read_text() == "monty\n"]
-            for worker in workers:
-                os.kill(worker, signal.SIGSTOP)
-            kill = threading.Timer(0.05, lambda: [os.kill(worker, signal.SIGKILL) for worker in workers])
-            kill.start()
-            self.outcomes.append(undisturbed(sandbox, program, inputs))
-            kill.join()
-            return self.outcomes[-1]
+            outcome: list[Any] | Failure = []
+            for _ in range(20):  # a worker may be just about to be replaced, and the kill come to nothing
+                undisturbed(sandbox, "def f(x): return x", [])  # after a crash there is no worker until one is needed
+                workers = [p for p in processes() if Path(f"/proc/{p}/comm").read_text() == "monty\n"]
+                for worker in workers:
+                    os.kill(worker, signal.SIGSTOP)
+                kill = threading.Timer(0.05, lambda doomed=workers: [os.kill(p, signal.SIGKILL) for p in doomed])
+                kill.start()
+                outcome = undisturbed(sandbox, program, inputs)
+                kill.join()
+                if isinstance(outcome, Failure) and outcome.reason == "crash":
+                    break
+            self.outcomes.append(outcome)
+            return outcome
 
         monkeypatch.setattr(Sandbox, "_attempt", attempt)
 
