@@ -88,6 +88,7 @@ class Sabotage:
         monkeypatch.setattr(Sandbox, "_attempt", attempt)
 
 
+@pytest.mark.slow
 def test_workers_killed_in_the_middle_of_a_step_change_no_number(
     monkeypatch: pytest.MonkeyPatch, processes: Callable[[], set[int]]
 ) -> None:
