@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from kdgym.tasks.base import Skill
+from kdgym.tasks.base import Misconception, Skill
 from kdgym.tasks.handwriting import Ints
 
 ROWS, COLUMNS = 2, 3
@@ -141,6 +141,42 @@ RULES: tuple[Rule, ...] = (
     Rule("odd_one_out", "Find the digit that differs from all others, which are alike.", (),
           "Which cell holds a digit that differs from all others?", "none", "cell",
           lambda digit, small: _odd_one_out(digit)),
+)  # fmt: skip
+
+_SOLVE = {rule.name: rule.solve for rule in RULES}
+_MIRRORED = np.array([2, 1, 0, 5, 4, 3])
+
+
+def _seeing(look: Callable[[Ints, Ints], Ints], *skills: str) -> dict[str, Callable[[Ints, Ints], Ints]]:
+    """Right answers about what a student sees instead of the digits that are there."""
+
+    def wrong(skill: str) -> Callable[[Ints, Ints], Ints]:
+        return lambda digit, small: _SOLVE[skill](look(digit, small), small)
+
+    return {skill: wrong(skill) for skill in skills}
+
+
+def _but(skill: str, change: Callable[[Ints], npt.ArrayLike]) -> dict[str, Callable[[Ints, Ints], Ints]]:
+    """The right answer, changed."""
+    return {skill: lambda digit, small: np.asarray(change(_SOLVE[skill](digit, small)))}
+
+
+# Wrong rules are like ``Rule.solve``: -1 where they find no answer.
+MISCONCEPTIONS: tuple[Misconception, ...] = (
+    Misconception("reads_three_as_five", "Takes every 3 for a 5.",
+                  _seeing(lambda digit, small: np.where(digit == 3, 5, digit), "identify", "same", "compare", "sum",
+                          "exists", "count", "small_one", "largest")),
+    Misconception("overlooks_small_digits", "Takes a cell with a small digit for empty.",
+                  _seeing(lambda digit, small: np.where(small > 0, -1, digit), "empty", "exists", "count", "how_many",
+                          "largest")),
+    Misconception("confuses_left_and_right", "Mixes up left and right, also in the names of the cells.",
+                  {**_but("left_of", lambda answer: 1 - answer), **_but("locate", lambda answer: _MIRRORED[answer]),
+                   **_but("odd_one_out", lambda answer: _MIRRORED[answer])}),
+    Misconception("counts_one_too_many", "Counts the first one twice.",
+                  {**_but("count", lambda answer: answer + (answer > 0)), **_but("how_many", lambda answer: answer + 1)}),
+    Misconception("swaps_smaller_and_larger", "Takes the larger of two digits for the smaller one.",
+                  {**_but("compare", lambda answer: 1 - answer),
+                   "largest": lambda digit, small: np.where(digit < 0, 9, digit).min(1, keepdims=True)}),
 )  # fmt: skip
 
 _ARGUMENTS: dict[str, tuple[dict[str, str | int], ...]] = {
