@@ -124,6 +124,8 @@ class Task(Protocol):
     free_form: bool
     misconceptions: tuple[Misconception, ...]
 
+    def __hash__(self) -> int: ...
+
     @property
     def scene(self) -> Tensor | None: ...
 

@@ -105,7 +105,7 @@ def _by_column(combine: Callable[..., Ints]) -> Callable[..., Ints]:
 # "Diagnostic models for procedural bugs in basic mathematical skills", Cognitive Science 2, 1978.
 MISCONCEPTIONS: tuple[Misconception, ...] = (
     Misconception("drops_carries", "Adds digit by digit and drops every carry.",
-                  {"add": _by_column(lambda a, b: a + b), "add_three": _by_column(lambda a, b, c: a + b + c)}),
+                  {"add": _by_column(lambda a, b: a + b)}),
     Misconception("smaller_from_larger", "Takes the smaller digit from the larger one, whichever stands where.",
                   dict.fromkeys(("sub", "difference"), _by_column(lambda a, b: np.abs(a - b)))),
     Misconception("swaps_larger_and_smaller", "Takes the larger of two numbers for the smaller one.",
