@@ -103,6 +103,9 @@ class SkillList(Course):
     * ``sources``: data engines a skill.
     * ``max_targets``: most target skills of an episode.
     * ``validation_items``: validation items a skill.
+    * ``misconceptions``: how many wrong rules every base student has been schooled in, drawn from the task's (``task.
+      misconceptions``), or the names of those that all have. Who has which is state, and never observation or info;
+      `examine_misconceptions` tells whoever scores a teacher.
     * ``reward``: ``"accuracy"`` or ``"log_loss"``.
     * ``device``: torch device of the whole population.
     * ``engine``: ``"torch"``, ``"kernel"`` (compiled, CPU only) or ``"auto"``; see `kdgym.students.TransformerStudents`.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from sklearn.metrics import log_loss, roc_auc_score
 
 Scores = npt.NDArray[np.float64]
 _RESAMPLES = 9999
@@ -23,6 +25,10 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.mean:+.2f} [{self.low:+.2f},{self.high:+.2f}]"
 
+    def unsigned(self) -> str:
+        """As text, of what is no difference."""
+        return f"{self.mean:.2f} [{self.low:.2f},{self.high:.2f}]"
+
 
 def mean_interval(values: Scores) -> Interval:
     """Mean with a BCa bootstrap interval (Efron, 1987). Give paired differences to compare two teachers.
@@ -38,6 +44,56 @@ def mean_interval(values: Scores) -> Interval:
         return Interval(mean, mean, mean)
     result = stats.bootstrap((values,), np.mean, n_resamples=_RESAMPLES, method="BCa", rng=np.random.default_rng(0))
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def interval(statistic: Callable[[npt.NDArray[np.int64]], float], students: int) -> Interval:
+    """Anything that is computed from a sample of students, given as their numbers, with a percentile bootstrap interval.
+
+    Raises:
+        ValueError: fewer than two students.
+    """
+    if students < 2:
+        raise ValueError(f"An interval needs at least 2 students; got {students}.")
+    everybody = np.arange(students)
+    result = stats.bootstrap(
+        (everybody,), statistic, vectorized=False, n_resamples=999, method="percentile", rng=np.random.default_rng(0)
+    )
+    return Interval(statistic(everybody), float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def retention_interval(before: Scores, after: Scores) -> Interval:
+    """Mean score after unrelated training over mean score before it: 1 is nothing forgotten.
+
+    Raises:
+        ValueError: no student had anything to forget, or there are fewer than two.
+    """
+    if not (before > 0).any():
+        raise ValueError("No student scores above 0 before the unrelated training, so there is nothing to retain.")
+    return interval(lambda who: float(after[who].sum() / max(before[who].sum(), np.finfo(float).tiny)), len(before))
+
+
+def diagnosis_intervals(held: npt.NDArray[np.bool_], belief: Scores) -> tuple[Interval, Interval]:
+    """How good a diagnosis is: area under the ROC curve, and log score (nats a statement, at most 0).
+
+    Args:
+        held: which misconceptions each student has, bool [S, M]; some, and not all.
+        belief: the probability that was stated, [S, M].
+
+    Raises:
+        ValueError: there is nothing to tell apart, or there are fewer than two students.
+    """
+    if held.all() or not held.any():
+        raise ValueError("All students have all misconceptions or none, so there is nothing to diagnose.")
+    if held.shape[0] < 2:
+        raise ValueError(f"An interval needs at least 2 students; got {held.shape[0]}.")
+
+    def auroc(who: npt.NDArray[np.int64]) -> float:
+        return float(roc_auc_score(held[who].ravel(), belief[who].ravel()))
+
+    def log_score(who: npt.NDArray[np.int64]) -> float:
+        return -float(log_loss(held[who].ravel(), belief[who].ravel(), labels=[False, True]))
+
+    return interval(auroc, len(held)), interval(log_score, len(held))
 
 
 def interquartile_mean(values: Scores) -> float:

@@ -24,6 +24,7 @@ from kdgym import random
 from kdgym.storage import CorruptFileError, cache_directory, load_tensors, save_tensors
 from kdgym.students.base import Students
 from kdgym.tasks.base import Task
+from kdgym.tasks.examination import draw_practice
 
 POOLS = ("train", "evaluation")
 POOL_SIZE = 128
@@ -129,17 +130,13 @@ def school(
 
     ``learn`` gets problem ids int64 [S, N] and how many came before.
     """
-    skills, threads = task.pool("train"), torch.get_num_threads()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with Progress(transient=True) as progress:
             bar = progress.add_task(title, total=items)
             for begin in range(0, items, _CHUNK):
-                step = random.fold(key, begin)
-                place = random.uniform(random.fold(step, 0), _CHUNK) * share.sum(1, keepdim=True)
-                skill = torch.searchsorted(share.cumsum(1), place, right=True).clamp_max(len(task.skills) - 1)
-                index = random.integers(random.fold(step, 1), _CHUNK, skills.count.to(key.device)[skill])
-                learn(skills.start.to(key.device)[skill] + index, begin)
+                learn(draw_practice(task, random.fold(key, begin), share, _CHUNK), begin)
                 progress.advance(bar, _CHUNK)
     finally:
         torch.set_num_threads(threads)
