@@ -225,9 +225,9 @@ def _look_further(envs: PopulationEnv, agent: Any, observation: Any, retention: 
 
 
 def _checked_belief(belief: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    belief = np.asarray(belief, dtype=np.float64)
-    if belief.shape != shape or not ((belief >= 0) & (belief <= 1)).all():
+    stated: npt.NDArray[np.float64] = np.asarray(belief, dtype=np.float64)
+    if stated.shape != shape or not ((stated >= 0) & (stated <= 1)).all():
         raise ValueError(
-            f"The agent's diagnosis has shape {belief.shape}; {shape} probabilities are wanted, from 0 to 1."
+            f"The agent's diagnosis has shape {stated.shape}; {shape} probabilities are wanted, from 0 to 1."
         )
-    return belief
+    return stated

@@ -56,8 +56,8 @@ class Interference:
         spread = stats.sem(self.change, axis=0)
         t = np.divide(self.mean, spread, out=np.zeros_like(self.mean), where=spread > 0)
         p = 2 * stats.t.sf(np.abs(t), len(self.change) - 1)
-        found: npt.NDArray[np.bool_] = stats.false_discovery_control(p, axis=None) < FALSE_DISCOVERIES
-        return found
+        found: npt.NDArray[np.bool_] = stats.false_discovery_control(p.ravel()) < FALSE_DISCOVERIES
+        return found.reshape(p.shape)
 
     def to_json(self) -> dict[str, Any]:
         """Everything the picture says; rows are the skills practised, columns the skills examined."""

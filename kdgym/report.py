@@ -123,22 +123,29 @@ def besides(result: Result) -> dict[str, Interval]:
     return intervals
 
 
+_BESIDES = {  # title -> heading -> what `besides` calls it
+    "Misconceptions, test split: wrong rules followed, share cured, share of what was right harmed": {
+        "followed": "expression", "cured": "cured", "harm": "harm"},
+    "Diagnosis: who began with which misconception": {
+        "AUROC": "auroc", "log score": "log_score", "base rate": "log_score_base_rate"},
+    "Targets, test split, before and after unrelated training": {
+        "before": "retained_before", "after": "retained_after", "retention": "retention"},
+}  # fmt: skip
+
+
 def besides_tables(results: Sequence[Result]) -> list[Table]:
-    """Tables of what else was measured: misconceptions (means over those each student has), diagnosis, retention."""
-    titles = {
-        "What became of misconceptions": ("expression_before", "expression", "cured", "harm"),
-        "Diagnosis, and what stating the base rate scores": ("auroc", "log_score", "log_score_base_rate"),
-        "Targets before and after unrelated training": ("retained_before", "retained_after", "retention"),
-    }
+    """Tables of what else was measured, with 95 % intervals: misconceptions, diagnosis, retention."""
     measured = {result.agent: besides(result) for result in results}
     tables = []
-    for title, columns in titles.items():
-        rows = [result for result in ranked(results) if columns[0] in measured[result.agent]]
+    for title, columns in _BESIDES.items():
+        rows = [result for result in ranked(results) if next(iter(columns.values())) in measured[result.agent]]
         if rows:
-            tables.append(_table(title, ("teacher", *(column.replace("_", " ") for column in columns))))
+            tables.append(_table(title, ("teacher", *columns)))
         for result in rows:
             found = measured[result.agent]
-            tables[-1].add_row(_name(result), *(found[c].unsigned() if c in found else "" for c in columns))
+            tables[-1].add_row(
+                _name(result), *(found[name].unsigned() if name in found else "" for name in columns.values())
+            )
     return tables
 
 
