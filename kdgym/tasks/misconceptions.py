@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kdgym.tasks.base import Task
+from kdgym.tasks.base import SPLITS, Task
 
 
 class WrongRules(NamedTuple):
@@ -37,7 +37,18 @@ def wrong_rules(task: Task) -> WrongRules:
     for m, tokens in enumerate(answer):
         here = problems[different[m]]
         wrong[m, here] = ~task.judge(here, tokens[here])
+        _require_to_show(task, task.misconceptions[m].name, problems[wrong[m]])
     return WrongRules(answer, wrong)
+
+
+def _require_to_show(task: Task, name: str, wrong: Tensor) -> None:
+    for split in SPLITS:
+        pool, skill = task.pool(split), task.skill_of[wrong]
+        if not ((wrong >= pool.start[skill]) & (wrong < pool.start[skill] + pool.count[skill])).any():
+            raise ValueError(
+                f"With these options of {task.name} the misconception {name} changes no answer in the split {split}; "
+                "choose other options of the task (more digits, say), or no misconceptions."
+            )
 
 
 def choose_misconceptions(task: Task, wanted: int | tuple[str, ...]) -> tuple[int, Tensor]:
