@@ -13,8 +13,9 @@ from kdgym.evaluation import Result
 from kdgym.interference import Interference
 from kdgym.statistics import (
     Interval,
-    diagnosis_intervals,
+    auroc_interval,
     interquartile_mean,
+    log_scores,
     mean_interval,
     probability_of_improvement,
     retention_interval,
@@ -112,9 +113,10 @@ def besides(result: Result) -> dict[str, Interval]:
             intervals[name] = mean_interval((measured[name] * held).sum(1) / held.sum(1))
         intervals["harm"] = mean_interval(measured["harm"])
         if "belief" in measured and not held.all():
-            intervals["auroc"], intervals["log_score"] = diagnosis_intervals(held, measured["belief"])
-            constant = np.full(held.shape, held.mean())
-            intervals["auroc_base_rate"], intervals["log_score_base_rate"] = diagnosis_intervals(held, constant)
+            intervals["auroc"] = auroc_interval(held, measured["belief"])
+            intervals["log_score"] = mean_interval(log_scores(held, measured["belief"]))
+            base_rate = np.full(held.shape, held.mean())  # what a teacher says that knows only how many there are
+            intervals["log_score_base_rate"] = mean_interval(log_scores(held, base_rate))
     if "retained_before" in measured:
         before, after = measured["retained_before"], measured["retained_after"]
         intervals["retained_before"], intervals["retained_after"] = mean_interval(before), mean_interval(after)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 Scores = npt.NDArray[np.float64]
 _RESAMPLES = 9999
@@ -72,28 +72,24 @@ def retention_interval(before: Scores, after: Scores) -> Interval:
     return interval(lambda who: float(after[who].sum() / max(before[who].sum(), np.finfo(float).tiny)), len(before))
 
 
-def diagnosis_intervals(held: npt.NDArray[np.bool_], belief: Scores) -> tuple[Interval, Interval]:
-    """How good a diagnosis is: area under the ROC curve, and log score (nats a statement, at most 0).
-
-    Args:
-        held: which misconceptions each student has, bool [S, M]; some, and not all.
-        belief: the probability that was stated, [S, M].
+def auroc_interval(truth: npt.NDArray[np.bool_], belief: Scores) -> Interval:
+    """Area under the ROC curve of statements about students, [S, M] each, resampled by student; 0.5 says nothing.
 
     Raises:
-        ValueError: there is nothing to tell apart, or there are fewer than two students.
+        ValueError: all statements are true, or none is, or there are fewer than two students.
     """
-    if held.all() or not held.any():
-        raise ValueError("All students have all misconceptions or none, so there is nothing to diagnose.")
-    if held.shape[0] < 2:
-        raise ValueError(f"An interval needs at least 2 students; got {held.shape[0]}.")
+    if truth.all() or not truth.any():
+        raise ValueError("The truth is the same for all statements, so there is nothing to tell apart.")
+    return interval(lambda who: float(roc_auc_score(truth[who].ravel(), belief[who].ravel())), len(truth))
 
-    def auroc(who: npt.NDArray[np.int64]) -> float:
-        return float(roc_auc_score(held[who].ravel(), belief[who].ravel()))
 
-    def log_score(who: npt.NDArray[np.int64]) -> float:
-        return -float(log_loss(held[who].ravel(), belief[who].ravel(), labels=[False, True]))
+def log_scores(truth: npt.NDArray[np.bool_], belief: Scores) -> Scores:
+    """Mean log probability of what is true of each student, nats a statement: [S, M] each -> [S], at most 0.
 
-    return interval(auroc, len(held)), interval(log_score, len(held))
+    A belief counts as at least 1e-6 and at most 1 - 1e-6, so that a single error is not endlessly bad.
+    """
+    certain = np.clip(belief, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(np.where(truth, certain, 1 - certain)).mean(1))
 
 
 def interquartile_mean(values: Scores) -> float:
