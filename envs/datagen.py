@@ -191,8 +191,12 @@ class SkillList(Course):
         }
 
     def hidden(self) -> dict[str, Array]:
-        """What the episode hides, for upper bounds only: ``kind`` of every source, index into `KINDS`, int64 [S, K * M]."""
-        return {"kind": self.state["kind"].cpu().numpy().copy()}
+        """What the episode hides, for upper bounds only: ``kind`` of every source, index into `KINDS`, int64 [S, K * M]; and
+        which of the task's misconceptions each student began with, ``held``, bool [S, misconceptions].
+        """
+        ordinary = torch.zeros(self.num_envs, len(self.task.misconceptions), dtype=torch.bool)
+        held = self.state["held"] if self.misled else ordinary
+        return {"kind": self.state["kind"].cpu().numpy().copy(), "held": held.cpu().numpy().copy()}
 
 
 class SkillListEnv(SingleEnv):
