@@ -17,6 +17,7 @@ from kdgym.registration import ENVIRONMENTS
 from kdgym.statistics import mean_interval
 from kdgym.tasks.examination import fixed_items
 from kdgym.tasks.misconceptions import wrong_rules
+from kdgym.testing import check
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 1920.0, "validation_items": 8}
@@ -63,6 +64,12 @@ def test_every_id_takes_misconceptions(entry: Any) -> None:
     found = envs.examine_misconceptions()
     assert (found["held"].sum(1) == 1).all()
     assert found["held"].shape == found["expression"].shape == (2, len(envs.task.misconceptions))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", MATH)
+def test_the_contract_holds_with_misconceptions(level: str) -> None:
+    check(IDS[level], misconceptions=2, validation_items=8, steps=6, budget=384.0)
 
 
 def test_before_the_first_lesson_nothing_is_cured_and_nothing_harmed() -> None:
