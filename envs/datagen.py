@@ -103,6 +103,9 @@ class SkillList(Course):
     * ``sources``: data engines a skill.
     * ``max_targets``: most target skills of an episode.
     * ``validation_items``: validation items a skill.
+    * ``misconceptions``: how many wrong rules every base student has been schooled in, drawn from the task's (``task.
+      misconceptions``), or the names of those that all have. Who has which is state, and never observation or info;
+      `examine_misconceptions` tells whoever scores a teacher.
     * ``reward``: ``"accuracy"`` or ``"log_loss"``.
     * ``device``: torch device of the whole population.
     * ``engine``: ``"torch"``, ``"kernel"`` (compiled, CPU only) or ``"auto"``; see `kdgym.students.TransformerStudents`.
@@ -188,8 +191,12 @@ class SkillList(Course):
         }
 
     def hidden(self) -> dict[str, Array]:
-        """What the episode hides, for upper bounds only: ``kind`` of every source, index into `KINDS`, int64 [S, K * M]."""
-        return {"kind": self.state["kind"].cpu().numpy().copy()}
+        """What the episode hides, for upper bounds only: ``kind`` of every source, index into `KINDS`, int64 [S, K * M]; and
+        which of the task's misconceptions each student began with, ``held``, bool [S, misconceptions].
+        """
+        ordinary = torch.zeros(self.num_envs, len(self.task.misconceptions), dtype=torch.bool)
+        held = self.state["held"] if self.misled else ordinary
+        return {"kind": self.state["kind"].cpu().numpy().copy(), "held": held.cpu().numpy().copy()}
 
 
 class SkillListEnv(SingleEnv):

@@ -30,6 +30,12 @@ Episodes = Annotated[int, typer.Option(help="Student seeds, the same for every t
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all results there, per seed.")]
 Device = Annotated[str, typer.Option(help="Torch device of the students: cpu, cuda, ...")]
 Threads = Annotated[int, typer.Option(help="Torch threads; 0 leaves torch's choice.", min=0)]
+Misconceptions = Annotated[
+    str, typer.Option(metavar="N|NAMES", help="Wrong rules every student begins with: how many, or which, by commas.")
+]
+Retention = Annotated[
+    int, typer.Option(metavar="ITEMS", help="Unrelated training after the lesson, to see what is retained.", min=0)
+]
 AGENT_HELP = "A name (see kdgym list), a file like mine.py, NAME:FILE for a trained one, or an SB3 zip."
 
 
@@ -49,7 +55,11 @@ def _set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _evaluate(id: str, agents: list[str], episodes: int, device: str) -> list[Any]:
+def _misconceptions(text: str) -> int | tuple[str, ...]:
+    return int(text) if text.isdecimal() else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _evaluate(id: str, agents: list[str], episodes: int, **settings: Any) -> list[Any]:
     """Evaluate every agent on the same students, with a progress bar."""
     from kdgym.evaluation import NO_TEACHING, agent_module, evaluate
 
@@ -63,7 +73,7 @@ def _evaluate(id: str, agents: list[str], episodes: int, device: str) -> list[An
         total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
         for agent in agents:
             bar.update(total, description=agent)
-            results.append(evaluate(id, agent, episodes, progress=lambda n: bar.advance(total, n), device=device))
+            results.append(evaluate(id, agent, episodes, progress=lambda n: bar.advance(total, n), **settings))
             if agent == NO_TEACHING:
                 bar.advance(total, episodes * steps)
         bar.update(total, description="done")
@@ -132,12 +142,14 @@ def evaluate(
     id: EnvId,
     agent: Annotated[str, typer.Option(help=AGENT_HELP)],
     episodes: Episodes = 64,
+    misconceptions: Misconceptions = "0",
+    retention: Retention = 0,
     json_file: Json = None,
     device: Device = "cpu",
     threads: Threads = 0,
 ) -> None:
     """Score one teacher on unseen students, against the control at the same budget."""
-    compare(id, agents=agent, episodes=episodes, json_file=json_file, device=device, threads=threads, picture=None)
+    compare(id, agent, episodes, misconceptions, retention, None, json_file, device, threads)
 
 
 @app.command()
@@ -147,13 +159,15 @@ def compare(
         str | None, typer.Option(help=f"Teachers, separated by commas; all that fit, if left out. {AGENT_HELP}")
     ] = None,
     episodes: Episodes = 64,
+    misconceptions: Misconceptions = "0",
+    retention: Retention = 0,
     picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
     json_file: Json = None,
     device: Device = "cpu",
     threads: Threads = 0,
 ) -> None:
     """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
-    from kdgym.report import comparison_json, comparison_table, ranked
+    from kdgym.report import besides_tables, comparison_json, comparison_table, ranked
 
     _set_threads(threads)
     entry: Entry = find(id)
@@ -162,9 +176,11 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    results = _evaluate(id, names, episodes, device)
+    wrong: dict[str, Any] = {"misconceptions": rules} if (rules := _misconceptions(misconceptions)) else {}
+    results = _evaluate(id, names, episodes, device=device, retention=retention, **wrong)
     control = results[0]
-    console.print(comparison_table(results, control))
+    for table in (comparison_table(results, control), *besides_tables(results)):
+        console.print(table)
     if picture is not None:
         from kdgym.plots import comparison_picture
 
@@ -189,11 +205,38 @@ def headroom(
         entry.published: "published rule",
         **dict.fromkeys(entry.upper_bounds, "upper bound"),
     }
-    results = _evaluate(id, list(roles), episodes, device)
+    results = _evaluate(id, list(roles), episodes, device=device)
     control = next(result for result in results if result.agent == entry.controls[0])
     best = max((result for result in results if result.upper_bound), key=lambda result: result.after.mean())
     console.print(headroom_table(results, control, best, roles))
     _write_json(json_file, comparison_json(results, control))
+
+
+@app.command()
+def interference(
+    id: EnvId,
+    students: Annotated[int, typer.Option(help="Base students, each a copy a skill.", min=2)] = 64,
+    items: Annotated[int, typer.Option(help="Right items of the one skill that a copy practises.", min=1)] = 640,
+    picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
+    json_file: Json = None,
+    threads: Threads = 0,
+) -> None:
+    """Show what practising one skill does to every other: transfer and interference, as a matrix."""
+    from kdgym.interference import measure_interference
+    from kdgym.report import interference_table
+
+    find(id)
+    _set_threads(threads)
+    with _bar() as bar:
+        done = bar.add_task("skills practised", total=None)
+        result = measure_interference(id, students, items, lambda i, n: bar.update(done, completed=i, total=n))
+    console.print(interference_table(result))
+    if picture is not None:
+        from kdgym.plots import interference_picture
+
+        interference_picture(result, picture)
+        console.print(f"Picture: {picture}")
+    _write_json(json_file, result.to_json())
 
 
 @app.command()

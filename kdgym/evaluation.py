@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 import kdgym.agents
 from kdgym.core import PopulationEnv
+from kdgym.core.course import Course
 
 Observation = dict[str, npt.NDArray[np.float32]]
 FIRST_SEED = 1_000_000  # evaluation seeds start here; hashed streams make any distinct seeds independent
@@ -29,7 +30,9 @@ class Agent(Protocol):
     """A teacher of S students at once: observations are arrays [S, n], an action is an array [S, m].
 
     Optional: ``reset(observation)`` at the start of every episode, ``upper_bound = True`` with ``attach(envs)`` for agents
-    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file.
+    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file, and
+    ``diagnose(observation)``: after the last lesson of students with misconceptions, the probability [S, M] that each
+    student began with each of the task's.
     """
 
     def act(self, observation: Observation) -> npt.NDArray[np.float32]:
@@ -48,6 +51,9 @@ class Result:
         right, asked: correct and asked test items per skill after the last step, int64 [S, K].
         curve: target-weighted validation accuracy over the episode, [S, steps + 1].
         cost: actor -> unit -> total spent, [S].
+        besides: what else was asked for. Of students with misconceptions what `Misled.examine` says of the test split, and
+            ``belief``, what the agent's ``diagnose`` said, [S, M]; of retention ``retained_before`` and ``retained_after``
+            unrelated training, the target-weighted test accuracy [S].
     """
 
     env_id: str
@@ -60,13 +66,15 @@ class Result:
     asked: npt.NDArray[np.int64]
     curve: npt.NDArray[np.float64]
     cost: dict[str, dict[str, npt.NDArray[np.float64]]] = field(repr=False)
+    besides: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Raw per-seed records; nothing aggregated."""
         names = ("seeds", "before", "after", "right", "asked", "curve")
         cost = {a: {u: v.tolist() for u, v in units.items()} for a, units in self.cost.items()}
         head = {"env_id": self.env_id, "agent": self.agent, "upper_bound": self.upper_bound}
-        return {**head, **{name: getattr(self, name).tolist() for name in names}, "cost": cost}
+        besides = {name: value.tolist() for name, value in self.besides.items()}
+        return {**head, **{name: getattr(self, name).tolist() for name in names}, "cost": cost, "besides": besides}
 
 
 def agent_names() -> list[str]:
@@ -132,6 +140,7 @@ def evaluate(
     first_seed: int = FIRST_SEED,
     population: int = 64,
     progress: Progress = lambda steps: None,
+    retention: int = 0,
     **settings: Any,
 ) -> Result:
     """Let an agent teach ``episodes`` unseen students and examine them on the test split before and after.
@@ -143,6 +152,7 @@ def evaluate(
         first_seed: seeds are ``first_seed .. first_seed + episodes - 1``; the same for every agent.
         population: students taught side by side.
         progress: called after every step with the number of student-steps done.
+        retention: items of unrelated training after the lesson, to see what is retained; 0 leaves that out.
         settings: passed to the environment.
 
     Raises:
@@ -154,14 +164,16 @@ def evaluate(
     for begin in range(0, episodes, population):
         size = min(population, episodes - begin)
         envs: Any = gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **settings)
-        parts.append(_teach_once(envs, agent, first_seed + begin, progress))
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "cost"}
+        parts.append(_teach_once(envs, agent, first_seed + begin, progress, retention))
+    nested = ("cost", "besides")
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in nested}
+    besides = {name: np.concatenate([part["besides"][name] for part in parts]) for name in parts[0]["besides"]}
     cost = {
         actor: {unit: np.concatenate([part["cost"][actor][unit] for part in parts]) for unit in units}
         for actor, units in parts[0]["cost"].items()
     }
     upper_bound = agent != NO_TEACHING and _sees_more(agent)
-    return Result(env_id, agent, upper_bound, cost=cost, **joined)
+    return Result(env_id, agent, upper_bound, cost=cost, besides=besides, **joined)
 
 
 def _sees_more(agent: str) -> bool:
@@ -170,11 +182,12 @@ def _sees_more(agent: str) -> bool:
     return bool(getattr(agent_module(agent.partition(":")[0]).Agent, "upper_bound", False))
 
 
-def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progress) -> dict[str, Any]:
+def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progress, retention: int) -> dict[str, Any]:
     """One episode of a population from the evaluation pool."""
     observation, _ = envs.reset(seed=first_seed)
     before = envs.examine("test")
     curve = [envs.score()]
+    agent: Any = None
     if name != NO_TEACHING:
         agent = load_agent(name, envs, seed=first_seed)
         introduce(agent, envs, observation)
@@ -193,4 +206,28 @@ def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progr
         "asked": after["asked"],
         "curve": np.stack(curve, axis=1),
         "cost": envs.ledger(),
+        "besides": _look_further(envs, agent, observation, retention),
     }
+
+
+def _look_further(envs: PopulationEnv, agent: Any, observation: Any, retention: int) -> dict[str, npt.NDArray[Any]]:
+    """See `Result.besides`."""
+    besides: dict[str, npt.NDArray[Any]] = {}
+    if isinstance(envs, Course) and envs.misled:
+        besides = envs.examine_misconceptions()
+        if hasattr(agent, "diagnose"):
+            besides["belief"] = _checked_belief(agent.diagnose(observation), besides["held"].shape)
+    if retention:
+        if not isinstance(envs, Course):
+            raise ValueError(f"Retention is measured of students with target skills; {type(envs).__name__} has none.")
+        besides |= {f"retained_{when}": score for when, score in envs.examine_retention(retention).items()}
+    return besides
+
+
+def _checked_belief(belief: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    stated: npt.NDArray[np.float64] = np.asarray(belief, dtype=np.float64)
+    if stated.shape != shape or not ((stated >= 0) & (stated <= 1)).all():
+        raise ValueError(
+            f"The agent's diagnosis has shape {stated.shape}; {shape} probabilities are wanted, from 0 to 1."
+        )
+    return stated

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from kdgym.storage import cache_directory
 from kdgym.students.network import NetworkShape
+from kdgym.tasks.base import Task
 
 _SOURCES = [Path(__file__).with_name(name) for name in ("kernel.c", "layers.h", "linear_algebra.h")]
 _WIDEST = 16  # floats of the widest vector; matrices have rows of whole vectors
@@ -55,6 +56,12 @@ class Tables:
     scene: Tensor | None = None
     scenes: Tensor | None = None
     scale: float = 1.0
+
+    @classmethod
+    def of(cls, task: Task, device: torch.device) -> Tables:
+        """A task's own tables."""
+        scene, scenes = (None if t is None else t.to(device) for t in (task.scene, task.scenes))
+        return cls(task.prompt.to(device), task.answer.to(device), scene, scenes, task.pixel_scale)
 
     def check(self, problem: Tensor, answer: Tensor | None = None) -> None:
         """C would read past a table.

@@ -84,13 +84,12 @@ class TransformerStudents:
         self.task, self.config, self.dtype = task, config, dtype
         self.device = torch.device(device)
         self.solution = task.solution.to(self.device)
-        scene, scenes = (None if t is None else t.to(self.device) for t in (task.scene, task.scenes))
-        prompts, answers = task.prompt.to(self.device), task.answer.to(self.device)
-        self.tables = Tables(prompts, answers, scene, scenes, task.pixel_scale)
+        self.tables = Tables.of(task, self.device)
+        scenes = self.tables.scenes
         shape = NetworkShape(
             vocabulary=task.vocabulary,
-            prompt=prompts.shape[1],
-            answer=answers.shape[1],
+            prompt=task.prompt.shape[1],
+            answer=task.answer.shape[1],
             width=config.width,
             heads=config.heads,
             layers=config.layers,
