@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from kdgym import random
@@ -21,13 +21,11 @@ from kdgym.core.fields import Layout
 from kdgym.core.lesson import Lesson
 from kdgym.core.population import Array, PopulationEnv
 from kdgym.core.settings import Settings
-from kdgym.students import Engine, Tables, make_students
-from kdgym.students.pool import POOL_SIZE, base_students
+from kdgym.students import Engine, Tables, make_students, recommended_settings
 from kdgym.tasks import SPLITS, Split, make_task
 from kdgym.tasks.examination import draw_items, fixed_items
 
 MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
-_TEST_ITEMS = 128
 # Purposes of a student's random streams; a level's own begin after them.
 _BASE, _TARGET, _VALIDATION, LEVEL = range(4)
 
@@ -38,14 +36,23 @@ class CourseSettings(Settings):
     task: str = "Math"
     task_options: dict[str, int | float | str | bool] = {}
     student: str = "transformer"
+    student_options: dict[str, Any] = {}
     pool: Literal["train", "evaluation"] = "train"
     steps: int = Field(12, ge=1, le=1000)
     budget: float = Field(12 * 640.0, gt=0, le=1e9)
     max_targets: int = Field(3, ge=1)
     validation_items: int = Field(64, ge=1, le=1024)
+    test_items: int = Field(128, ge=1, le=1024)
     reward: Literal["accuracy", "log_loss"] = "accuracy"
     device: str = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     engine: Engine = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_student(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What is not given is what suits the student."""
+        return {**recommended_settings(given.get("student", "transformer")), **given}
 
 
 class Course(PopulationEnv):
@@ -114,7 +121,7 @@ class Course(PopulationEnv):
                 "level": self.level,
                 "version": 0,
                 **config.model_dump(),
-                "sizes": [self.students.row, POOL_SIZE],
+                "row": self.students.row,
             },
             device=self.students.device,
             render_mode=render_mode,
@@ -127,7 +134,10 @@ class Course(PopulationEnv):
         """Task and students; a level needs them to say how large its spaces are."""
         self.config = config
         self.task = make_task(config.task, **config.task_options)
-        self.students = make_students(config.student, self.task, config.device, config.engine)
+        self.students = make_students(
+            config.student, self.task, config.device, config.engine, config.dtype, config.student_options
+        )
+        self.recorded = self.recorded and self.students.recordable
 
     # --- what a level defines ------------------------------------------------------------------------------------
 
@@ -148,8 +158,10 @@ class Course(PopulationEnv):
     def _begin(self, rows: Tensor, restart: str) -> None:
         state, students = self.state, self.students
         if restart == "base":
-            base = random.integers(self.stream(_BASE)[rows], 1, POOL_SIZE).squeeze(1)
-            state["student"][rows, : students.weights] = self._pool()[base]
+            options = sorted(self.config.task_options.items())
+            recipe = {"task": [self.task.name, self.task.version, options]}
+            base = students.draw_base(self.stream(_BASE)[rows], self.config.pool, recipe)
+            state["student"][rows, : students.weights] = base
         state["student"][rows, students.weights :] = 0
         state["target"][rows] = self._draw_targets(self.stream(_TARGET)[rows])
         key = self.stream(_VALIDATION)[rows]
@@ -194,7 +206,9 @@ class Course(PopulationEnv):
         """Train every student once on its first ``total`` items; the items' losses before, float64 [S, N]. Charged."""
         students = self.students
         loss = students.train(self.state["student"], problem, answer, total, tables).double()
-        tokens, flops = students.tokens_per_item * total, 3.0 * students.forward_flops * total
+        learned = torch.arange(problem.shape[1], device=self.device) < total.unsqueeze(1)
+        tokens = (students.tokens(problem, answer, tables) * learned).sum(1)
+        flops = students.training_flops * students.flops_per_token * tokens
         ledger.charge(self.state["ledger"], "student_training", items=total, tokens=tokens, flops=flops)
         return loss
 
@@ -202,14 +216,17 @@ class Course(PopulationEnv):
         """Accuracy and loss per skill on the episode's validation items, float32 [rows, K] each; charged."""
         state, students, size = self.state, self.students, self.config.validation_items
         right, loss = students.evaluate(state["student"][rows], state["validation"][rows])
-        self._charge_inference(rows, right.shape[1])
+        self._charge_inference(rows, state["validation"][rows])
         loss = torch.nan_to_num(loss.float(), nan=MAX_LOSS).unflatten(1, (-1, size)).mean(2).clamp(0, MAX_LOSS)
         return right.float().unflatten(1, (-1, size)).mean(2), loss
 
-    def _charge_inference(self, rows: Tensor | slice, items: int) -> None:
-        """Bill these students for answering ``items`` problems each."""
-        tokens, flops = items * self.students.tokens_per_item, items * self.students.forward_flops
-        ledger.charge(self.state["ledger"], "student_inference", rows, items=items, tokens=tokens, flops=flops)
+    def _charge_inference(self, rows: Tensor | slice, problem: Tensor) -> None:
+        """Bill these students for answering problems [rows, N]."""
+        tokens = self.students.tokens(problem).sum(1)
+        flops = self.students.flops_per_token * tokens
+        ledger.charge(
+            self.state["ledger"], "student_inference", rows, items=problem.shape[1], tokens=tokens, flops=flops
+        )
 
     def _value(self) -> Tensor:
         """Target-weighted validation score [S]: what the reward is the change of."""
@@ -220,11 +237,6 @@ class Course(PopulationEnv):
         return (self.state["target"].double() * per_skill.double()).sum(1)
 
     # --- what an episode draws -----------------------------------------------------------------------------------
-
-    def _pool(self) -> Tensor:
-        options = sorted(self.config.task_options.items())
-        recipe = {"task": [self.task.name, self.task.version, options], **self.students.recipe}
-        return base_students(self.students, self.config.pool, recipe)
 
     def _draw_targets(self, key: Tensor) -> Tensor:
         """One to ``max_targets`` skills with weights in proportion to 0.5 + uniform, summing to 1: float32 [rows, K]."""
@@ -241,7 +253,7 @@ class Course(PopulationEnv):
     # --- examination and pictures --------------------------------------------------------------------------------
 
     def examine(self, split: Split = "test") -> dict[str, Array]:
-        """An unaided examination on up to 128 fixed items a skill; changes nothing, charges nothing.
+        """An unaided examination on up to ``test_items`` fixed items a skill; changes nothing, charges nothing.
 
         Args:
             split: ``"train"``, ``"validation"`` or ``"test"``.
@@ -256,7 +268,7 @@ class Course(PopulationEnv):
         if split not in SPLITS:
             raise ValueError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
         if split not in self._examinations:
-            self._examinations[split] = fixed_items(self.task, split, _TEST_ITEMS).to(self.device)
+            self._examinations[split] = fixed_items(self.task, split, self.config.test_items).to(self.device)
         items = self._examinations[split]
         right, _ = self.students.evaluate(self.state["student"], items.expand(self.num_envs, -1))
         skill = self.task.skill_of.to(self.device)[items]

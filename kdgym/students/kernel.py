@@ -48,6 +48,7 @@ class Tables:
         scene: the image of every problem, int64 [P], where there are images.
         scenes: patches of every image, uint8 [images, n, p].
         scale: what pixels are multiplied by.
+        written: problem and answer of every row behind the task's own, for students that read text.
     """
 
     prompts: Tensor
@@ -55,6 +56,7 @@ class Tables:
     scene: Tensor | None = None
     scenes: Tensor | None = None
     scale: float = 1.0
+    written: tuple[tuple[str, str], ...] = ()
 
     def check(self, problem: Tensor, answer: Tensor | None = None) -> None:
         """C would read past a table.
