@@ -28,6 +28,16 @@ Episodes = Annotated[int, typer.Option(help="Student seeds, the same for every t
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all results there, per seed.")]
 Device = Annotated[str, typer.Option(help="Torch device of the students: cpu, cuda, ...")]
 Threads = Annotated[int, typer.Option(help="Torch threads; 0 leaves torch's choice.", min=0)]
+Student = Annotated[
+    str, typer.Option(help="Who learns: transformer, or hf: and a directory, a prepared model or a hub id.")
+]
+Placebo = Annotated[
+    bool | None,
+    typer.Option(help="Teach twins the same without content, to tell learning from format; usual for language models."),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="A setting of the environment, e.g. steps=4.")
+]
 AGENT_HELP = "A name (see kdgym list), a file like mine.py, NAME:FILE for a trained one, or an SB3 zip."
 
 
@@ -47,7 +57,20 @@ def _set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _evaluate(id: str, agents: list[str], episodes: int, device: str) -> list[Any]:
+def _settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
+    """Settings given as NAME=JSON, beside those with an option of their own; a value that is no JSON is a text."""
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, for example steps=4; got {pair!r}.")
+        try:
+            given[name] = json.loads(value)
+        except ValueError:
+            given[name] = value
+    return given
+
+
+def _evaluate(id: str, agents: list[str], episodes: int, placebo: bool = False, **settings: Any) -> list[Any]:
     """Evaluate every agent on the same students, with a progress bar."""
     from kdgym.evaluation import NO_TEACHING, agent_module, evaluate
 
@@ -55,13 +78,15 @@ def _evaluate(id: str, agents: list[str], episodes: int, device: str) -> list[An
     for agent in agents:
         if agent != NO_TEACHING and not agent.endswith(".zip"):
             agent_module(agent.partition(":")[0])  # a wrong name is told before the work begins, not after
-    steps = gym.make_vec(id, num_envs=1).unwrapped.steps  # type: ignore[attr-defined]
+    steps = gym.make_vec(id, num_envs=1, **settings).unwrapped.steps  # type: ignore[attr-defined]
     results = []
     with _bar() as bar:
         total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
         for agent in agents:
             bar.update(total, description=agent)
-            results.append(evaluate(id, agent, episodes, progress=lambda n: bar.advance(total, n), device=device))
+            results.append(
+                evaluate(id, agent, episodes, placebo=placebo, progress=lambda n: bar.advance(total, n), **settings)
+            )
             if agent == NO_TEACHING:
                 bar.advance(total, episodes * steps)
         bar.update(total, description="done")
@@ -130,12 +155,15 @@ def evaluate(
     id: EnvId,
     agent: Annotated[str, typer.Option(help=AGENT_HELP)],
     episodes: Episodes = 64,
+    student: Student = "transformer",
+    placebo: Placebo = None,
+    settings: Settings = None,
     json_file: Json = None,
     device: Device = "cpu",
     threads: Threads = 0,
 ) -> None:
     """Score one teacher on unseen students, against the control at the same budget."""
-    compare(id, agents=agent, episodes=episodes, json_file=json_file, device=device, threads=threads, picture=None)
+    compare(id, agent, episodes, student, placebo, settings, None, json_file, device, threads)
 
 
 @app.command()
@@ -145,13 +173,17 @@ def compare(
         str | None, typer.Option(help=f"Teachers, separated by commas; all that fit, if left out. {AGENT_HELP}")
     ] = None,
     episodes: Episodes = 64,
+    student: Student = "transformer",
+    placebo: Placebo = None,
+    settings: Settings = None,
     picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
     json_file: Json = None,
     device: Device = "cpu",
     threads: Threads = 0,
 ) -> None:
     """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
-    from kdgym.report import comparison_json, comparison_table, ranked
+    from kdgym.report import comparison_json, comparison_table, placebo_table, ranked
+    from kdgym.students import is_language_model
 
     _set_threads(threads)
     entry: Entry = find(id)
@@ -160,9 +192,12 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    results = _evaluate(id, names, episodes, device)
+    placebo = is_language_model(student) if placebo is None else placebo
+    results = _evaluate(id, names, episodes, placebo, **_settings(settings, student=student, device=device))
     control = results[0]
     console.print(comparison_table(results, control))
+    if placebo:
+        console.print(placebo_table(results))
     if picture is not None:
         from kdgym.plots import comparison_picture
 
@@ -187,7 +222,7 @@ def headroom(
         entry.published: "published rule",
         **dict.fromkeys(entry.upper_bounds, "upper bound"),
     }
-    results = _evaluate(id, list(roles), episodes, device)
+    results = _evaluate(id, list(roles), episodes, device=device)
     control = next(result for result in results if result.agent == entry.controls[0])
     best = max((result for result in results if result.upper_bound), key=lambda result: result.after.mean())
     console.print(headroom_table(results, control, best, roles))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 import kdgym.agents
 from kdgym.core import PopulationEnv
+from kdgym.students import recommended_population
 
 Observation = dict[str, npt.NDArray[np.float32]]
 FIRST_SEED = 1_000_000  # evaluation seeds start here; hashed streams make any distinct seeds independent
@@ -48,6 +49,8 @@ class Result:
         right, asked: correct and asked test items per skill after the last step, int64 [S, K].
         curve: target-weighted validation accuracy over the episode, [S, steps + 1].
         cost: actor -> unit -> total spent, [S].
+        besides: what else was asked for. ``placebo`` is the score of a twin after the same lessons with their content
+            destroyed, [S]: ``after`` minus that is what was learned, that minus ``before`` is adaptation to the format.
     """
 
     env_id: str
@@ -60,13 +63,15 @@ class Result:
     asked: npt.NDArray[np.int64]
     curve: npt.NDArray[np.float64]
     cost: dict[str, dict[str, npt.NDArray[np.float64]]] = field(repr=False)
+    besides: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Raw per-seed records; nothing aggregated."""
         names = ("seeds", "before", "after", "right", "asked", "curve")
         cost = {a: {u: v.tolist() for u, v in units.items()} for a, units in self.cost.items()}
         head = {"env_id": self.env_id, "agent": self.agent, "upper_bound": self.upper_bound}
-        return {**head, **{name: getattr(self, name).tolist() for name in names}, "cost": cost}
+        besides = {name: value.tolist() for name, value in self.besides.items()}
+        return {**head, **{name: getattr(self, name).tolist() for name in names}, "cost": cost, "besides": besides}
 
 
 def agent_names() -> list[str]:
@@ -130,7 +135,8 @@ def evaluate(
     episodes: int = 64,
     *,
     first_seed: int = FIRST_SEED,
-    population: int = 64,
+    population: int | None = None,
+    placebo: bool = False,
     progress: Progress = lambda steps: None,
     **settings: Any,
 ) -> Result:
@@ -141,7 +147,8 @@ def evaluate(
         agent: see `load_agent`; or ``"no teaching"``.
         episodes: number of student seeds.
         first_seed: seeds are ``first_seed .. first_seed + episodes - 1``; the same for every agent.
-        population: students taught side by side.
+        population: students taught side by side; 64 if left out, 4 language models.
+        placebo: teach a twin of every student the same lessons with their content destroyed (`kdgym.tasks.placebo`).
         progress: called after every step with the number of student-steps done.
         settings: passed to the environment.
 
@@ -150,18 +157,28 @@ def evaluate(
     """
     if episodes < 2:
         raise ValueError(f"episodes is {episodes}; intervals need at least 2 student seeds.")
+    population = population or recommended_population(settings.get("student", ""))
     parts = []
     for begin in range(0, episodes, population):
         size = min(population, episodes - begin)
-        envs: Any = gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **settings)
-        parts.append(_teach_once(envs, agent, first_seed + begin, progress))
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "cost"}
+
+        def make(twin: bool, size: int = size) -> Any:
+            options = {**settings, "placebo": True} if twin else settings
+            return gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **options)
+
+        part, lessons = _teach_once(make(twin=False), agent, first_seed + begin, progress)
+        if placebo:
+            part["besides"]["placebo"] = _teach_again(make(twin=True), lessons, first_seed + begin)
+        parts.append(part)
+    nested = ("cost", "besides")
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in nested}
+    besides = {name: np.concatenate([part["besides"][name] for part in parts]) for name in parts[0]["besides"]}
     cost = {
         actor: {unit: np.concatenate([part["cost"][actor][unit] for part in parts]) for unit in units}
         for actor, units in parts[0]["cost"].items()
     }
     upper_bound = agent != NO_TEACHING and _sees_more(agent)
-    return Result(env_id, agent, upper_bound, cost=cost, **joined)
+    return Result(env_id, agent, upper_bound, cost=cost, besides=besides, **joined)
 
 
 def _sees_more(agent: str) -> bool:
@@ -170,22 +187,25 @@ def _sees_more(agent: str) -> bool:
     return bool(getattr(agent_module(agent.partition(":")[0]).Agent, "upper_bound", False))
 
 
-def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progress) -> dict[str, Any]:
-    """One episode of a population from the evaluation pool."""
+def _teach_once(
+    envs: PopulationEnv, name: str, first_seed: int, progress: Progress
+) -> tuple[dict[str, Any], list[Any]]:
+    """One episode of a population from the evaluation pool: what came of it, and what was done."""
     observation, _ = envs.reset(seed=first_seed)
     before = envs.examine("test")
-    curve = [envs.score()]
+    curve, lessons = [envs.score()], []
     if name != NO_TEACHING:
         agent = load_agent(name, envs, seed=first_seed)
         introduce(agent, envs, observation)
         finished = False
         while not finished:
-            observation, _, terminated, truncated, _ = envs.step(np.asarray(agent.act(observation)))
+            lessons.append(np.asarray(agent.act(observation)))
+            observation, _, terminated, truncated, _ = envs.step(lessons[-1])
             curve.append(envs.score())
             progress(envs.num_envs)
             finished = bool((terminated | truncated).all())
     after = envs.examine("test")
-    return {
+    outcome = {
         "seeds": first_seed + np.arange(envs.num_envs),
         "before": before["score"],
         "after": after["score"],
@@ -193,4 +213,15 @@ def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progr
         "asked": after["asked"],
         "curve": np.stack(curve, axis=1),
         "cost": envs.ledger(),
+        "besides": {},
     }
+    return outcome, lessons
+
+
+def _teach_again(twins: PopulationEnv, lessons: list[Any], first_seed: int) -> npt.NDArray[np.float64]:
+    """What the same students score after the same lessons, in an environment that destroys their content, [S]."""
+    twins.reset(seed=first_seed)
+    for lesson in lessons:
+        twins.step(lesson)
+    score: npt.NDArray[np.float64] = twins.examine("test")["score"]
+    return score

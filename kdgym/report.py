@@ -58,6 +58,21 @@ def comparison_table(results: Sequence[Result], control: Result) -> Table:
     return table
 
 
+def placebo_table(results: Sequence[Result]) -> Table:
+    """What was learned, apart from adaptation to the format: mean scores of twins, and paired differences."""
+    table = _table("A twin's lessons had their content destroyed", ("teacher", "before", "format", "learned", "after"))
+    for result in ranked(results):
+        twin = result.besides["placebo"]
+        table.add_row(
+            _name(result),
+            f"{result.before.mean():.2f}",
+            str(mean_interval(twin - result.before)),
+            str(mean_interval(result.after - twin)),
+            f"{result.after.mean():.2f}",
+        )
+    return table
+
+
 def _as_json(interval: Interval) -> dict[str, float]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 

@@ -24,10 +24,12 @@ from kdgym.core.settings import Settings
 from kdgym.students import Engine, Tables, make_students, recommended_settings
 from kdgym.tasks import SPLITS, Split, make_task
 from kdgym.tasks.examination import draw_items, fixed_items
+from kdgym.tasks.placebo import Placebo
 
 MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
 # Purposes of a student's random streams; a level's own begin after them.
 _BASE, _TARGET, _VALIDATION, LEVEL = range(4)
+_PLACEBO = 1 << 20  # far from every level's own
 
 
 class CourseSettings(Settings):
@@ -44,6 +46,7 @@ class CourseSettings(Settings):
     validation_items: int = Field(64, ge=1, le=1024)
     test_items: int = Field(128, ge=1, le=1024)
     reward: Literal["accuracy", "log_loss"] = "accuracy"
+    placebo: bool = False
     device: str = "cpu"
     dtype: Literal["float32", "bfloat16"] = "float32"
     engine: Engine = "auto"
@@ -129,6 +132,7 @@ class Course(PopulationEnv):
             text_space=text_space,
         )
         self._everyone = torch.arange(num_envs, device=self.device)
+        self._placebo = Placebo(self.task, self.device) if config.placebo else None
 
     def _prepare(self, config: CourseSettings) -> None:
         """Task and students; a level needs them to say how large its spaces are."""
@@ -205,6 +209,8 @@ class Course(PopulationEnv):
     def _train(self, problem: Tensor, answer: Tensor, total: Tensor, tables: Tables | None = None) -> Tensor:
         """Train every student once on its first ``total`` items; the items' losses before, float64 [S, N]. Charged."""
         students = self.students
+        if self._placebo is not None:
+            answer = self._placebo.answers(problem, answer, total, self.stream(_PLACEBO, self.state["step"]))
         loss = students.train(self.state["student"], problem, answer, total, tables).double()
         learned = torch.arange(problem.shape[1], device=self.device) < total.unsqueeze(1)
         tokens = (students.tokens(problem, answer, tables) * learned).sum(1)

@@ -26,7 +26,9 @@ __all__ = [
     "TransformerConfig",
     "TransformerStudents",
     "check_device",
+    "is_language_model",
     "make_students",
+    "recommended_population",
     "recommended_settings",
 ]
 
@@ -55,6 +57,11 @@ def is_language_model(name: str) -> bool:
 def recommended_settings(name: str) -> dict[str, Any]:
     """Environment settings that suit the students called ``name``, where they differ from the usual ones."""
     return dict(_FOR_LANGUAGE_MODELS) if is_language_model(name) else {}
+
+
+def recommended_population(name: str) -> int:
+    """How many of the students called ``name`` to teach side by side, where nobody says."""
+    return 4 if is_language_model(name) else 64
 
 
 def make_students(

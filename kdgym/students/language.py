@@ -107,7 +107,7 @@ class LanguageStudents:
             self.adapted = Adapters(self.model, options.rank, options.alpha, options.target_modules)
         self.weights = self.adapted.size
         self.row = 3 * self.weights + 1
-        self.answer_width = options.max_new_tokens or self.prompts.longest_answer() + _SPARE
+        self.answer_width = options.max_new_tokens or self.prompts.longest_answer + _SPARE
         self.solution = task.solution.to(self.device)
         # Every weight that is no embedding meets every token once; so does the output layer, which often shares the embedding.
         embedding = self.model.get_input_embeddings().weight
@@ -222,7 +222,7 @@ class LanguageStudents:
         blocks = [m for m in self.backbone.modules() if isinstance(m, GradientCheckpointingLayer)]
         on = self.options.gradient_checkpointing
         if on:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
         for block in blocks:
             block.training = on
         try:
@@ -231,7 +231,7 @@ class LanguageStudents:
             for block in blocks:
                 block.training = False
             if on:
-                self.model.gradient_checkpointing_disable()
+                self.model.activation_checkpointing_disable()
 
     # --- examination ---------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kdgym.students.kernel import Tables
@@ -20,8 +21,13 @@ class Prompts:
         task: what is taught.
         stops: tokens at which the model ends its turn.
 
+    Attributes:
+        end: the token that ends an answer.
+        longest_answer: tokens of the longest right answer, with its end.
+
     Raises:
-        ValueError: there is no chat template, or the model does not end turns as the template does.
+        ValueError: there is no chat template, the model does not end turns as the template does, or the tokenizer does not give
+            an answer back as it was.
     """
 
     def __init__(self, tokenizer: Any, task: Task, stops: Sequence[int]) -> None:
@@ -31,6 +37,7 @@ class Prompts:
         self._problems: dict[str, list[int]] = {}
         self._answers: dict[str, list[int]] = {}
         self.end = self._end()
+        self.longest_answer = self._longest_answer()
 
     def _end(self) -> int:
         turn = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "@A@"}]
@@ -78,6 +85,13 @@ class Prompts:
         end = next((i for i, token in enumerate(said) if token in self.stops), len(said))
         return str(self.tokenizer.decode(said[:end], skip_special_tokens=True))
 
-    def longest_answer(self) -> int:
+    def _longest_answer(self) -> int:
         """Tokens of the longest right answer, with its end."""
-        return max(len(self.answer(self.task.answer_text(answer))) for answer in range(len(self.task.answer)))
+        longest = 0
+        for answer in range(len(self.task.answer)):
+            text = self.task.answer_text(answer)
+            tokens = self.answer(text)
+            longest = max(longest, len(tokens))
+            if (back := self.read(torch.tensor(tokens))).strip() != text.strip():
+                raise ValueError(f"The model's tokenizer reads the answer {text!r} as {back!r}; it cannot say it.")
+        return longest
