@@ -2,8 +2,8 @@
 
 Part of what any training gives a language model is that it answers in the expected form at all; a published gain on a
 mathematics benchmark was mostly that. A twin that gets the same problems with other problems' answers learns the form, the
-lengths and how frequent each answer is, but not how answers follow from problems. What a student is ahead of its twin is what it
-learned.
+lengths and how frequent each answer is, but not how answers follow from problems. What a student is ahead of its twin is
+what it learned.
 """
 
 from __future__ import annotations
