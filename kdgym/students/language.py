@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -152,6 +153,29 @@ class LanguageStudents:
     def draw_base(self, key: Tensor, pool: str, recipe: dict[str, Any]) -> Tensor:
         """See `Students.draw_base`: the base model, with an adapter of one's own."""
         return self.adapted.initialise(random.fold(key, POOLS.index(pool)))
+
+    def export(self, state: Tensor, folder: Path) -> None:
+        """Write one student [row] as an adapter in PEFT's format.
+
+        Raises:
+            ValueError: students are whole models.
+        """
+        self._adapters.export(state[: self.weights], folder, self.path)
+
+    def load(self, folder: Path) -> Tensor:
+        """A student [row] with the adapter in ``folder``, in PEFT's format, and a fresh optimiser.
+
+        Raises:
+            ValueError: students are whole models, or the adapter does not fit; see `Adapters.load`.
+        """
+        weights = self._adapters.load(folder).to(self.device)
+        return torch.cat([weights, weights.new_zeros(self.row - self.weights)])
+
+    @property
+    def _adapters(self) -> Adapters:
+        if not isinstance(self.adapted, Adapters):
+            raise ValueError("A student with method='full' has no adapter; choose method='lora'.")
+        return self.adapted
 
     # --- reading -------------------------------------------------------------------------------------------------
 

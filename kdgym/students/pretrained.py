@@ -9,10 +9,15 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from kdgym.storage import cache_directory
+
 
 def model_path(name: str) -> str:
-    """Where the model called ``name`` is: a directory as it is, otherwise the hub's name."""
-    return str(Path(name).resolve()) if Path(name).is_dir() else name
+    """Where the model called ``name`` is: a directory, one prepared in kdgym's cache, or otherwise on the hub."""
+    for folder in (Path(name), cache_directory() / "models" / name):
+        if (folder / "config.json").is_file():
+            return str(folder.resolve())
+    return name
 
 
 @functools.lru_cache(maxsize=2)

@@ -78,7 +78,7 @@ def main() -> None:
     rows = [engine.prompts.items(p, a) for p, a in zip(problem.tolist(), answer.tolist(), strict=True)]
     with tempfile.TemporaryDirectory() as folder:  # as many adapters in one PeftModel, trained one after the other
         for i in range(s):
-            engine.adapted.export(state[i, : engine.weights], Path(folder) / f"a{i}", engine.path)
+            engine.export(state[i], Path(folder) / f"a{i}")
         from kdgym.students.pretrained import load_model
 
         load_model.cache_clear()

@@ -52,8 +52,8 @@ def taught(engine: LanguageStudents, lesson: tuple[Tensor, Tensor]) -> Tensor:
     return state
 
 
-def peft_model(model: Path, engine: LanguageStudents, weights: Tensor, folder: Path) -> Any:
-    engine.adapted.export(weights, folder, str(model))  # type: ignore[attr-defined]
+def peft_model(model: Path, engine: LanguageStudents, student: Tensor, folder: Path) -> Any:
+    engine.export(student, folder)
     return PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), folder, is_trainable=True)
 
 
@@ -74,7 +74,7 @@ def test_losses_are_those_of_each_item_alone_under_peft(
     problem = lesson[0][:, 40:60]
     _, loss = engine.evaluate(taught, problem)
     for i in range(STUDENTS):
-        reference = peft_model(model, engine, taught[i, : engine.weights], tmp_path / str(i))
+        reference = peft_model(model, engine, taught[i], tmp_path / str(i))
         items = engine.prompts.items(problem[i].tolist(), engine.solution[problem[i]].tolist())
         expected = torch.stack([plain_loss(reference, *item) for item in items])
         torch.testing.assert_close(loss[i], expected, atol=1e-4, rtol=1e-4)
@@ -87,7 +87,7 @@ def test_answers_are_those_of_generate_with_left_padding(
     said = engine.decode(taught, problem)
     tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
     for i in range(STUDENTS):
-        reference = peft_model(model, engine, taught[i, : engine.weights], tmp_path / str(i))
+        reference = peft_model(model, engine, taught[i], tmp_path / str(i))
         chats = [[{"role": "user", "content": engine.task.text(p)}] for p in problem[i].tolist()]
         inputs = tokenizer.apply_chat_template(
             chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
@@ -133,7 +133,7 @@ def test_a_student_of_a_population_learns_as_a_peft_adapter_does(
     """Twenty steps of PEFT and torch.optim.AdamW on padded batches from the same initial weights: losses equal to 1e-4."""
     c, (problem, answer) = engine.options, lesson
     state = engine.initialise(torch.arange(STUDENTS))
-    reference = peft_model(model, engine, state[1, : engine.weights], tmp_path)
+    reference = peft_model(model, engine, state[1], tmp_path)
     optimiser = torch.optim.AdamW(
         [p for p in reference.parameters() if p.requires_grad],
         lr=c.learning_rate, betas=(c.beta1, c.beta2), eps=c.epsilon, weight_decay=c.weight_decay,
@@ -268,8 +268,7 @@ def test_an_adapter_made_by_peft_becomes_a_student(model: Path, engine: Language
         LoraConfig(r=4, lora_alpha=16, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM"),
     )
     adapted.save_pretrained(tmp_path)
-    state = engine.initialise(torch.arange(1))
-    state[0, : engine.weights] = engine.adapted.load(tmp_path)  # type: ignore[attr-defined]
+    state = engine.load(tmp_path).unsqueeze(0)
     items = engine.prompts.items([5, 500], engine.solution[[5, 500]].tolist())
     _, loss = engine.evaluate(state, torch.tensor([[5, 500]]))
     expected = torch.stack([plain_loss(adapted, *item) for item in items])
@@ -277,23 +276,26 @@ def test_an_adapter_made_by_peft_becomes_a_student(model: Path, engine: Language
 
 
 def test_export_and_import_give_the_same_weights(engine: LanguageStudents, taught: Tensor, tmp_path: Path) -> None:
-    engine.adapted.export(taught[2, : engine.weights], tmp_path, engine.path)  # type: ignore[attr-defined]
-    assert torch.equal(engine.adapted.load(tmp_path), taught[2, : engine.weights])  # type: ignore[attr-defined]
+    engine.export(taught[2], tmp_path)
+    assert torch.equal(engine.load(tmp_path)[: engine.weights], taught[2, : engine.weights])
+    assert not engine.load(tmp_path)[engine.weights :].any()
 
 
 def test_adapters_that_do_not_fit_are_refused(
     model: Path, engine: LanguageStudents, taught: Tensor, tmp_path: Path
 ) -> None:
-    engine.adapted.export(taught[0, : engine.weights], tmp_path, engine.path)  # type: ignore[attr-defined]
+    engine.export(taught[0], tmp_path)
     with pytest.raises(ValueError, match=r"r=4.*rank=2"):
-        make(model, rank=2).adapted.load(tmp_path)  # type: ignore[attr-defined]
+        make(model, rank=2).load(tmp_path)
     with pytest.raises(ValueError, match="other layers"):
-        make(model, target_modules=("q_proj", "v_proj")).adapted.load(tmp_path)  # type: ignore[attr-defined]
+        make(model, target_modules=("q_proj", "v_proj")).load(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"adapter_config\.json"):
-        engine.adapted.load(tmp_path / "nowhere")  # type: ignore[attr-defined]
+        engine.load(tmp_path / "nowhere")
     (tmp_path / "adapter_model.safetensors").write_bytes(b"x")
     with pytest.raises(ValueError, match="damaged"):
-        engine.adapted.load(tmp_path)  # type: ignore[attr-defined]
+        engine.load(tmp_path)
+    with pytest.raises(ValueError, match="no adapter"):
+        make(model, method="full").load(tmp_path)
 
 
 # --- what cannot be ----------------------------------------------------------------------------------------------------
