@@ -20,7 +20,7 @@ from kdgym.core import ledger
 from kdgym.core.fields import Layout
 from kdgym.core.lesson import Lesson
 from kdgym.core.population import Array, PopulationEnv
-from kdgym.core.settings import Settings
+from kdgym.settings import Settings
 from kdgym.students import Engine, Tables, make_students, recommended_settings
 from kdgym.tasks import SPLITS, Split, make_task
 from kdgym.tasks.examination import draw_items, fixed_items

@@ -21,7 +21,7 @@ from transformers.cache_utils import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kdgym import random
-from kdgym.core.settings import Settings
+from kdgym.settings import Settings
 from kdgym.students.adamw import adamw_step
 from kdgym.students.adapters import Adapters, FullWeights, Weights
 from kdgym.students.generation import Local, Reading, Writer
