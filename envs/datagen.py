@@ -91,7 +91,7 @@ class SkillList(Course):
     ## Determinism
     Equal settings, seeds and actions give bitwise equal observations on one machine. With the compiled engine (see ``engine``)
     they depend neither on the number of threads nor on the other students of the population; with torch operations the same
-    holds at one thread.
+    holds at one thread. Language models agree to rounding in populations of different sizes, and on a GPU.
 
     ## Headroom
     ``kdgym headroom ID`` prints it; the README shows the tables.

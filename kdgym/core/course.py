@@ -55,7 +55,7 @@ class CourseSettings(Settings):
     @classmethod
     def _by_student(cls, given: dict[str, Any]) -> dict[str, Any]:
         """What is not given is what suits the student."""
-        return {**recommended_settings(given.get("student", "transformer")), **given}
+        return {**recommended_settings(str(given.get("student", ""))), **given}
 
 
 class Course(PopulationEnv):

@@ -93,7 +93,9 @@ def make_students(
         raise ValueError(f"There is no student {name!r}; choose from {', '.join(STUDENTS)}.")
     if options:
         raise ValueError(f"The student {name!r} has no options; {', '.join(options)} was given.")
-    return TransformerStudents(task, TransformerConfig(), place, getattr(torch, dtype), engine)
+    if dtype != "float32":
+        raise ValueError(f"The student {name!r} learns in float32; dtype={dtype!r} is for language models.")
+    return TransformerStudents(task, TransformerConfig(), place, engine=engine)
 
 
 @lru_cache(maxsize=4)

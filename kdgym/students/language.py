@@ -266,7 +266,7 @@ class LanguageStudents:
         of all others the answer is written out and verified by the task.
         """
         loss, solved, said = self._examine(state, problem)
-        return solved | (self.judge(problem, said) if not solved.all() else solved), loss
+        return solved | self.judge(problem, said), loss
 
     def decode(self, state: Tensor, problem: Tensor) -> Tensor:
         """Unaided greedy answers in the model's own tokens, padded by the end of the turn; see `Students.decode`."""

@@ -311,6 +311,7 @@ def test_adapters_that_do_not_fit_are_refused(
         ("hf:{model}", "Math", {"backend": "vllm", "method": "full"}, "backend='vllm' serves adapters"),
         ("hf:no/such-model-anywhere", "Math", {}, "cannot be loaded"),
         ("transformer", "Math", {"rank": 4}, "has no options"),
+        ("lstm", "Math", {}, "hf:MODEL"),
     ],
 )
 def test_what_cannot_be_is_said(
@@ -319,6 +320,11 @@ def test_what_cannot_be_is_said(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match=message):
         make_students(name.format(model=model), make_task(task), "cpu", options=options)
+
+
+def test_tiny_students_learn_in_float32() -> None:
+    with pytest.raises(ValueError, match="float32"):
+        make_students("transformer", make_task("Math"), "cpu", dtype="bfloat16")
 
 
 def test_a_server_that_is_not_there_is_said(model: Path) -> None:
