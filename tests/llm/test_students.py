@@ -61,8 +61,10 @@ def test_an_episode_at_default_settings_raises_the_score_within_three_gigabytes(
 
 
 def test_the_real_model_learns_as_peft_teaches_it(tmp_path: Path) -> None:
-    """Twenty steps; the second of two students."""
-    students, steps, batch = engine(batch=2), 20, 2
+    """Twenty steps; the second of two students. (AdamW makes steps of equal size out of the smallest gradients, rounding errors
+    among them, so what two exact computations differ by grows with the learning rate: 1e-3 after seven steps at 1e-3.)
+    """
+    students, steps, batch = engine(batch=2, learning_rate=1e-4), 20, 2
     problem = draw_items(students.task, "train", torch.arange(2), 3)[:, : steps * batch]
     answer = students.solution[problem]
     state = students.initialise(torch.arange(2))
