@@ -75,7 +75,9 @@ class SkillList(Course):
 
     ## Student
     A decoder-only transformer (one block, width 32, 12 thousand parameters) and AdamW, batches of 16, each item once. Images
-    come first in its sequence, as patches under a linear embedding.
+    come first in its sequence, as patches under a linear embedding. With ``student="hf:..."`` a language model instead, whose
+    population are LoRA adapters over one frozen base (`kdgym.students.language`): every student begins as the base model,
+    observations and actions are the same, and a shorter course is the default (6 steps of 96 items, 4 validation items).
 
     ## Budget
     ``budget`` units of money an episode. A step's allowance is the money left divided by the steps left; a source's items
@@ -89,7 +91,7 @@ class SkillList(Course):
     ## Determinism
     Equal settings, seeds and actions give bitwise equal observations on one machine. With the compiled engine (see ``engine``)
     they depend neither on the number of threads nor on the other students of the population; with torch operations the same
-    holds at one thread.
+    holds at one thread. Language models agree to rounding in populations of different sizes, and on a GPU.
 
     ## Headroom
     ``kdgym headroom ID`` prints it; the README shows the tables.
@@ -97,15 +99,17 @@ class SkillList(Course):
     ## Arguments
     * ``num_envs``: number of students S.
     * ``task``: what is taught, a name of `kdgym.tasks.TASKS`; ``task_options``: its arguments, e.g. ``{"radix": 10}``.
-    * ``student``: the engine, ``"transformer"``.
+    * ``student``: ``"transformer"``, or ``"hf:"`` and a model: a directory, one prepared by ``kdgym models add``, or a hub id.
+    * ``student_options``: of language models, see `kdgym.students.language.LanguageOptions`; ``dtype``: their type.
     * ``pool``: base students, ``"train"`` or ``"evaluation"``; no student is in both.
     * ``steps``, ``budget``: length of an episode, and its money (an item costs 1 to 2).
     * ``sources``: data engines a skill.
     * ``max_targets``: most target skills of an episode.
-    * ``validation_items``: validation items a skill.
+    * ``validation_items``, ``test_items``: items a skill of the validation, and most of an examination.
     * ``misconceptions``: how many wrong rules every base student has been schooled in, drawn from the task's (``task.
       misconceptions``), or the names of those that all have. Who has which is state, and never observation or info;
       `examine_misconceptions` tells whoever scores a teacher.
+    * ``placebo``: destroy the content of every item: what is learned then is form alone (`kdgym.tasks.placebo`).
     * ``reward``: ``"accuracy"`` or ``"log_loss"``.
     * ``device``: torch device of the whole population.
     * ``engine``: ``"torch"``, ``"kernel"`` (compiled, CPU only) or ``"auto"``; see `kdgym.students.TransformerStudents`.

@@ -107,7 +107,7 @@ class OpenEnded(Course):
         self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
     ) -> None:
         self._prepare(OpenEndedSettings.parse(settings))
-        n, tokens = self.config.errors, self.task.answer.shape[1]
+        n, tokens = self.config.errors, self.students.answer_width
         self._lessons: list[WrittenLesson] = []
         pool, device = self.task.pool("train"), self.students.device
         self._train_problems = pool.start.to(device), pool.count.to(device)
@@ -165,7 +165,8 @@ class OpenEnded(Course):
             scene = torch.cat([task.scene, len(task.scenes) + torch.arange(len(images))]).to(self.device)
             scenes = torch.cat([task.scenes, images]).to(self.device)
         prompts, answers = (torch.cat(pair) for pair in ((task.prompt, prompts), (task.answer, answers)))
-        return Tables(prompts.to(self.device), answers.to(self.device), scene, scenes, task.pixel_scale)
+        written = tuple(item for lesson in lessons for item in lesson.text)
+        return Tables(prompts.to(self.device), answers.to(self.device), scene, scenes, task.pixel_scale, written)
 
     def _draw(self, bits: Tensor, skill: Tensor | None = None) -> Tensor:
         """Problems of the train split, one for each random number; of any skill, or of the given ones."""
@@ -183,7 +184,7 @@ class OpenEnded(Course):
         probe = self._draw(bits, skill.clamp_max(goal.shape[1] - 1))
         state["probe"][rows] = probe
         state["given"][rows] = self.students.decode(state["student"][rows], probe)
-        self._charge_inference(rows, n)
+        self._charge_inference(rows, probe)
 
     # --- text ----------------------------------------------------------------------------------------------------
 
@@ -209,12 +210,17 @@ class OpenEnded(Course):
         )
 
     def _practice(self, student: int) -> dict[str, Any]:
-        task, probe, given = self.task, self.state["probe"][student].cpu(), self.state["given"][student].cpu()
-        right = task.judge(probe, given)
+        task, students, probe, given = (
+            self.task,
+            self.students,
+            self.state["probe"][student],
+            self.state["given"][student],
+        )
+        right, said, probe = students.judge(probe, given).cpu(), students.text_of(given), probe.cpu()
         errors = [
             {
                 "problem": task.write_problem(int(probe[j])),
-                "given": task.write_tokens(given[j]),
+                "given": said[j],
                 "right": task.answer_text(int(task.solution[probe[j]])),
             }
             for j in torch.nonzero(~right).flatten().tolist()

@@ -36,6 +36,16 @@ Misconceptions = Annotated[
 Retention = Annotated[
     int, typer.Option(metavar="ITEMS", help="Unrelated training after the lesson, to see what is retained.", min=0)
 ]
+Student = Annotated[
+    str, typer.Option(help="Who learns: transformer, or hf: and a directory, a prepared model or a hub id.")
+]
+Placebo = Annotated[
+    bool | None,
+    typer.Option(help="Teach twins the same without content, to tell learning from format; usual for language models."),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="A setting of the environment, e.g. steps=4.")
+]
 AGENT_HELP = "A name (see kdgym list), a file like mine.py, NAME:FILE for a trained one, or an SB3 zip."
 
 
@@ -55,8 +65,23 @@ def _set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _misconceptions(text: str) -> int | tuple[str, ...]:
-    return int(text) if text.isdecimal() else tuple(name.strip() for name in text.split(",") if name.strip())
+def _misconceptions(text: str) -> dict[str, Any]:
+    """The setting of that name; nothing for 0, as not every family has it."""
+    wanted = int(text) if text.isdecimal() else tuple(name.strip() for name in text.split(",") if name.strip())
+    return {"misconceptions": wanted} if wanted else {}
+
+
+def _settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
+    """Settings given as NAME=JSON, beside those with an option of their own; a value that is no JSON is a text."""
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, for example steps=4; got {pair!r}.")
+        try:
+            given[name] = json.loads(value)
+        except ValueError:
+            given[name] = value
+    return given
 
 
 def _evaluate(id: str, agents: list[str], episodes: int, **settings: Any) -> list[Any]:
@@ -67,7 +92,7 @@ def _evaluate(id: str, agents: list[str], episodes: int, **settings: Any) -> lis
     for agent in agents:
         if agent != NO_TEACHING and not agent.endswith(".zip"):
             agent_module(agent.partition(":")[0])  # a wrong name is told before the work begins, not after
-    steps = gym.make_vec(id, num_envs=1).unwrapped.steps  # type: ignore[attr-defined]
+    steps = gym.make_vec(id, num_envs=1, **settings).unwrapped.steps  # type: ignore[attr-defined]
     results = []
     with _bar() as bar:
         total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
@@ -144,12 +169,17 @@ def evaluate(
     episodes: Episodes = 64,
     misconceptions: Misconceptions = "0",
     retention: Retention = 0,
+    student: Student = "transformer",
+    placebo: Placebo = None,
+    settings: Settings = None,
     json_file: Json = None,
     device: Device = "cpu",
     threads: Threads = 0,
 ) -> None:
     """Score one teacher on unseen students, against the control at the same budget."""
-    compare(id, agent, episodes, misconceptions, retention, None, json_file, device, threads)
+    compare(
+        id, agent, episodes, misconceptions, retention, student, placebo, settings, None, json_file, device, threads
+    )
 
 
 @app.command()
@@ -161,6 +191,9 @@ def compare(
     episodes: Episodes = 64,
     misconceptions: Misconceptions = "0",
     retention: Retention = 0,
+    student: Student = "transformer",
+    placebo: Placebo = None,
+    settings: Settings = None,
     picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
     json_file: Json = None,
     device: Device = "cpu",
@@ -168,6 +201,7 @@ def compare(
 ) -> None:
     """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
     from kdgym.report import besides_tables, comparison_json, comparison_table, ranked
+    from kdgym.students import is_language_model
 
     _set_threads(threads)
     entry: Entry = find(id)
@@ -176,8 +210,9 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    wrong: dict[str, Any] = {"misconceptions": rules} if (rules := _misconceptions(misconceptions)) else {}
-    results = _evaluate(id, names, episodes, device=device, retention=retention, **wrong)
+    beside = {"retention": retention, "placebo": is_language_model(student) if placebo is None else placebo}
+    given = _settings(settings, student=student, device=device, **_misconceptions(misconceptions))
+    results = _evaluate(id, names, episodes, **beside, **given)
     control = results[0]
     for table in (comparison_table(results, control), *besides_tables(results)):
         console.print(table)

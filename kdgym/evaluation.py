@@ -18,6 +18,7 @@ import numpy.typing as npt
 import kdgym.agents
 from kdgym.core import PopulationEnv
 from kdgym.core.course import Course
+from kdgym.students import recommended_population
 
 Observation = dict[str, npt.NDArray[np.float32]]
 FIRST_SEED = 1_000_000  # evaluation seeds start here; hashed streams make any distinct seeds independent
@@ -53,7 +54,9 @@ class Result:
         cost: actor -> unit -> total spent, [S].
         besides: what else was asked for. Of students with misconceptions what `Misled.examine` says of the test split, and
             ``belief``, what the agent's ``diagnose`` said, [S, M]; of retention ``retained_before`` and ``retained_after``
-            unrelated training, the target-weighted test accuracy [S].
+            unrelated training, the target-weighted test accuracy [S]. ``placebo`` is the score of a twin after the same
+            lessons with their content destroyed, [S]: ``after`` minus that is what was learned, that minus ``before`` is
+            adaptation to the format.
     """
 
     env_id: str
@@ -138,7 +141,8 @@ def evaluate(
     episodes: int = 64,
     *,
     first_seed: int = FIRST_SEED,
-    population: int = 64,
+    population: int | None = None,
+    placebo: bool = False,
     progress: Progress = lambda steps: None,
     retention: int = 0,
     **settings: Any,
@@ -150,7 +154,8 @@ def evaluate(
         agent: see `load_agent`; or ``"no teaching"``.
         episodes: number of student seeds.
         first_seed: seeds are ``first_seed .. first_seed + episodes - 1``; the same for every agent.
-        population: students taught side by side.
+        population: students taught side by side; 64 if left out, 4 language models.
+        placebo: teach a twin of every student the same lessons with their content destroyed (`kdgym.tasks.placebo`).
         progress: called after every step with the number of student-steps done.
         retention: items of unrelated training after the lesson, to see what is retained; 0 leaves that out.
         settings: passed to the environment.
@@ -160,11 +165,19 @@ def evaluate(
     """
     if episodes < 2:
         raise ValueError(f"episodes is {episodes}; intervals need at least 2 student seeds.")
+    population = population or recommended_population(settings.get("student", ""))
     parts = []
     for begin in range(0, episodes, population):
         size = min(population, episodes - begin)
-        envs: Any = gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **settings)
-        parts.append(_teach_once(envs, agent, first_seed + begin, progress, retention))
+
+        def make(twin: bool, size: int = size) -> Any:
+            options = {**settings, "placebo": True} if twin else settings
+            return gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **options)
+
+        part, lessons = _teach_once(make(twin=False), agent, first_seed + begin, progress, retention)
+        if placebo:
+            part["besides"]["placebo"] = _teach_again(make(twin=True), lessons, first_seed + begin)
+        parts.append(part)
     nested = ("cost", "besides")
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in nested}
     besides = {name: np.concatenate([part["besides"][name] for part in parts]) for name in parts[0]["besides"]}
@@ -182,23 +195,26 @@ def _sees_more(agent: str) -> bool:
     return bool(getattr(agent_module(agent.partition(":")[0]).Agent, "upper_bound", False))
 
 
-def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progress, retention: int) -> dict[str, Any]:
-    """One episode of a population from the evaluation pool."""
+def _teach_once(
+    envs: PopulationEnv, name: str, first_seed: int, progress: Progress, retention: int
+) -> tuple[dict[str, Any], list[Any]]:
+    """One episode of a population from the evaluation pool: what came of it, and what was done."""
     observation, _ = envs.reset(seed=first_seed)
     before = envs.examine("test")
-    curve = [envs.score()]
+    curve, lessons = [envs.score()], []
     agent: Any = None
     if name != NO_TEACHING:
         agent = load_agent(name, envs, seed=first_seed)
         introduce(agent, envs, observation)
         finished = False
         while not finished:
-            observation, _, terminated, truncated, _ = envs.step(np.asarray(agent.act(observation)))
+            lessons.append(np.asarray(agent.act(observation)))
+            observation, _, terminated, truncated, _ = envs.step(lessons[-1])
             curve.append(envs.score())
             progress(envs.num_envs)
             finished = bool((terminated | truncated).all())
     after = envs.examine("test")
-    return {
+    outcome = {
         "seeds": first_seed + np.arange(envs.num_envs),
         "before": before["score"],
         "after": after["score"],
@@ -208,6 +224,7 @@ def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progr
         "cost": envs.ledger(),
         "besides": _look_further(envs, agent, observation, retention),
     }
+    return outcome, lessons
 
 
 def _look_further(envs: PopulationEnv, agent: Any, observation: Any, retention: int) -> dict[str, npt.NDArray[Any]]:
@@ -231,3 +248,12 @@ def _checked_belief(belief: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float
             f"The agent's diagnosis has shape {stated.shape}; {shape} probabilities are wanted, from 0 to 1."
         )
     return stated
+
+
+def _teach_again(twins: PopulationEnv, lessons: list[Any], first_seed: int) -> npt.NDArray[np.float64]:
+    """What the same students score after the same lessons, in an environment that destroys their content, [S]."""
+    twins.reset(seed=first_seed)
+    for lesson in lessons:
+        twins.step(lesson)
+    score: npt.NDArray[np.float64] = twins.examine("test")["score"]
+    return score

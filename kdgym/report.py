@@ -63,6 +63,21 @@ def comparison_table(results: Sequence[Result], control: Result) -> Table:
     return table
 
 
+def placebo_table(results: Sequence[Result]) -> Table:
+    """What was learned, apart from adaptation to the format: mean scores of twins, and paired differences."""
+    table = _table("A twin's lessons had their content destroyed", ("teacher", "before", "format", "learned", "after"))
+    for result in ranked(results):
+        twin = result.besides["placebo"]
+        table.add_row(
+            _name(result),
+            f"{result.before.mean():.2f}",
+            str(mean_interval(twin - result.before)),
+            str(mean_interval(result.after - twin)),
+            f"{result.after.mean():.2f}",
+        )
+    return table
+
+
 def _as_json(interval: Interval) -> dict[str, float]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
@@ -136,9 +151,9 @@ _BESIDES = {  # title -> heading -> what `besides` calls it
 
 
 def besides_tables(results: Sequence[Result]) -> list[Table]:
-    """Tables of what else was measured, with 95 % intervals: misconceptions, diagnosis, retention."""
+    """Tables of what else was measured, with 95 % intervals: placebo twins, misconceptions, diagnosis, retention."""
     measured = {result.agent: besides(result) for result in results}
-    tables = []
+    tables = [placebo_table(results)] if all("placebo" in result.besides for result in results) else []
     for title, columns in _BESIDES.items():
         rows = [result for result in ranked(results) if next(iter(columns.values())) in measured[result.agent]]
         if rows:

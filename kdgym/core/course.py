@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from kdgym import random
@@ -22,16 +22,17 @@ from kdgym.core.fields import Layout
 from kdgym.core.lesson import Lesson
 from kdgym.core.misled import Misled
 from kdgym.core.population import Array, PopulationEnv
-from kdgym.core.settings import Settings
-from kdgym.students import Engine, Tables, make_students
-from kdgym.students.pool import POOL_SIZE, base_students
+from kdgym.settings import Settings
+from kdgym.students import Engine, Tables, is_language_model, make_students, recommended_settings
 from kdgym.tasks import Split, make_task
 from kdgym.tasks.examination import draw_items
+from kdgym.tasks.placebo import Placebo
 
 MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
 # Purposes of a student's random streams; a level's own begin after them. Those below 0 are for what leaves no trace.
 _BASE, _TARGET, _VALIDATION, LEVEL = range(4)
 _UNRELATED, _PRACTICE = -1, -2
+_PLACEBO = 1 << 20  # far from every level's own
 
 
 class CourseSettings(Settings):
@@ -40,15 +41,25 @@ class CourseSettings(Settings):
     task: str = "Math"
     task_options: dict[str, int | float | str | bool] = {}
     student: str = "transformer"
+    student_options: dict[str, Any] = {}
     pool: Literal["train", "evaluation"] = "train"
     steps: int = Field(12, ge=1, le=1000)
     budget: float = Field(12 * 640.0, gt=0, le=1e9)
     max_targets: int = Field(3, ge=1)
     validation_items: int = Field(64, ge=1, le=1024)
+    test_items: int = Field(128, ge=1, le=1024)
     misconceptions: int | tuple[str, ...] = 0
     reward: Literal["accuracy", "log_loss"] = "accuracy"
+    placebo: bool = False
     device: str = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     engine: Engine = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_student(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What is not given is what suits the student."""
+        return {**recommended_settings(str(given.get("student", ""))), **given}
 
 
 class Course(PopulationEnv):
@@ -84,7 +95,7 @@ class Course(PopulationEnv):
         if config.max_targets > skills:
             raise ValueError(f"max_targets is {config.max_targets}, but the task has only {skills} skills.")
         self.steps, self.lesson_size = config.steps, max(1, int(config.budget / config.steps))
-        self._examiner = Examiner(self.students)
+        self._examiner = Examiner(self.students, config.test_items)
         f32, f64, i64 = torch.float32, torch.float64, torch.int64
         super().__init__(
             num_envs,
@@ -118,7 +129,7 @@ class Course(PopulationEnv):
                 "level": self.level,
                 "version": 0,
                 **config.model_dump(mode="json"),
-                "sizes": [self.students.row, POOL_SIZE],
+                "row": self.students.row,
             },
             device=self.students.device,
             render_mode=render_mode,
@@ -126,12 +137,18 @@ class Course(PopulationEnv):
             text_space=text_space,
         )
         self._everyone = torch.arange(num_envs, device=self.device)
+        self._placebo = Placebo(self.task, self.device) if config.placebo else None
 
     def _prepare(self, config: CourseSettings) -> None:
         """Task and students; a level needs them to say how large its spaces are."""
         self.config = config
         self.task = make_task(config.task, **config.task_options)
-        self.students = make_students(config.student, self.task, config.device, config.engine)
+        self.students = make_students(
+            config.student, self.task, config.device, config.engine, config.dtype, config.student_options
+        )
+        self.recorded = self.recorded and self.students.recordable
+        if config.misconceptions and is_language_model(config.student):
+            raise ValueError("Language models are not schooled in misconceptions; use student='transformer'.")
         self.misled = Misled(self.students, config.pool, config.misconceptions) if config.misconceptions else None
 
     # --- what a level defines ------------------------------------------------------------------------------------
@@ -153,10 +170,14 @@ class Course(PopulationEnv):
     def _begin(self, rows: Tensor, restart: str) -> None:
         state, students = self.state, self.students
         if restart == "base":
-            base = random.integers(self.stream(_BASE)[rows], 1, POOL_SIZE).squeeze(1)
-            state["student"][rows, : students.weights] = self._pool()[base]
+            options = sorted(self.config.task_options.items())
+            recipe = {"task": [self.task.name, self.task.version, options]}
+            key, pool = self.stream(_BASE)[rows], self.config.pool
             if self.misled:
-                state["held"][rows] = self.misled.held[base]
+                base, state["held"][rows] = self.misled.draw_base(key, recipe)
+            else:
+                base = students.draw_base(key, pool, recipe)
+            state["student"][rows, : students.weights] = base
         state["student"][rows, students.weights :] = 0
         if self.misled:
             state["start"][rows] = state["student"][rows, : students.weights]
@@ -202,8 +223,12 @@ class Course(PopulationEnv):
     def _train(self, problem: Tensor, answer: Tensor, total: Tensor, tables: Tables | None = None) -> Tensor:
         """Train every student once on its first ``total`` items; the items' losses before, float64 [S, N]. Charged."""
         students = self.students
+        if self._placebo is not None:
+            answer = self._placebo.answers(problem, answer, total, self.stream(_PLACEBO, self.state["step"]))
         loss = students.train(self.state["student"], problem, answer, total, tables).double()
-        tokens, flops = students.tokens_per_item * total, 3.0 * students.forward_flops * total
+        learned = torch.arange(problem.shape[1], device=self.device) < total.unsqueeze(1)
+        tokens = (students.tokens(problem, answer, tables) * learned).sum(1)
+        flops = students.training_flops * students.flops_per_token * tokens
         ledger.charge(self.state["ledger"], "student_training", items=total, tokens=tokens, flops=flops)
         return loss
 
@@ -211,14 +236,17 @@ class Course(PopulationEnv):
         """Accuracy and loss per skill on the episode's validation items, float32 [rows, K] each; charged."""
         state, students, size = self.state, self.students, self.config.validation_items
         right, loss = students.evaluate(state["student"][rows], state["validation"][rows])
-        self._charge_inference(rows, right.shape[1])
+        self._charge_inference(rows, state["validation"][rows])
         loss = torch.nan_to_num(loss.float(), nan=MAX_LOSS).unflatten(1, (-1, size)).mean(2).clamp(0, MAX_LOSS)
         return right.float().unflatten(1, (-1, size)).mean(2), loss
 
-    def _charge_inference(self, rows: Tensor | slice, items: int) -> None:
-        """Bill these students for answering ``items`` problems each."""
-        tokens, flops = items * self.students.tokens_per_item, items * self.students.forward_flops
-        ledger.charge(self.state["ledger"], "student_inference", rows, items=items, tokens=tokens, flops=flops)
+    def _charge_inference(self, rows: Tensor | slice, problem: Tensor) -> None:
+        """Bill these students for answering problems [rows, N]."""
+        tokens = self.students.tokens(problem).sum(1)
+        flops = self.students.flops_per_token * tokens
+        ledger.charge(
+            self.state["ledger"], "student_inference", rows, items=problem.shape[1], tokens=tokens, flops=flops
+        )
 
     def _value(self) -> Tensor:
         """Target-weighted validation score [S]: what the reward is the change of."""
@@ -229,13 +257,6 @@ class Course(PopulationEnv):
         return (self.state["target"].double() * per_skill.double()).sum(1)
 
     # --- what an episode draws -----------------------------------------------------------------------------------
-
-    def _pool(self) -> Tensor:
-        options = sorted(self.config.task_options.items())
-        recipe = {"task": [self.task.name, self.task.version, options], **self.students.recipe}
-        if self.misled:
-            return self.misled.base_students(recipe)
-        return base_students(self.students, self.config.pool, recipe)
 
     def _draw_targets(self, key: Tensor) -> Tensor:
         """One to ``max_targets`` skills with weights in proportion to 0.5 + uniform, summing to 1: float32 [rows, K]."""
@@ -252,7 +273,7 @@ class Course(PopulationEnv):
     # --- examination and pictures --------------------------------------------------------------------------------
 
     def examine(self, split: Split = "test") -> dict[str, Array]:
-        """An unaided examination on up to 128 fixed items a skill; changes nothing, charges nothing.
+        """An unaided examination on up to ``test_items`` fixed items a skill; changes nothing, charges nothing.
 
         Args:
             split: ``"train"``, ``"validation"`` or ``"test"``.

@@ -9,23 +9,22 @@ from kdgym.students.base import Students
 from kdgym.tasks import SPLITS, Split
 from kdgym.tasks.examination import draw_practice, fixed_items
 
-_MOST = 128  # items of a skill
-
 
 class Examiner:
     """Asks everybody the same items; changes nothing, charges nothing.
 
     Args:
         students: the engine; its task's items are asked.
+        most: items of a skill, at most.
     """
 
-    def __init__(self, students: Students) -> None:
-        self._students = students
+    def __init__(self, students: Students, most: int) -> None:
+        self._students, self._most = students, most
         self._skill_of = students.task.skill_of.to(students.device)
         self._items: dict[Split, Tensor] = {}
 
     def items(self, split: Split) -> Tensor:
-        """Up to 128 problems of every skill, int64 [n].
+        """Up to ``most`` problems of every skill, int64 [n].
 
         Raises:
             ValueError: there is no such split.
@@ -33,7 +32,7 @@ class Examiner:
         if split not in SPLITS:
             raise ValueError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
         if split not in self._items:
-            self._items[split] = fixed_items(self._students.task, split, _MOST).to(self._students.device)
+            self._items[split] = fixed_items(self._students.task, split, self._most).to(self._students.device)
         return self._items[split]
 
     def mark(self, state: Tensor, split: Split) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdgym import random
 from kdgym.core.fields import Fields, Layout
 from kdgym.students.base import Students
 from kdgym.students.misled import held_misconceptions, misled_students
+from kdgym.students.pool import POOL_SIZE
 from kdgym.tasks.misconceptions import wrong_rules
 
 
@@ -38,9 +40,11 @@ class Misled:
             "start": ((students.weights,), students.dtype),
         }
 
-    def base_students(self, recipe: dict[str, Any]) -> Tensor:
-        """Weights of the pool's students with misconceptions; see `kdgym.students.misled.misled_students`."""
-        return misled_students(self._students, self._pool, recipe, self._wanted)
+    def draw_base(self, key: Tensor, recipe: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Students with misconceptions, one a key, in place of `Students.draw_base`: weights [S, weights], held bool [S, M]."""
+        base = random.integers(key, 1, POOL_SIZE).squeeze(1)
+        recipe = {**recipe, **self._students.recipe}
+        return misled_students(self._students, self._pool, recipe, self._wanted)[base], self.held[base]
 
     def followed(self, problem: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """On which problems each rule is wrong, and on which of those it was followed to the letter.
@@ -68,7 +72,7 @@ class Misled:
         first = torch.zeros_like(state["student"])
         first[:, : students.weights] = state["start"]
         answers = [students.decode(student, problem) for student in (first, state["student"])]
-        right_before, right = (students.task.judge(problem, given) for given in answers)
+        right_before, right = (students.judge(problem, given) for given in answers)
         (wrong, before), (_, now) = (self.followed(problem, given) for given in answers)
         return {
             "held": state["held"],

@@ -49,6 +49,7 @@ class Tables:
         scene: the image of every problem, int64 [P], where there are images.
         scenes: patches of every image, uint8 [images, n, p].
         scale: what pixels are multiplied by.
+        written: problem and answer of every row behind the task's own, for students that read text.
     """
 
     prompts: Tensor
@@ -56,6 +57,7 @@ class Tables:
     scene: Tensor | None = None
     scenes: Tensor | None = None
     scale: float = 1.0
+    written: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, task: Task, device: torch.device) -> Tables:

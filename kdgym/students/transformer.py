@@ -14,14 +14,16 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from kdgym import random
+from kdgym.students.adamw import adamw_step
 from kdgym.students.kernel import Kernel, KernelUnavailableError, Tables
 from kdgym.students.network import Network, NetworkShape
+from kdgym.students.pool import POOL_SIZE, base_students
 from kdgym.tasks.base import Task
 
 _EVALUATION_BATCH = 64  # sequences; keeps the activations of a population within a core's cache
@@ -67,11 +69,16 @@ class TransformerStudents:
 
     Attributes:
         engine: which of the two it is, ``"torch"`` or ``"kernel"``.
+        tokens_per_item: tokens of one problem with its answer.
+        forward_flops: floating-point operations of one forward pass over one item.
 
     Raises:
         KernelUnavailableError: ``engine="kernel"``, and it cannot be had: on another device, in another type, for such
             sizes, or without a C compiler.
     """
+
+    recordable = True
+    training_flops = 3.0
 
     def __init__(
         self,
@@ -99,10 +106,12 @@ class TransformerStudents:
         )
         self.network = Network(shape, self.device, dtype)
         self.weights = self.network.weights
+        self.answer_width = shape.answer
         self._stride = -(-self.weights // _ROW_ALIGNMENT) * _ROW_ALIGNMENT
         self.row = 3 * self._stride + _ROW_ALIGNMENT
         self.forward_flops = self.network.forward_flops()
         self.tokens_per_item = self.network.shape.length + 1
+        self.flops_per_token = self.forward_flops / self.tokens_per_item
         self._kernel = None if engine == "torch" else self._load_kernel(required=engine == "kernel")
         self.engine: Engine = "torch" if self._kernel is None else "kernel"
         self.recipe = {"student": asdict(config), "engine": self.engine, "dtype": str(dtype)}
@@ -141,6 +150,11 @@ class TransformerStudents:
             view.copy_(normal * scale)
         return state
 
+    def draw_base(self, key: Tensor, pool: str, recipe: dict[str, Any]) -> Tensor:
+        """See `Students.draw_base`: one of the pool's `kdgym.students.pool.POOL_SIZE` schooled students."""
+        base = random.integers(key, 1, POOL_SIZE).squeeze(1)
+        return base_students(self, pool, {**recipe, **self.recipe})[base]
+
     # --- learning ------------------------------------------------------------------------------------------------
 
     def train(
@@ -171,23 +185,12 @@ class TransformerStudents:
             inputs, image = self._inputs(problem[:, part], targets, tables)
             valid = (slot[: targets.shape[1]] < (count - begin)[:, None]).to(self.dtype)
             losses[:, part], gradient = self.network.loss_and_gradient(state, inputs, targets, valid, image)
-            self._adamw(state, gradient, valid.sum(1, keepdim=True) / size)
+            p, n = self.weights, self._stride
+            weight, m, v = (state[:, begin : begin + p] for begin in (0, n, 2 * n))
+            adamw_step(
+                self.config, weight, m, v, state[:, 3 * n : 3 * n + 1], gradient, valid.sum(1, keepdim=True) / size
+            )
         return losses
-
-    def _adamw(self, state: Tensor, gradient: Tensor, share: Tensor) -> None:
-        """One AdamW step, scaled by ``share`` [S, 1] of a full batch; students with share 0 stay as they are."""
-        c, p, n = self.config, self.weights, self._stride
-        weight, m, v = state[:, :p], state[:, n : n + p], state[:, 2 * n : 2 * n + p]
-        updates = state[:, 3 * n : 3 * n + 1]
-        active = (share > 0).to(self.dtype)
-        updates += active
-        t = updates.clamp_min(1)
-        rate = c.learning_rate * share
-        correction = (1 - c.beta2**t).sqrt()
-        m.lerp_(gradient, active * (1 - c.beta1))
-        v.lerp_(gradient.square_(), active * (1 - c.beta2))
-        direction = m / v.sqrt().add_(c.epsilon * correction)
-        weight.mul_(1 - rate * c.weight_decay).addcmul_(direction, -rate * correction / (1 - c.beta1**t))
 
     # --- examination ---------------------------------------------------------------------------------------------
 
@@ -243,6 +246,18 @@ class TransformerStudents:
             logits = self.network.logits(state, *self._inputs(problem, answers, self.tables))
             answers[:, :, a] = torch.where(known > a, answers[:, :, a], logits.argmax(-1)[:, :, a])
         return answers
+
+    def judge(self, problem: Tensor, said: Tensor) -> Tensor:
+        """See `Students.judge`."""
+        return self.task.judge(problem, said)
+
+    def text_of(self, said: Tensor) -> list[str]:
+        """See `Students.text_of`."""
+        return [self.task.write_tokens(tokens) for tokens in said.cpu()]
+
+    def tokens(self, problem: Tensor, answer: Tensor | None = None, tables: Tables | None = None) -> Tensor:
+        """See `Students.tokens`: all items are equally long."""
+        return torch.full_like(problem, self.tokens_per_item)
 
     def _inputs(self, problem: Tensor, answers: Tensor, tables: Tables) -> tuple[Tensor, Tensor | None]:
         """What the network reads: tokens [S, B, T + A - 1], and patches [S, B, n, p] where the task has images."""
