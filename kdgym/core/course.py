@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from pydantic import Field
+from pydantic import Field, JsonValue, model_validator
 from torch import Tensor
 
 from kdgym import random
@@ -23,7 +23,7 @@ from kdgym.core.population import Array, PopulationEnv
 from kdgym.core.settings import Settings
 from kdgym.students import Engine, Tables, make_students
 from kdgym.students.pool import POOL_SIZE, base_students
-from kdgym.tasks import SPLITS, Split, make_task
+from kdgym.tasks import SPLITS, Split, make_task, task_options
 from kdgym.tasks.examination import draw_items, fixed_items
 
 MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
@@ -36,7 +36,7 @@ class CourseSettings(Settings):
     """Arguments of `Course`; see there."""
 
     task: str = "Math"
-    task_options: dict[str, int | float | str | bool] = {}
+    task_options: dict[str, JsonValue] = {}
     student: str = "transformer"
     pool: Literal["train", "evaluation"] = "train"
     steps: int = Field(12, ge=1, le=1000)
@@ -46,6 +46,14 @@ class CourseSettings(Settings):
     reward: Literal["accuracy", "log_loss"] = "accuracy"
     device: str = "cpu"
     engine: Engine = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_options(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """The task's own options may stand beside the settings: ``radix=10`` for ``task_options={"radix": 10}``."""
+        names = set(task_options(given.get("task", "Math"))) & (given.keys() - cls.model_fields.keys())
+        options = {**given.get("task_options", {}), **{name: given[name] for name in names}}
+        return {**{name: value for name, value in given.items() if name not in names}, "task_options": options}
 
 
 class Course(PopulationEnv):
@@ -114,6 +122,7 @@ class Course(PopulationEnv):
                 "level": self.level,
                 "version": 0,
                 **config.model_dump(),
+                "edition": self.task.edition,
                 "sizes": [self.students.row, POOL_SIZE],
             },
             device=self.students.device,
@@ -223,7 +232,8 @@ class Course(PopulationEnv):
 
     def _pool(self) -> Tensor:
         options = sorted(self.config.task_options.items())
-        recipe = {"task": [self.task.name, self.task.version, options], **self.students.recipe}
+        task = [self.task.name, self.task.version, self.task.edition, options]
+        recipe = {"task": task, **self.students.recipe}
         return base_students(self.students, self.config.pool, recipe)
 
     def _draw_targets(self, key: Tensor) -> Tensor:

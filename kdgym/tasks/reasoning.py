@@ -35,11 +35,18 @@ _REQUEST = "\nReply with the answer only."
 _FEWEST, _MOST = 64, 100_000  # items of a dataset
 # What is taught if nobody says otherwise, with settings small enough for a tiny student to learn something.
 SMALL: dict[str, dict[str, Any]] = {
-    "chain_sum": {"max_terms": 3, "max_digits": 2},
-    "products": {"max_digits": 2},
-    "gcd": {"max_value": 60},
+    "products": {"max_terms": 3, "max_digits": 1},
+    "gcd": {"max_value": 40},
     "lcm": {"max_value": 20},
-    "fraction_simplification": {"max_value": 9, "max_factor": 9, "styles": ["plain"]},
+    "fraction_simplification": {"max_value": 20, "max_factor": 4, "styles": ["plain"]},
+    "count_primes": {"max_n": 50},
+    "leg_counting": {"min_animals": 1, "max_animals": 1},
+    "number_filtering": {"min_numbers": 2, "max_numbers": 2, "max_decimals": 0, "min_value": 0, "max_value": 20},
+    "word_sorting": {"min_words": 2, "max_words": 2, "max_word_length": 3},
+    "spell_backward": {"max_word_len": 6},
+    "string_insertion": {"max_string_length": 6},
+    "isomorphic_strings": {"min_string_length": 3, "max_string_length": 3},
+    "syllogism": {},
 }
 
 Datasets = str | list[str] | dict[str, dict[str, Any]] | None
