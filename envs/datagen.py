@@ -32,10 +32,10 @@ class SkillList(Course):
     """Teach by buying training data, skill by skill: the Skill-List level.
 
     ## Description
-    Each student is a small transformer that can do a little of everything: of arithmetic (``DataGen-Math``), or of questions
-    about pictures of real handwritten digits (``DataGen-VQA``). An episode asks for one to three *target* skills. Every skill
-    has several data engines (*sources*): some make clean items, some mostly wrong answers, some the same eight problems again
-    and again. Which is which is hidden and drawn anew every episode; prices are visible and say nothing about quality. At each
+    Each student is a small transformer that can do a little of everything: of arithmetic (``DataGen-Math``), of short programs
+    (``DataGen-Code``), of questions about pictures of real handwritten digits (``DataGen-VQA``), or of datasets of
+    reasoning-gym (``DataGen-Reasoning``). An episode asks for one to three *target* skills. Every skill has several data
+    engines (*sources*): some make clean items, some mostly wrong answers, some the same eight problems again and again. Which is which is hidden and drawn anew every episode; prices are visible and say nothing about quality. At each
     step the teacher splits the step's money over all skill x source pairs; the student trains once on what was bought, in
     random order, by AdamW, and sits an examination.
 
@@ -84,7 +84,7 @@ class SkillList(Course):
 
     ## Splits
     Items come from ``train``, rewards and observations from ``validation``, `examine` asks ``test``. The splits share no pair
-    of operands (Math) and no handwriting (VQA), in any skill.
+    of operands (Math), no program (Code), no handwriting (VQA) and no problem, in whatever order (Reasoning), in any skill.
 
     ## Determinism
     Equal settings, seeds and actions give bitwise equal observations on one machine. With the compiled engine (see ``engine``)
@@ -96,12 +96,13 @@ class SkillList(Course):
 
     ## Arguments
     * ``num_envs``: number of students S.
-    * ``task``: what is taught, a name of `kdgym.tasks.TASKS`; ``task_options``: its arguments, e.g. ``{"radix": 10}``.
+    * ``task``: what is taught, a name of `kdgym.tasks.TASKS`; ``task_options``: its arguments, e.g. ``{"radix": 10}``. They may
+      stand beside the other settings instead: ``radix=10``, ``datasets=["gcd", "lcm"]``.
     * ``student``: the engine, ``"transformer"``.
     * ``pool``: base students, ``"train"`` or ``"evaluation"``; no student is in both.
     * ``steps``, ``budget``: length of an episode, and its money (an item costs 1 to 2).
     * ``sources``: data engines a skill.
-    * ``max_targets``: most target skills of an episode.
+    * ``max_targets``: most target skills of an episode; if left out, 3, or all skills of a task that has fewer.
     * ``validation_items``: validation items a skill.
     * ``reward``: ``"accuracy"`` or ``"log_loss"``.
     * ``device``: torch device of the whole population.

@@ -51,9 +51,12 @@ class CourseSettings(Settings):
     @classmethod
     def _take_options(cls, given: dict[str, Any]) -> dict[str, Any]:
         """The task's own options may stand beside the settings: ``radix=10`` for ``task_options={"radix": 10}``."""
-        names = set(task_options(given.get("task", "Math"))) & (given.keys() - cls.model_fields.keys())
-        options = {**given.get("task_options", {}), **{name: given[name] for name in names}}
-        return {**{name: value for name, value in given.items() if name not in names}, "task_options": options}
+        beside = set(task_options(str(given.get("task", "Math")))) & (given.keys() - cls.model_fields.keys())
+        if not beside:
+            return given
+        settings = {name: value for name, value in given.items() if name not in beside}
+        options = {**settings.pop("task_options", {}), **{name: given[name] for name in beside}}
+        return {**settings, "task_options": options}
 
 
 class Course(PopulationEnv):
@@ -134,8 +137,10 @@ class Course(PopulationEnv):
 
     def _prepare(self, config: CourseSettings) -> None:
         """Task and students; a level needs them to say how large its spaces are."""
-        self.config = config
         self.task = make_task(config.task, **config.task_options)
+        if "max_targets" not in config.model_fields_set:
+            config = config.model_copy(update={"max_targets": min(config.max_targets, len(self.task.skills))})
+        self.config = config
         self.students = make_students(config.student, self.task, config.device, config.engine)
 
     # --- what a level defines ------------------------------------------------------------------------------------

@@ -105,14 +105,20 @@ class Task(Protocol):
     version: int
     edition: str
     skills: tuple[Skill, ...]
-    prompt: Tensor
     solution: Tensor
-    answer: Tensor
     skill_of: Tensor
-    vocabulary: int
     answer_pool: Pool
     pixel_scale: float
     free_form: bool
+
+    @property
+    def prompt(self) -> Tensor: ...
+
+    @property
+    def answer(self) -> Tensor: ...
+
+    @property
+    def vocabulary(self) -> int: ...
 
     @property
     def scene(self) -> Tensor | None: ...

@@ -1,17 +1,18 @@
 """The datasets of reasoning-gym: every dataset is a skill.
 
-An item of ``chain_sum``: ``State the final answer to the following arithmetic problem: 4 + 71 =`` with the answer ``75``, and the
-request to reply with the answer only. The verifier accepts exactly the answer, or the same decimal numeral's value; where a
+An item of ``chain_sum``: ``State the final answer to the following arithmetic problem: 4 + 71 =`` with the answer ``75``, and
+the request to reply with the answer only. The verifier accepts exactly the answer, or a numeral of the same value; where a
 problem has several right answers, any of them in the form asked for (`kdgym.tasks.reasoning_answers`).
 
-reasoning-gym (Stojanovski et al., 2025, arXiv:2505.24760) makes problems with answers from a seed, with attributes of difficulty,
-which tell subskills apart here. Items are made once and kept in the user's cache (`kdgym.tasks.reasoning_pools`).
+reasoning-gym (Stojanovski et al., 2025, arXiv:2505.24760) makes problems with answers from a seed, and says what makes each
+difficult, which tells subskills apart here. Items are made once and kept in the user's cache (`kdgym.tasks.reasoning_pools`).
 
 A language model reads the text. A tiny student reads tokens (`kdgym.tasks.reasoning_spelling`): the problem without the words
 that all problems of its dataset have, and the dataset's own token last, where the answer begins.
 
-Splits: a hash of a problem's words, in alphabetical order, assigns it to train, validation or test, once for all skills. So
-neither a commuted sum nor a list in another order carries a problem across.
+Splits: a hash of a problem's words, in alphabetical order, assigns it to train, validation or test, so neither a commuted sum nor
+a list in another order carries a problem across. Where all problems have the same words (boards, above all), it is a hash of the
+text.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -87,9 +89,10 @@ class Reasoning(SentenceTask):
     def _build(self) -> None:
         """Order the problems by skill and split, and give every skill's answers numbers."""
         counts = np.zeros((len(self._parts), len(SPLITS)), np.int64)
-        orders, solutions, self._answers, answer_count = [], [], [], []
+        orders, solutions, answer_count = [], [], []
+        self._answers: list[str] = []
         for k, part in enumerate(self._parts):
-            split = np.array([_split_of(problem, self.version) for problem in part.problems])
+            split = _split(part.problems, self.version)
             counts[k] = np.bincount(split, minlength=len(SPLITS))
             if not counts[k].all():
                 raise ValueError(
@@ -142,7 +145,7 @@ class Reasoning(SentenceTask):
         return {text for part in self._parts for text in part.common}
 
     @cached_property
-    def vocabulary(self) -> int:  # type: ignore[override]
+    def vocabulary(self) -> int:
         return len(self._tokens)
 
     @cached_property
@@ -203,7 +206,8 @@ class Reasoning(SentenceTask):
         tokens, width = spell_answer(text.strip(), self._common), self.answer.shape[1]
         if not 0 < len(tokens) <= width or not set(tokens) <= self._tokens.keys():
             raise UnreadableError(
-                "answer", f"{text[:40]!r} is no answer; one is wanted like {self.answer_text(0)!r}, of {width} tokens at most."
+                "answer",
+                f"{text[:40]!r} is no answer; one is wanted like {self.answer_text(0)!r}, of {width} tokens at most.",
             )
         row = [self._tokens[token] for token in tokens]
         return torch.tensor(row + [0] * (width - len(row)))
@@ -231,10 +235,15 @@ def _looks_of(problem: str) -> tuple[float, float, float]:
     return max((float(n) for n in re.findall(r"[0-9]{1,15}", problem)), default=0.0), len(problem.split()), len(problem)
 
 
-def _split_of(problem: str, version: int) -> int:
-    words = " ".join(sorted(problem.split()))
-    share = int.from_bytes(hashlib.sha256(f"{version} {words}".encode()).digest()[:8], "big") / 2**64
-    return int(np.searchsorted(np.cumsum(_SPLIT_SHARES)[:-1], share, side="right"))
+def _split(problems: list[str], version: int) -> npt.NDArray[np.int64]:
+    """Index into `SPLITS` of every problem of a dataset, int64 [n]."""
+    for key in (lambda problem: " ".join(sorted(problem.split())), str):
+        hashed = [hashlib.sha256(f"{version} {key(problem)}".encode()).digest()[:8] for problem in problems]
+        place = np.array([int.from_bytes(digest, "big") / 2**64 for digest in hashed])
+        split = np.searchsorted(np.cumsum(_SPLIT_SHARES)[:-1], place, side="right")
+        if np.bincount(split, minlength=len(SPLITS)).min() >= min(_SPLIT_SHARES) / 2 * len(problems):
+            break
+    return split
 
 
 def _read_datasets(given: Datasets) -> dict[str, dict[str, Any]]:

@@ -13,6 +13,8 @@ executed) and solves the problem: by an exact evaluation in fractions, or by the
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
 import json
 import re
 from collections.abc import Callable
@@ -39,7 +41,7 @@ OPEN: dict[str, str] = {
     "n_queens": r"[_Q]( [_Q])*(\n[_Q]( [_Q])*)*",
     "palindrome_generation": r"[a-z]+",
     "palindrome_partitioning": rf"\[\[{_WORDS}(, {_WORDS})*\](, \[{_WORDS}(, {_WORDS})*\])*\]",
-    "propositional_logic": r"[A-Z∧∨¬→↔() ]{1,200}",
+    "propositional_logic": r"[A-Z∧∨¬→↔() ]{1,200}",  # noqa: RUF001
     "puzzle24": _SUM,
     "quantum_lock": r"[ABC]( → [ABC])*",
     "rubiks_cube": r"[FBLRUD]'?( [FBLRUD]'?)*",
@@ -95,7 +97,7 @@ def _makes_target(given: str, _: str, metadata: dict[str, Any]) -> bool:
     if numbers != sorted(metadata["numbers"]):
         return False
     try:
-        return _value(ast.parse(given.strip(), mode="eval").body) == metadata.get("target", 24)
+        return bool(_value(ast.parse(given.strip(), mode="eval").body) == metadata.get("target", 24))
     except (SyntaxError, ZeroDivisionError):
         return False
 
@@ -126,7 +128,8 @@ def _scorer(dataset: str, settings: dict[str, Any]) -> Callable[[str, str, dict[
     def solves(given: str, answer: str, metadata: dict[str, Any]) -> bool:
         entry = {"question": "", "answer": answer, "metadata": metadata}
         try:
-            return bool(_dataset(dataset, json.dumps(settings)).score_answer(given, entry) == 1.0)
+            with contextlib.redirect_stdout(io.StringIO()):  # some print what they think of an answer
+                return bool(_dataset(dataset, json.dumps(settings)).score_answer(given, entry) == 1.0)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
             return False  # scorers do not check everything that they are given
 

@@ -1,7 +1,7 @@
 """The items of reasoning-gym's datasets, made once, kept in the user's cache as text and as tokens.
 
-A pool's name is a hash of everything its content depends on: reasoning-gym's version, dataset, settings, number of items and our
-version of how they are made.
+A pool's name is a hash of everything its content depends on: reasoning-gym's version, dataset, settings, number of items and
+our version of how they are made.
 """
 
 from __future__ import annotations
@@ -151,7 +151,8 @@ def _read(path: Path) -> Items | None:
     except CorruptFileError as error:
         warnings.warn(f"{error} Its items are made again.", RuntimeWarning, stacklevel=5)
         return None
-    return Items(**json.loads(tensors.pop("text").numpy().tobytes()), **tensors, **header["items"])
+    fields: dict[str, Any] = {**json.loads(tensors.pop("text").numpy().tobytes()), **tensors, **header["items"]}
+    return Items(**fields)
 
 
 # --- making ------------------------------------------------------------------------------------------------------

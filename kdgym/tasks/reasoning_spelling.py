@@ -1,9 +1,9 @@
 """How a tiny student reads the problems of one dataset: few tokens, and digits in columns.
 
-A piece of a text is a number, a word or a sign. What all problems of a dataset begin and end with, and pieces that occur equally
-often in all of them (its template), are left out: the token of the skill stands for them. Of the rest, a word that many problems have is one token, any other is spelled.
-Numbers are written least significant digit first, as wide as the dataset's widest, so that columns line up. No two problems
-look alike: where leaving out the template would do that, nothing is left out.
+A piece of a text is a number, a word or a sign. What all problems of a dataset begin and end with, and pieces that occur
+equally often in all of them (its template), are left out: the token of the skill stands for them. Of the rest, a word that many
+problems have is one token, any other is spelled. Numbers are written least significant digit first, as wide as the dataset's
+widest, so that columns line up. No two problems look alike: where leaving out the template would do that, nothing is left out.
 
 In an answer digits stand least significant first as well, what many answers have between digits is one token (given as
 ``common``), and the rest is spelled.
@@ -11,7 +11,6 @@ In an answer digits stand least significant first as well, what many answers hav
 
 from __future__ import annotations
 
-import os.path
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -59,12 +58,17 @@ def _turn_numbers(text: str) -> str:
 
 
 def _without_template(pieces: Sequence[Tokens]) -> list[Tokens]:
-    head = len(os.path.commonprefix(pieces))
-    tail = len(os.path.commonprefix([row[head:][::-1] for row in pieces]))
+    head = _common_beginning(pieces)
+    tail = _common_beginning([row[head:][::-1] for row in pieces])
     middle = [row[head : len(row) - tail] for row in pieces]
     counts = [Counter(row) for row in middle]
     template = {piece for piece in counts[0] if all(count[piece] == counts[0][piece] for count in counts)}
     return [[piece for piece in row if piece not in template] for row in middle]
+
+
+def _common_beginning(pieces: Sequence[Tokens]) -> int:
+    first, last = min(pieces), max(pieces)  # all others are between them
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def _spell(pieces: Sequence[Tokens]) -> list[Tokens]:

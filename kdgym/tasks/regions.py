@@ -63,9 +63,7 @@ def split_into_regions(task: Task, depth: int = 3) -> Regions:
     return Regions(torch.from_numpy(np.concatenate(parts)), start, count, names)
 
 
-def _halves(
-    traits: Sequence[tuple[list[str], npt.NDArray[Any]]], problems: Ints, name: str
-) -> list[tuple[Ints, str]]:
+def _halves(traits: Sequence[tuple[list[str], npt.NDArray[Any]]], problems: Ints, name: str) -> list[tuple[Ints, str]]:
     """The most even split by "the trait is at most the value"; where all problems are alike, by turns.
 
     Of several tables of traits the first counts that splits evenly enough.
