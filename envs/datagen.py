@@ -32,12 +32,13 @@ class SkillList(Course):
     """Teach by buying training data, skill by skill: the Skill-List level.
 
     ## Description
-    Each student is a small transformer that can do a little of everything: of arithmetic (``DataGen-Math``), of short programs
-    (``DataGen-Code``), of questions about pictures of real handwritten digits (``DataGen-VQA``), or of datasets of
+    Each student is a small transformer that can do a little of everything: of arithmetic (``DataGen-Math``), of short
+    programs (``DataGen-Code``), of questions about pictures of real handwritten digits (``DataGen-VQA``), or of datasets of
     reasoning-gym (``DataGen-Reasoning``). An episode asks for one to three *target* skills. Every skill has several data
-    engines (*sources*): some make clean items, some mostly wrong answers, some the same eight problems again and again. Which is which is hidden and drawn anew every episode; prices are visible and say nothing about quality. At each
-    step the teacher splits the step's money over all skill x source pairs; the student trains once on what was bought, in
-    random order, by AdamW, and sits an examination.
+    engines (*sources*): some make clean items, some mostly wrong answers, some the same eight problems again and again.
+    Which is which is hidden and drawn anew every episode; prices are visible and say nothing about quality. At each step
+    the teacher splits the step's money over all skill x source pairs; the student trains once on what was bought, in random
+    order, by AdamW, and sits an examination.
 
     ## Action Space
     `kdgym.spaces.Shares`, a ``Box(-1, 1, (K * M,), float32)`` for K skills and M sources a skill, skill-major. Shares of the

@@ -10,9 +10,9 @@ difficult, which tells subskills apart here. Items are made once and kept in the
 A language model reads the text. A tiny student reads tokens (`kdgym.tasks.reasoning_spelling`): the problem without the words
 that all problems of its dataset have, and the dataset's own token last, where the answer begins.
 
-Splits: a hash of a problem's words, in alphabetical order, assigns it to train, validation or test, so neither a commuted sum nor
-a list in another order carries a problem across. Where all problems have the same words (boards, above all), it is a hash of the
-text.
+Splits: a hash of a problem's words, in alphabetical order, assigns it to train, validation or test, so neither a commuted sum
+nor a list in another order carries a problem across. Where most problems have the same words (boards, above all), it is a hash
+of the text.
 """
 
 from __future__ import annotations
