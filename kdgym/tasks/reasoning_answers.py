@@ -84,7 +84,7 @@ class Verifier:
 
 
 def _without_margin(text: str) -> str:
-    return tidy(text.replace("\t", " ")).strip(" ")
+    return tidy(text).strip(" \t")
 
 
 def _same_number(given: str, answer: str) -> bool:

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -109,29 +111,42 @@ def load_items(wanted: list[Wanted]) -> list[Items]:
     found = [_read(pool.path) for pool in wanted]
     if None not in found:
         return [items for items in found if items is not None]
-    folder = cache_directory() / "reasoning"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "building.lock"):
-            found = [_read(pool.path) for pool in wanted]  # another process may have made them while this one waited
-            missing = [pool for pool, items in zip(wanted, found, strict=True) if items is None]
-            made = _make(missing)
-            for pool, items in zip(missing, made, strict=True):
-                _write(pool, items)
-    except OSError as error:
-        warnings.warn(
-            f"The cache {folder} cannot be written ({error}), so items are made anew in every process. "
-            "Set KDGYM_CACHE to a directory you can write to.",
-            RuntimeWarning,
-            stacklevel=4,
-        )
+    with _building() as writable:
+        found = [_read(pool.path) for pool in wanted]  # another process may have made them while this one waited
         missing = [pool for pool, items in zip(wanted, found, strict=True) if items is None]
-        made = _make(missing)
+        made = []
+        for pool, items in zip(missing, _make(missing), strict=True):
+            made.append(items)
+            if writable:
+                _write(pool, items)
     new = iter(made)
     return [next(new) if items is None else items for items in found]
 
 
 # --- on disk -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _building() -> Iterator[bool]:
+    """Be the only process that makes items; whether they can be kept."""
+    folder = cache_directory() / "reasoning"
+    lock = FileLock(folder / "building.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        warnings.warn(
+            f"The cache {folder} cannot be written ({error}), so items are made anew in every process. "
+            "Set KDGYM_CACHE to a directory you can write to.",
+            RuntimeWarning,
+            stacklevel=6,
+        )
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def _write(pool: Wanted, items: Items) -> None:
@@ -158,12 +173,13 @@ def _read(path: Path) -> Items | None:
 # --- making ------------------------------------------------------------------------------------------------------
 
 
-def _make(pools: list[Wanted]) -> list[Items]:
-    """Have a process of its own make the items; see `kdgym.tasks.reasoning_worker` for why."""
+def _make(pools: list[Wanted]) -> Iterator[Items]:
+    """Have a process of its own make the items, pool by pool; see `kdgym.tasks.reasoning_worker` for why."""
+    if not pools:
+        return
     jobs = [{**asdict(pool), "seed": pool.seed} for pool in pools]
     command = [sys.executable, "-P", str(Path(__file__).with_name("reasoning_worker.py"))]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8"}
-    made = []
     with tempfile.TemporaryFile("w+") as errors, Progress(transient=True) as progress:
         bar = progress.add_task("Making items, once", total=sum(pool.items for pool in pools))
         with subprocess.Popen(
@@ -177,18 +193,17 @@ def _make(pools: list[Wanted]) -> list[Items]:
                 rows, outcome = _receive(worker.stdout, lambda: progress.advance(bar))
                 if "error" in outcome:
                     worker.kill()
-                    raise ValueError(f"reasoning-gym refuses {pool.dataset} with {pool.settings}: {outcome['error']}")
+                    raise ValueError(f"reasoning-gym refuses {pool.dataset!r} with {pool.settings}: {outcome['error']}")
                 if "done" not in outcome:
                     worker.wait()
                     errors.seek(0)
                     raise RuntimeError(f"The process that makes items of {pool.dataset} died:\n{errors.read()[-2000:]}")
-                made.append(_assemble(pool, rows, outcome["description"]))
+                yield _assemble(pool, rows, outcome["description"])
                 progress.update(bar, completed=sum(done.items for done in pools[: place + 1]))
     _log.info("made items of %s", ", ".join(pool.dataset for pool in pools))
-    return made
 
 
-def _receive(lines: IO[str], advance: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _receive(lines: IO[str], advance: Callable[[], None]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The items of a job, and its last line; an empty one if there is none."""
     rows: list[dict[str, Any]] = []
     for line in lines:

@@ -11,6 +11,7 @@ item, ``{"problem", "answer", "attributes", "metadata"}``, and one for every end
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import sys
 from collections.abc import Iterator
@@ -51,8 +52,11 @@ def _attributes(metadata: dict[str, Any]) -> dict[str, float]:
 
 def make_items(dataset: str, settings: dict[str, Any], seed: int, items: int) -> Iterator[dict[str, Any]]:
     """Up to ``items`` items with different problems, in the order of their indices; indices that fail are passed over."""
-    from reasoning_gym import create_dataset
+    from reasoning_gym.factory import DATASETS, create_dataset
 
+    if dataset not in DATASETS:
+        near = difflib.get_close_matches(dataset, DATASETS, n=5, cutoff=0.5) or sorted(DATASETS)
+        raise ValueError(f"it has no such dataset; try {', '.join(near)}")
     source = create_dataset(dataset, **settings, seed=seed, size=_TRIES * items)
     seen: set[str] = set()
     failed = 0
@@ -86,7 +90,7 @@ def main(jobs: TextIO, results: TextIO) -> None:
             description = " ".join((DATASETS[job["dataset"]][0].__doc__ or "").split("\n")[0].split())
             outcome = {"done": job["dataset"], "description": description}
         except Exception as error:  # of a generator that is not ours, on its way to the person who chose its settings
-            outcome = {"error": f"{type(error).__name__}: {error}"}
+            outcome = {"error": str(error) or type(error).__name__}
         results.write(json.dumps(outcome) + "\n")
         results.flush()
 
