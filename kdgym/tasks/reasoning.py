@@ -199,18 +199,20 @@ class Reasoning(SentenceTask):
 
     def write_tokens(self, tokens: Tensor) -> str:
         names = list(self._tokens)
-        return read_answer([names[token] for token in tokens.tolist()])
+        return read_answer([names[token] for token in tokens.tolist()]) or "(nothing)"
 
     def read_answer(self, text: str) -> Tensor:
-        """Any text that can be written with the tokens of answers."""
-        tokens, width = spell_answer(text.strip(), self._common), self.answer.shape[1]
-        if not 0 < len(tokens) <= width or not set(tokens) <= self._tokens.keys():
+        """An answer that some problem of this task has."""
+        found = self._by_answer.get(text.strip(" \t\r\n"))
+        if found is None:
             raise UnreadableError(
-                "answer",
-                f"{text[:40]!r} is no answer; one is wanted like {self.answer_text(0)!r}, of {width} tokens at most.",
+                "answer", f"{text[:40]!r} is no answer of this task; one is wanted like {self.answer_text(0)!r}."
             )
-        row = [self._tokens[token] for token in tokens]
-        return torch.tensor(row + [0] * (width - len(row)))
+        return self.answer[found]
+
+    @cached_property
+    def _by_answer(self) -> dict[str, int]:
+        return {answer.strip(" \t\r\n"): i for i, answer in enumerate(self._answers)}
 
     # --- subskills -----------------------------------------------------------------------------------------------
 

@@ -110,9 +110,11 @@ def test_other_right_answers_of_a_tiny_student_are_judged_by_what_they_say() -> 
     problem = next(
         p for p in range(len(task.solution)) if len(set(solution_of(task, p))) == 2 and len(solution_of(task, p)) == 4
     )
-    right = solution_of(task, problem)
-    other = right[1] + right[0] + right[0] + right[1]
-    tokens = torch.stack([task.read_answer(text) for text in (right, other, right[:2] + right[:2])])
+    right = task.answer[task.solution[problem]]
+    outside, inside = right[:2].tolist()
+    tokens = right.repeat(3, 1)
+    tokens[1, :4] = torch.tensor([inside, outside, outside, inside])
+    tokens[2, :4] = torch.tensor([outside, inside, outside, inside])
     assert task.judge(torch.tensor([problem] * 3), tokens).tolist() == [True, True, False]
 
 
