@@ -118,23 +118,24 @@ class Reasoning(SentenceTask):
     def _item(self, problem: int) -> tuple[Items, int]:
         return self._parts[int(self.skill_of[problem])], int(self._place[problem])
 
-    # --- tokens, for tiny students -------------------------------------------------------------------------------
+    # --- tokens --------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _tokens(self) -> dict[str, int]:
-        """Numbers of all tokens, 0 is padding; the last ones are the skills' own.
-
-        Raises:
-            ValueError: a dataset's problems or answers are too long for a tiny student.
-        """
+    def _too_long(self) -> str:
+        """What is too long to be spelled, and what to do; empty where nothing is."""
         for name, part in zip(self.settings, self._parts, strict=True):
             for kind, most in MOST_TOKENS.items():
                 if part.lengths[kind] > most:
-                    raise ValueError(
+                    return (
                         f"{name} has a{'n' * (kind == 'answer')} {kind} of {part.lengths[kind]} tokens; tiny students take at "
                         f"most {most}. Choose smaller settings, as in datasets={{{name!r}: {{...}}}}, another dataset, or a "
                         "student that is a language model."
                     )
+        return ""
+
+    @cached_property
+    def _tokens(self) -> dict[str, int]:
+        """Numbers of all tokens, 0 is padding; the last ones are the skills' own."""
         prompts = (token for part in self._parts for token in part.tokens)
         answers = (token for answer in self._answers for token in spell_answer(answer, self._common))
         skills = (f"<{name}>" for name in self.settings)
@@ -144,13 +145,23 @@ class Reasoning(SentenceTask):
     def _common(self) -> set[str]:
         return {text for part in self._parts for text in part.common}
 
-    @cached_property
+    @property
     def vocabulary(self) -> int:
+        """See `Task`.
+
+        Raises:
+            ValueError: problems or answers are too long for students that read tokens.
+        """
+        if self._too_long:
+            raise ValueError(self._too_long)
         return len(self._tokens)
 
     @cached_property
     def prompt(self) -> Tensor:  # type: ignore[override]
-        width = len(self._tokens) and max(part.prompt.shape[1] for part in self._parts)
+        """See `Task`. What is too long to be spelled is one token, its number; language models read the text."""
+        if self._too_long:
+            return torch.arange(len(self.solution)).unsqueeze(1)
+        width = max(part.prompt.shape[1] for part in self._parts)
         prompt = torch.zeros(len(self.solution), width + 1, dtype=torch.int64)
         for k, part in enumerate(self._parts):
             mine = self.skill_of == k
@@ -161,6 +172,9 @@ class Reasoning(SentenceTask):
 
     @cached_property
     def answer(self) -> Tensor:  # type: ignore[override]
+        """See `Task` and `prompt`."""
+        if self._too_long:
+            return torch.arange(len(self._answers)).unsqueeze(1)
         rows = [[self._tokens[token] for token in spell_answer(answer, self._common)] for answer in self._answers]
         width = max(map(len, rows))
         return torch.tensor([row + [0] * (width - len(row)) for row in rows])
@@ -198,6 +212,8 @@ class Reasoning(SentenceTask):
         return sentence.strip().removesuffix(_REQUEST.strip()).strip()
 
     def write_tokens(self, tokens: Tensor) -> str:
+        if self._too_long:
+            return self._answers[int(tokens[0])]
         names = list(self._tokens)
         return read_answer([names[token] for token in tokens.tolist()]) or "(nothing)"
 

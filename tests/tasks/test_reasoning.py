@@ -127,6 +127,11 @@ def test_a_dataset_that_is_too_long_says_so_and_still_has_texts() -> None:
     task = Reasoning({"chain_sum": {"max_terms": 9}}, items=64)
     assert task.text(0).startswith("State the final answer") and task.verify(0, solution_of(task, 0))
     assert split_into_regions(task, 2).names[0][0].startswith("num_")
+    problem = int(task.pool("train").start[0])
+    posed, answer = task.read_problem(task.text(problem)), task.read_answer(solution_of(task, problem))
+    assert torch.equal(answer, task.answer[posed.solution]) and task.judge(torch.tensor(problem), answer)
+    assert task.write_tokens(answer) == solution_of(task, problem)
+    assert len(task.prompt.unique(dim=0)) == len(task.prompt) and len(task.answer.unique(dim=0)) == len(task.answer)
 
 
 # --- subskills ---------------------------------------------------------------------------------------------------
