@@ -178,16 +178,14 @@ def _make(pools: list[Wanted]) -> Iterator[Items]:
     if not pools:
         return
     jobs = [{**asdict(pool), "seed": pool.seed} for pool in pools]
-    command = [sys.executable, "-P", str(Path(__file__).with_name("reasoning_worker.py"))]
+    command = [sys.executable, "-P", str(Path(__file__).with_name("reasoning_worker.py")), json.dumps(jobs)]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8"}
     with tempfile.TemporaryFile("w+") as errors, Progress(transient=True) as progress:
         bar = progress.add_task("Making items, once", total=sum(pool.items for pool in pools))
         with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment
+            command, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment
         ) as worker:
-            assert worker.stdin is not None and worker.stdout is not None
-            worker.stdin.write(json.dumps(jobs))
-            worker.stdin.close()
+            assert worker.stdout is not None
             for place, pool in enumerate(pools):
                 progress.update(bar, description=f"Making items of {pool.dataset}, once")
                 rows, outcome = _receive(worker.stdout, lambda: progress.advance(bar))

@@ -3,9 +3,9 @@
 Some of its datasets walk through sets of words, so what they make depends on Python's hash seed; some print; one executes code.
 In a process with the hash seed 0, whose output is caught, an item is a pure function of dataset, settings, seed and index.
 
-Reads one JSON list of jobs ``{"dataset", "settings", "seed", "items"}`` from standard input and writes a line of JSON for every
-item, ``{"problem", "answer", "attributes", "metadata"}``, and one for every end of a job, ``{"done", "description"}`` or
-``{"error"}``. Imports nothing of kdgym, which would take longer than the work.
+Its argument is a JSON list of jobs ``{"dataset", "settings", "seed", "items"}``. It writes a line of JSON for every item,
+``{"problem", "answer", "attributes", "metadata"}``, and one for every end of a job, ``{"done", "description"}`` or ``{"error"}``.
+Imports nothing of kdgym, which would take longer than the work.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ def make_items(dataset: str, settings: dict[str, Any], seed: int, items: int) ->
             return
 
 
-def main(jobs: TextIO, results: TextIO) -> None:
+def main(jobs: list[dict[str, Any]], results: TextIO) -> None:
     from reasoning_gym.factory import DATASETS
 
-    for job in json.load(jobs):
+    for job in jobs:
         try:
             for item in make_items(**job):
                 results.write(json.dumps(item, default=str) + "\n")
@@ -98,4 +98,4 @@ def main(jobs: TextIO, results: TextIO) -> None:
 if __name__ == "__main__":
     pipe = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
-        main(sys.stdin, pipe)
+        main(json.loads(sys.argv[1]), pipe)
