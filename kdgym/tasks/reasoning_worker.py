@@ -4,8 +4,8 @@ Some of its datasets walk through sets of words, so what they make depends on Py
 In a process with the hash seed 0, whose output is caught, an item is a pure function of dataset, settings, seed and index.
 
 Its argument is a JSON list of jobs ``{"dataset", "settings", "seed", "items"}``. It writes a line of JSON for every item,
-``{"problem", "answer", "attributes", "metadata"}``, and one for every end of a job, ``{"done", "description"}`` or ``{"error"}``.
-Imports nothing of kdgym, which would take longer than the work.
+``{"problem", "answer", "attributes", "metadata"}``, and one for every end of a job, ``{"done", "description"}`` or
+``{"error"}``. Imports nothing of kdgym, which would take longer than the work.
 """
 
 from __future__ import annotations
