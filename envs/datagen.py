@@ -32,12 +32,13 @@ class SkillList(Course):
     """Teach by buying training data, skill by skill: the Skill-List level.
 
     ## Description
-    Each student is a small transformer that can do a little of everything: of arithmetic (``DataGen-Math``), or of questions
-    about pictures of real handwritten digits (``DataGen-VQA``). An episode asks for one to three *target* skills. Every skill
-    has several data engines (*sources*): some make clean items, some mostly wrong answers, some the same eight problems again
-    and again. Which is which is hidden and drawn anew every episode; prices are visible and say nothing about quality. At each
-    step the teacher splits the step's money over all skill x source pairs; the student trains once on what was bought, in
-    random order, by AdamW, and sits an examination.
+    Each student is a small transformer that can do a little of everything: of arithmetic (``DataGen-Math``), of short
+    programs (``DataGen-Code``), of questions about pictures of real handwritten digits (``DataGen-VQA``), or of datasets of
+    reasoning-gym (``DataGen-Reasoning``). An episode asks for one to three *target* skills. Every skill has several data
+    engines (*sources*): some make clean items, some mostly wrong answers, some the same eight problems again and again.
+    Which is which is hidden and drawn anew every episode; prices are visible and say nothing about quality. At each step
+    the teacher splits the step's money over all skill x source pairs; the student trains once on what was bought, in random
+    order, by AdamW, and sits an examination.
 
     ## Action Space
     `kdgym.spaces.Shares`, a ``Box(-1, 1, (K * M,), float32)`` for K skills and M sources a skill, skill-major. Shares of the
@@ -86,7 +87,7 @@ class SkillList(Course):
 
     ## Splits
     Items come from ``train``, rewards and observations from ``validation``, `examine` asks ``test``. The splits share no pair
-    of operands (Math) and no handwriting (VQA), in any skill.
+    of operands (Math), no program (Code), no handwriting (VQA) and no problem, in whatever order (Reasoning), in any skill.
 
     ## Determinism
     Equal settings, seeds and actions give bitwise equal observations on one machine. With the compiled engine (see ``engine``)
@@ -98,13 +99,14 @@ class SkillList(Course):
 
     ## Arguments
     * ``num_envs``: number of students S.
-    * ``task``: what is taught, a name of `kdgym.tasks.TASKS`; ``task_options``: its arguments, e.g. ``{"radix": 10}``.
+    * ``task``: what is taught, a name of `kdgym.tasks.TASKS`; ``task_options``: its arguments, e.g. ``{"radix": 10}``. They may
+      stand beside the other settings instead: ``radix=10``, ``datasets=["gcd", "lcm"]``.
     * ``student``: ``"transformer"``, or ``"hf:"`` and a model: a directory, one prepared by ``kdgym models add``, or a hub id.
     * ``student_options``: of language models, see `kdgym.students.language.LanguageOptions`; ``dtype``: their type.
     * ``pool``: base students, ``"train"`` or ``"evaluation"``; no student is in both.
     * ``steps``, ``budget``: length of an episode, and its money (an item costs 1 to 2).
     * ``sources``: data engines a skill.
-    * ``max_targets``: most target skills of an episode.
+    * ``max_targets``: most target skills of an episode; if left out, 3, or all skills of a task that has fewer.
     * ``validation_items``, ``test_items``: items a skill of the validation, and most of an examination.
     * ``misconceptions``: how many wrong rules every base student has been schooled in, drawn from the task's (``task.
       misconceptions``), or the names of those that all have. Who has which is state, and never observation or info;

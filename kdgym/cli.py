@@ -308,7 +308,7 @@ def main() -> None:
     """Run the command; what a user did wrong is said in a sentence, not in a traceback."""
     try:
         app()
-    except (ValueError, OSError, gym.error.Error) as error:
+    except (ValueError, OSError, ImportError, gym.error.Error) as error:
         Console(stderr=True).print(f"[bold red]Error:[/] {error}", highlight=False)
         sys.exit(2)
 

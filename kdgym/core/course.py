@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 from torch import Tensor
 
 from kdgym import random
@@ -24,7 +24,7 @@ from kdgym.core.misled import Misled
 from kdgym.core.population import Array, PopulationEnv
 from kdgym.settings import Settings
 from kdgym.students import Engine, Tables, is_language_model, make_students, recommended_settings
-from kdgym.tasks import Split, make_task
+from kdgym.tasks import Split, make_task, task_options
 from kdgym.tasks.examination import draw_items
 from kdgym.tasks.placebo import Placebo
 
@@ -39,7 +39,7 @@ class CourseSettings(Settings):
     """Arguments of `Course`; see there."""
 
     task: str = "Math"
-    task_options: dict[str, int | float | str | bool] = {}
+    task_options: dict[str, JsonValue] = {}
     student: str = "transformer"
     student_options: dict[str, Any] = {}
     pool: Literal["train", "evaluation"] = "train"
@@ -60,6 +60,17 @@ class CourseSettings(Settings):
     def _by_student(cls, given: dict[str, Any]) -> dict[str, Any]:
         """What is not given is what suits the student."""
         return {**recommended_settings(str(given.get("student", ""))), **given}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_options(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """The task's own options may stand beside the settings: ``radix=10`` for ``task_options={"radix": 10}``."""
+        beside = set(task_options(str(given.get("task", "Math")))) & (given.keys() - cls.model_fields.keys())
+        if not beside:
+            return given
+        settings = {name: value for name, value in given.items() if name not in beside}
+        options = {**settings.pop("task_options", {}), **{name: given[name] for name in beside}}
+        return {**settings, "task_options": options}
 
 
 class Course(PopulationEnv):
@@ -129,6 +140,7 @@ class Course(PopulationEnv):
                 "level": self.level,
                 "version": 0,
                 **config.model_dump(mode="json"),
+                "edition": self.task.edition,
                 "row": self.students.row,
             },
             device=self.students.device,
@@ -141,8 +153,10 @@ class Course(PopulationEnv):
 
     def _prepare(self, config: CourseSettings) -> None:
         """Task and students; a level needs them to say how large its spaces are."""
-        self.config = config
         self.task = make_task(config.task, **config.task_options)
+        if "max_targets" not in config.model_fields_set:
+            config = config.model_copy(update={"max_targets": min(config.max_targets, len(self.task.skills))})
+        self.config = config
         self.students = make_students(
             config.student, self.task, config.device, config.engine, config.dtype, config.student_options
         )
@@ -171,7 +185,7 @@ class Course(PopulationEnv):
         state, students = self.state, self.students
         if restart == "base":
             options = sorted(self.config.task_options.items())
-            recipe = {"task": [self.task.name, self.task.version, options]}
+            recipe = {"task": [self.task.name, self.task.version, self.task.edition, options]}
             key, pool = self.stream(_BASE)[rows], self.config.pool
             if self.misled:
                 base, state["held"][rows] = self.misled.draw_base(key, recipe)

@@ -64,6 +64,19 @@ class Pool:
     count: Tensor
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What problems differ in, as far as it tells subskills apart.
+
+    Attributes:
+        names: of F traits, for every skill: [K][F].
+        value: of every problem, [P, F].
+    """
+
+    names: list[list[str]]
+    value: Tensor
+
+
 class Posed(NamedTuple):
     """A problem of a teacher's own making, as a student reads it.
 
@@ -99,6 +112,7 @@ class Task(Protocol):
     Attributes:
         name: the task's name in environment ids.
         version: bumped whenever a problem, a split or a verdict changes.
+        edition: what else the problems depend on, such as the version of a library that makes them.
         skills: the K skills, in the order of every per-skill array.
         prompt: int64 [P, T], the tokens of every problem.
         solution: int64 [P], the id of every problem's right answer.
@@ -115,18 +129,25 @@ class Task(Protocol):
 
     name: str
     version: int
+    edition: str
     skills: tuple[Skill, ...]
-    prompt: Tensor
     solution: Tensor
-    answer: Tensor
     skill_of: Tensor
-    vocabulary: int
     answer_pool: Pool
     pixel_scale: float
     free_form: bool
     misconceptions: tuple[Misconception, ...]
 
     def __hash__(self) -> int: ...
+
+    @property
+    def prompt(self) -> Tensor: ...
+
+    @property
+    def answer(self) -> Tensor: ...
+
+    @property
+    def vocabulary(self) -> int: ...
 
     @property
     def scene(self) -> Tensor | None: ...
@@ -136,6 +157,9 @@ class Task(Protocol):
 
     def pool(self, split: Split) -> Pool:
         """Problems of ``split``; no operand pair of one split occurs in another."""
+
+    def traits(self) -> tuple[Traits, ...]:
+        """What subskills are told apart by, the most telling first."""
 
     def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
         """Verdicts on answers given as tokens: problem ids int64 [...], tokens int64 [..., A] -> bool [...]."""
@@ -179,6 +203,8 @@ class Task(Protocol):
 class ClosedTask:
     """What tasks share whose problems have one right answer each and, unless they say otherwise, no images."""
 
+    edition: str = ""
+    skills: tuple[Skill, ...]
     prompt: Tensor
     answer: Tensor
     solution: Tensor
@@ -186,6 +212,11 @@ class ClosedTask:
     scenes: Tensor | None = None
     pixel_scale: float = 1.0
     free_form: bool = False
+
+    def traits(self) -> tuple[Traits, ...]:
+        """The tokens of the prompts, which a student sees."""
+        names = [f"token {place}" for place in range(self.prompt.shape[1])]
+        return (Traits([names] * len(self.skills), self.prompt),)
 
     def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
         """See `Task.judge`."""
@@ -212,7 +243,7 @@ class SentenceTask(ClosedTask, ABC):
 
     @cached_property
     def _by_sentence(self) -> dict[str, int]:
-        return {self.plain(self.text(problem)): problem for problem in range(len(self.prompt))}
+        return {self.plain(self.text(problem)): problem for problem in range(len(self.solution))}
 
     def write_problem(self, problem: int) -> str:
         """See `Task.write_problem`."""
