@@ -212,6 +212,11 @@ class ClosedTask:
     scenes: Tensor | None = None
     pixel_scale: float = 1.0
     free_form: bool = False
+    misconceptions: tuple[Misconception, ...] = ()
+
+    def mistaken(self, misconception: Misconception) -> Tensor:
+        """See `Task.mistaken`; here no wrong rule is known."""
+        return self.answer[self.solution]
 
     def traits(self) -> tuple[Traits, ...]:
         """The tokens of the prompts, which a student sees."""

@@ -67,7 +67,8 @@ def choose_misconceptions(task: Task, wanted: int | tuple[str, ...]) -> tuple[in
     names = [misconception.name for misconception in task.misconceptions]
     if isinstance(wanted, int):
         if not 0 <= wanted <= len(names):
-            raise ValueError(f"misconceptions is {wanted}; {task.name} knows {len(names)}: {', '.join(names)}.")
+            known = f"{len(names)}: {', '.join(names)}" if names else "none"
+            raise ValueError(f"misconceptions is {wanted}; {task.name} knows {known}.")
         return wanted, torch.ones(len(names), dtype=torch.bool)
     unknown = [name for name in wanted if name not in names]
     if unknown:

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kdgym.tasks import TASKS, make_task
+from kdgym.tasks import make_task
 from kdgym.tasks.base import Task
 from kdgym.tasks.misconceptions import choose_misconceptions, wrong_rules
 from kdgym.tasks.questions import ANSWERS, PAIRS
 
-NAMES = sorted(TASKS)
+NAMES = ["Code", "Math", "VQA"]
 
 
 def skill(task: Task, name: str) -> int:
@@ -123,6 +123,13 @@ def test_choosing_by_number_and_by_name(math: Any) -> None:
 def test_what_is_not_there_is_refused_with_a_list(math: Any, wanted: Any) -> None:
     with pytest.raises(ValueError, match="drops_carries, smaller_from_larger"):
         choose_misconceptions(math, wanted)
+
+
+def test_a_task_may_know_none(math: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(math), "misconceptions", ())
+    assert choose_misconceptions(math, 0)[0] == 0
+    with pytest.raises(ValueError, match="Math knows none"):
+        choose_misconceptions(math, 1)
 
 
 # --- arithmetic, in base 6 -------------------------------------------------------------------------------------------
