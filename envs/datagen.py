@@ -106,6 +106,9 @@ class SkillList(Course):
     * ``sources``: data engines a skill.
     * ``max_targets``: most target skills of an episode.
     * ``validation_items``, ``test_items``: items a skill of the validation, and most of an examination.
+    * ``misconceptions``: how many wrong rules every base student has been schooled in, drawn from the task's (``task.
+      misconceptions``), or the names of those that all have. Who has which is state, and never observation or info;
+      `examine_misconceptions` tells whoever scores a teacher.
     * ``placebo``: destroy the content of every item: what is learned then is form alone (`kdgym.tasks.placebo`).
     * ``reward``: ``"accuracy"`` or ``"log_loss"``.
     * ``device``: torch device of the whole population.
@@ -192,8 +195,12 @@ class SkillList(Course):
         }
 
     def hidden(self) -> dict[str, Array]:
-        """What the episode hides, for upper bounds only: ``kind`` of every source, index into `KINDS`, int64 [S, K * M]."""
-        return {"kind": self.state["kind"].cpu().numpy().copy()}
+        """What the episode hides, for upper bounds only: ``kind`` of every source, index into `KINDS`, int64 [S, K * M]; and
+        which of the task's misconceptions each student began with, ``held``, bool [S, misconceptions].
+        """
+        ordinary = torch.zeros(self.num_envs, len(self.task.misconceptions), dtype=torch.bool)
+        held = self.state["held"] if self.misled else ordinary
+        return {"kind": self.state["kind"].cpu().numpy().copy(), "held": held.cpu().numpy().copy()}
 
 
 class SkillListEnv(SingleEnv):

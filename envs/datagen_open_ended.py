@@ -61,6 +61,10 @@ class OpenEnded(Course):
     | steps_left | steps until the end |
     | practice | how many practice problems were tried, and how many were right |
     | errors | up to ``errors`` of the wrong ones: ``problem``, the student's ``given`` answer, the ``right`` answer |
+    | wrong_rules | only with ``misconceptions``: what practice says about each known wrong rule |
+
+    Of every wrong rule known of the task, the student's own or not, ``wrong_rules`` tells its ``description``, on how many
+    practice problems it is wrong (``asked``), and how many of those the student answered as it says (``followed``).
 
     ## Rewards
     As on the Skill-List level: change of the target-weighted validation accuracy, or of minus the validation loss.
@@ -221,7 +225,17 @@ class OpenEnded(Course):
             }
             for j in torch.nonzero(~right).flatten().tolist()
         ]
-        return {"practice": {"tried": len(probe), "right": int(right.sum())}, "errors": errors}
+        practice = {"practice": {"tried": len(probe), "right": int(right.sum())}, "errors": errors}
+        return practice | self._wrong_rules(student)
+
+    def _wrong_rules(self, student: int) -> dict[str, Any]:
+        """What the practice problems say about each of the task's misconceptions: known rules, not the student's own."""
+        if self.misled is None:
+            return {}
+        asked, followed = self.misled.followed(self.state["probe"][student], self.state["given"][student])
+        counts = zip(self.task.misconceptions, asked.sum(1).tolist(), followed.sum(1).tolist(), strict=True)
+        rules = {m.name: {"description": m.description, "asked": n, "followed": f} for m, n, f in counts}
+        return {"wrong_rules": rules}
 
     def hidden(self) -> dict[str, Array]:
         """What the episode hides, for upper bounds only: ``target``, the weight of every skill, float32 [S, K]."""

@@ -17,10 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from kdgym.registration import ENVIRONMENTS, Entry, find
+from kdgym.wrappers.cli import app as snapshots
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help="A gym for teacher agents."
 )
+app.add_typer(snapshots, name="snapshots")
 console = Console()
 
 EnvId = Annotated[str, typer.Argument(metavar="ID", help="Environment id, for example kdgym/DataGen-Math-v0.")]
@@ -28,6 +30,12 @@ Episodes = Annotated[int, typer.Option(help="Student seeds, the same for every t
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all results there, per seed.")]
 Device = Annotated[str, typer.Option(help="Torch device of the students: cpu, cuda, ...")]
 Threads = Annotated[int, typer.Option(help="Torch threads; 0 leaves torch's choice.", min=0)]
+Misconceptions = Annotated[
+    str, typer.Option(metavar="N|NAMES", help="Wrong rules every student begins with: how many, or which, by commas.")
+]
+Retention = Annotated[
+    int, typer.Option(metavar="ITEMS", help="Unrelated training after the lesson, to see what is retained.", min=0)
+]
 Student = Annotated[
     str, typer.Option(help="Who learns: transformer, or hf: and a directory, a prepared model or a hub id.")
 ]
@@ -57,6 +65,12 @@ def _set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def _misconceptions(text: str) -> dict[str, Any]:
+    """The setting of that name; nothing for 0, as not every family has it."""
+    wanted = int(text) if text.isdecimal() else tuple(name.strip() for name in text.split(",") if name.strip())
+    return {"misconceptions": wanted} if wanted else {}
+
+
 def _settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
     """Settings given as NAME=JSON, beside those with an option of their own; a value that is no JSON is a text."""
     for pair in pairs or ():
@@ -70,7 +84,7 @@ def _settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
     return given
 
 
-def _evaluate(id: str, agents: list[str], episodes: int, placebo: bool = False, **settings: Any) -> list[Any]:
+def _evaluate(id: str, agents: list[str], episodes: int, **settings: Any) -> list[Any]:
     """Evaluate every agent on the same students, with a progress bar."""
     from kdgym.evaluation import NO_TEACHING, agent_module, evaluate
 
@@ -84,9 +98,7 @@ def _evaluate(id: str, agents: list[str], episodes: int, placebo: bool = False, 
         total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
         for agent in agents:
             bar.update(total, description=agent)
-            results.append(
-                evaluate(id, agent, episodes, placebo=placebo, progress=lambda n: bar.advance(total, n), **settings)
-            )
+            results.append(evaluate(id, agent, episodes, progress=lambda n: bar.advance(total, n), **settings))
             if agent == NO_TEACHING:
                 bar.advance(total, episodes * steps)
         bar.update(total, description="done")
@@ -155,6 +167,8 @@ def evaluate(
     id: EnvId,
     agent: Annotated[str, typer.Option(help=AGENT_HELP)],
     episodes: Episodes = 64,
+    misconceptions: Misconceptions = "0",
+    retention: Retention = 0,
     student: Student = "transformer",
     placebo: Placebo = None,
     settings: Settings = None,
@@ -163,7 +177,9 @@ def evaluate(
     threads: Threads = 0,
 ) -> None:
     """Score one teacher on unseen students, against the control at the same budget."""
-    compare(id, agent, episodes, student, placebo, settings, None, json_file, device, threads)
+    compare(
+        id, agent, episodes, misconceptions, retention, student, placebo, settings, None, json_file, device, threads
+    )
 
 
 @app.command()
@@ -173,6 +189,8 @@ def compare(
         str | None, typer.Option(help=f"Teachers, separated by commas; all that fit, if left out. {AGENT_HELP}")
     ] = None,
     episodes: Episodes = 64,
+    misconceptions: Misconceptions = "0",
+    retention: Retention = 0,
     student: Student = "transformer",
     placebo: Placebo = None,
     settings: Settings = None,
@@ -182,7 +200,7 @@ def compare(
     threads: Threads = 0,
 ) -> None:
     """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
-    from kdgym.report import comparison_json, comparison_table, placebo_table, ranked
+    from kdgym.report import besides_tables, comparison_json, comparison_table, ranked
     from kdgym.students import is_language_model
 
     _set_threads(threads)
@@ -192,12 +210,12 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    placebo = is_language_model(student) if placebo is None else placebo
-    results = _evaluate(id, names, episodes, placebo, **_settings(settings, student=student, device=device))
+    beside = {"retention": retention, "placebo": is_language_model(student) if placebo is None else placebo}
+    given = _settings(settings, student=student, device=device, **_misconceptions(misconceptions))
+    results = _evaluate(id, names, episodes, **beside, **given)
     control = results[0]
-    console.print(comparison_table(results, control))
-    if placebo:
-        console.print(placebo_table(results))
+    for table in (comparison_table(results, control), *besides_tables(results)):
+        console.print(table)
     if picture is not None:
         from kdgym.plots import comparison_picture
 
@@ -227,6 +245,33 @@ def headroom(
     best = max((result for result in results if result.upper_bound), key=lambda result: result.after.mean())
     console.print(headroom_table(results, control, best, roles))
     _write_json(json_file, comparison_json(results, control))
+
+
+@app.command()
+def interference(
+    id: EnvId,
+    students: Annotated[int, typer.Option(help="Base students, each a copy a skill.", min=2)] = 64,
+    items: Annotated[int, typer.Option(help="Right items of the one skill that a copy practises.", min=1)] = 640,
+    picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
+    json_file: Json = None,
+    threads: Threads = 0,
+) -> None:
+    """Show what practising one skill does to every other: transfer and interference, as a matrix."""
+    from kdgym.interference import measure_interference
+    from kdgym.report import interference_table
+
+    find(id)
+    _set_threads(threads)
+    with _bar() as bar:
+        done = bar.add_task("skills practised", total=None)
+        result = measure_interference(id, students, items, lambda i, n: bar.update(done, completed=i, total=n))
+    console.print(interference_table(result))
+    if picture is not None:
+        from kdgym.plots import interference_picture
+
+        interference_picture(result, picture)
+        console.print(f"Picture: {picture}")
+    _write_json(json_file, result.to_json())
 
 
 @app.command()

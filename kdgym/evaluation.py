@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 import kdgym.agents
 from kdgym.core import PopulationEnv
+from kdgym.core.course import Course
 from kdgym.students import recommended_population
 
 Observation = dict[str, npt.NDArray[np.float32]]
@@ -30,7 +31,9 @@ class Agent(Protocol):
     """A teacher of S students at once: observations are arrays [S, n], an action is an array [S, m].
 
     Optional: ``reset(observation)`` at the start of every episode, ``upper_bound = True`` with ``attach(envs)`` for agents
-    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file.
+    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file, and
+    ``diagnose(observation)``: after the last lesson of students with misconceptions, the probability [S, M] that each
+    student began with each of the task's.
     """
 
     def act(self, observation: Observation) -> npt.NDArray[np.float32]:
@@ -49,8 +52,11 @@ class Result:
         right, asked: correct and asked test items per skill after the last step, int64 [S, K].
         curve: target-weighted validation accuracy over the episode, [S, steps + 1].
         cost: actor -> unit -> total spent, [S].
-        besides: what else was asked for. ``placebo`` is the score of a twin after the same lessons with their content
-            destroyed, [S]: ``after`` minus that is what was learned, that minus ``before`` is adaptation to the format.
+        besides: what else was asked for. Of students with misconceptions what `Misled.examine` says of the test split, and
+            ``belief``, what the agent's ``diagnose`` said, [S, M]; of retention ``retained_before`` and ``retained_after``
+            unrelated training, the target-weighted test accuracy [S]. ``placebo`` is the score of a twin after the same
+            lessons with their content destroyed, [S]: ``after`` minus that is what was learned, that minus ``before`` is
+            adaptation to the format.
     """
 
     env_id: str
@@ -138,6 +144,7 @@ def evaluate(
     population: int | None = None,
     placebo: bool = False,
     progress: Progress = lambda steps: None,
+    retention: int = 0,
     **settings: Any,
 ) -> Result:
     """Let an agent teach ``episodes`` unseen students and examine them on the test split before and after.
@@ -150,6 +157,7 @@ def evaluate(
         population: students taught side by side; 64 if left out, 4 language models.
         placebo: teach a twin of every student the same lessons with their content destroyed (`kdgym.tasks.placebo`).
         progress: called after every step with the number of student-steps done.
+        retention: items of unrelated training after the lesson, to see what is retained; 0 leaves that out.
         settings: passed to the environment.
 
     Raises:
@@ -166,7 +174,7 @@ def evaluate(
             options = {**settings, "placebo": True} if twin else settings
             return gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **options)
 
-        part, lessons = _teach_once(make(twin=False), agent, first_seed + begin, progress)
+        part, lessons = _teach_once(make(twin=False), agent, first_seed + begin, progress, retention)
         if placebo:
             part["besides"]["placebo"] = _teach_again(make(twin=True), lessons, first_seed + begin)
         parts.append(part)
@@ -188,12 +196,13 @@ def _sees_more(agent: str) -> bool:
 
 
 def _teach_once(
-    envs: PopulationEnv, name: str, first_seed: int, progress: Progress
+    envs: PopulationEnv, name: str, first_seed: int, progress: Progress, retention: int
 ) -> tuple[dict[str, Any], list[Any]]:
     """One episode of a population from the evaluation pool: what came of it, and what was done."""
     observation, _ = envs.reset(seed=first_seed)
     before = envs.examine("test")
     curve, lessons = [envs.score()], []
+    agent: Any = None
     if name != NO_TEACHING:
         agent = load_agent(name, envs, seed=first_seed)
         introduce(agent, envs, observation)
@@ -213,9 +222,32 @@ def _teach_once(
         "asked": after["asked"],
         "curve": np.stack(curve, axis=1),
         "cost": envs.ledger(),
-        "besides": {},
+        "besides": _look_further(envs, agent, observation, retention),
     }
     return outcome, lessons
+
+
+def _look_further(envs: PopulationEnv, agent: Any, observation: Any, retention: int) -> dict[str, npt.NDArray[Any]]:
+    """See `Result.besides`."""
+    besides: dict[str, npt.NDArray[Any]] = {}
+    if isinstance(envs, Course) and envs.misled:
+        besides = envs.examine_misconceptions()
+        if hasattr(agent, "diagnose"):
+            besides["belief"] = _checked_belief(agent.diagnose(observation), besides["held"].shape)
+    if retention:
+        if not isinstance(envs, Course):
+            raise ValueError(f"Retention is measured of students with target skills; {type(envs).__name__} has none.")
+        besides |= {f"retained_{when}": score for when, score in envs.examine_retention(retention).items()}
+    return besides
+
+
+def _checked_belief(belief: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    stated: npt.NDArray[np.float64] = np.asarray(belief, dtype=np.float64)
+    if stated.shape != shape or not ((stated >= 0) & (stated <= 1)).all():
+        raise ValueError(
+            f"The agent's diagnosis has shape {stated.shape}; {shape} probabilities are wanted, from 0 to 1."
+        )
+    return stated
 
 
 def _teach_again(twins: PopulationEnv, lessons: list[Any], first_seed: int) -> npt.NDArray[np.float64]:

@@ -17,18 +17,21 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import ledger
+from kdgym.core.examiner import Examiner
 from kdgym.core.fields import Layout
 from kdgym.core.lesson import Lesson
+from kdgym.core.misled import Misled
 from kdgym.core.population import Array, PopulationEnv
 from kdgym.settings import Settings
-from kdgym.students import Engine, Tables, make_students, recommended_settings
-from kdgym.tasks import SPLITS, Split, make_task
-from kdgym.tasks.examination import draw_items, fixed_items
+from kdgym.students import Engine, Tables, is_language_model, make_students, recommended_settings
+from kdgym.tasks import Split, make_task
+from kdgym.tasks.examination import draw_items
 from kdgym.tasks.placebo import Placebo
 
 MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
-# Purposes of a student's random streams; a level's own begin after them.
+# Purposes of a student's random streams; a level's own begin after them. Those below 0 are for what leaves no trace.
 _BASE, _TARGET, _VALIDATION, LEVEL = range(4)
+_UNRELATED, _PRACTICE = -1, -2
 _PLACEBO = 1 << 20  # far from every level's own
 
 
@@ -45,6 +48,7 @@ class CourseSettings(Settings):
     max_targets: int = Field(3, ge=1)
     validation_items: int = Field(64, ge=1, le=1024)
     test_items: int = Field(128, ge=1, le=1024)
+    misconceptions: int | tuple[str, ...] = 0
     reward: Literal["accuracy", "log_loss"] = "accuracy"
     placebo: bool = False
     device: str = "cpu"
@@ -91,7 +95,7 @@ class Course(PopulationEnv):
         if config.max_targets > skills:
             raise ValueError(f"max_targets is {config.max_targets}, but the task has only {skills} skills.")
         self.steps, self.lesson_size = config.steps, max(1, int(config.budget / config.steps))
-        self._examinations: dict[Split, Tensor] = {}
+        self._examiner = Examiner(self.students, config.test_items)
         f32, f64, i64 = torch.float32, torch.float64, torch.int64
         super().__init__(
             num_envs,
@@ -117,13 +121,14 @@ class Course(PopulationEnv):
                 "validation": ((skills * config.validation_items,), i64),
                 "accuracy_history": ((config.steps + 1, skills), f32),
                 "spending_history": ((config.steps, skills), f32),
+                **(self.misled.layout if self.misled else {}),
                 **layout,
             },
             settings={
                 "family": "DataGen",
                 "level": self.level,
                 "version": 0,
-                **config.model_dump(),
+                **config.model_dump(mode="json"),
                 "row": self.students.row,
             },
             device=self.students.device,
@@ -142,6 +147,9 @@ class Course(PopulationEnv):
             config.student, self.task, config.device, config.engine, config.dtype, config.student_options
         )
         self.recorded = self.recorded and self.students.recordable
+        if config.misconceptions and is_language_model(config.student):
+            raise ValueError("Language models are not schooled in misconceptions; use student='transformer'.")
+        self.misled = Misled(self.students, config.pool, config.misconceptions) if config.misconceptions else None
 
     # --- what a level defines ------------------------------------------------------------------------------------
 
@@ -164,9 +172,15 @@ class Course(PopulationEnv):
         if restart == "base":
             options = sorted(self.config.task_options.items())
             recipe = {"task": [self.task.name, self.task.version, options]}
-            base = students.draw_base(self.stream(_BASE)[rows], self.config.pool, recipe)
+            key, pool = self.stream(_BASE)[rows], self.config.pool
+            if self.misled:
+                base, state["held"][rows] = self.misled.draw_base(key, recipe)
+            else:
+                base = students.draw_base(key, pool, recipe)
             state["student"][rows, : students.weights] = base
         state["student"][rows, students.weights :] = 0
+        if self.misled:
+            state["start"][rows] = state["student"][rows, : students.weights]
         state["target"][rows] = self._draw_targets(self.stream(_TARGET)[rows])
         key = self.stream(_VALIDATION)[rows]
         state["validation"][rows] = draw_items(self.task, "validation", key, self.config.validation_items)
@@ -271,18 +285,68 @@ class Course(PopulationEnv):
         Raises:
             ValueError: there is no such split.
         """
-        if split not in SPLITS:
-            raise ValueError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
-        if split not in self._examinations:
-            self._examinations[split] = fixed_items(self.task, split, self.config.test_items).to(self.device)
-        items = self._examinations[split]
-        right, _ = self.students.evaluate(self.state["student"], items.expand(self.num_envs, -1))
-        skill = self.task.skill_of.to(self.device)[items]
-        asked = torch.bincount(skill, minlength=len(self.task.skills)).expand(self.num_envs, -1)
-        correct = torch.zeros_like(asked).scatter_add(1, skill.expand(self.num_envs, -1), right.long())
+        correct, asked = self._examiner.mark(self.state["student"], split)
         score = (self.state["target"].double() * correct / asked).sum(1)
-        result = {"right": correct, "asked": asked, "target": self.state["target"], "score": score}
-        return {name: value.cpu().numpy().copy() for name, value in result.items()}
+        return _on_host({"right": correct, "asked": asked, "target": self.state["target"], "score": score})
+
+    def examine_misconceptions(self, split: Split = "test") -> dict[str, Array]:
+        """What became of the wrong rules that students began the episode with; for who scores teachers, not for teachers.
+
+        Args:
+            split: see `examine`; the items are the same.
+
+        Returns:
+            See `kdgym.core.misled.Misled.examine`.
+
+        Raises:
+            ValueError: the environment has no misconceptions, or there is no such split.
+        """
+        if self.misled is None:
+            raise ValueError("These students have no misconceptions; make the environment with misconceptions=2, say.")
+        return _on_host(self.misled.examine(self.state, self._examiner.items(split)))
+
+    def examine_retention(self, items: int, split: Split = "test") -> dict[str, Array]:
+        """What is left of the targets after unrelated training; on copies, so that it changes nothing and charges nothing.
+
+        Args:
+            items: right items each copy learns, in equal shares of the skills that are no target of its episode.
+            split: see `examine`.
+
+        Returns:
+            ``before`` and ``after`` that training: target-weighted accuracy, float64 [S]. Retention is after over before.
+
+        Raises:
+            ValueError: ``items`` is below 1, a student has no skill that is no target, or there is no such split.
+        """
+        unrelated = (self.state["target"] == 0).double()
+        if not unrelated.any(1).all():
+            raise ValueError(
+                "Every skill is a target of some student, so no training is unrelated; choose a smaller max_targets."
+            )
+        accuracy = self._examiner.practise(self.state["student"], self.stream(_UNRELATED), unrelated, items, split)
+        before, after = map(self._on_target, accuracy)
+        return _on_host({"before": before, "after": after})
+
+    def examine_practice(self, skill: int, items: int, split: Split = "test") -> dict[str, Array]:
+        """What practising one skill changes in every skill; on copies, so that it changes nothing and charges nothing.
+
+        Args:
+            skill: index of the skill that each copy practises.
+            items: right items it learns.
+            split: see `examine`.
+
+        Returns:
+            ``before`` and ``after`` that practice: accuracy, float64 [S, K].
+
+        Raises:
+            ValueError: ``items`` is below 1, or there is no such skill or split.
+        """
+        if not 0 <= skill < len(self.task.skills):
+            raise ValueError(f"skill is {skill}; choose from 0 to {len(self.task.skills) - 1}.")
+        share = torch.zeros_like(self.state["target"], dtype=torch.float64)
+        share[:, skill] = 1
+        accuracy = self._examiner.practise(self.state["student"], self.stream(_PRACTICE), share, items, split)
+        return _on_host(dict(zip(("before", "after"), accuracy, strict=True)))
 
     def lesson(self, student: int) -> Lesson:
         """One student's lesson so far, for pictures and the terminal."""
@@ -300,3 +364,7 @@ class Course(PopulationEnv):
         level: Any = type(self)
         population: PopulationEnv = level(num_envs, autoreset=False, **self.config.model_dump())
         return population
+
+
+def _on_host(result: dict[str, Tensor]) -> dict[str, Array]:
+    return {name: value.cpu().numpy().copy() for name, value in result.items()}

@@ -88,7 +88,7 @@ def make_students(
     """
     place = check_device(device)
     if is_language_model(name):
-        return _language_students(name, task, str(place), dtype, json.dumps(options or {}, sort_keys=True))  # type: ignore[arg-type]
+        return _language_students(name, task, str(place), dtype, json.dumps(options or {}, sort_keys=True))
     if name not in STUDENTS:
         raise ValueError(f"There is no student {name!r}; choose from {', '.join(STUDENTS)}.")
     if options:

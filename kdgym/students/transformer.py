@@ -91,13 +91,12 @@ class TransformerStudents:
         self.task, self.config, self.dtype = task, config, dtype
         self.device = torch.device(device)
         self.solution = task.solution.to(self.device)
-        scene, scenes = (None if t is None else t.to(self.device) for t in (task.scene, task.scenes))
-        prompts, answers = task.prompt.to(self.device), task.answer.to(self.device)
-        self.tables = Tables(prompts, answers, scene, scenes, task.pixel_scale)
+        self.tables = Tables.of(task, self.device)
+        scenes = self.tables.scenes
         shape = NetworkShape(
             vocabulary=task.vocabulary,
-            prompt=prompts.shape[1],
-            answer=answers.shape[1],
+            prompt=task.prompt.shape[1],
+            answer=task.answer.shape[1],
             width=config.width,
             heads=config.heads,
             layers=config.layers,
@@ -107,7 +106,7 @@ class TransformerStudents:
         )
         self.network = Network(shape, self.device, dtype)
         self.weights = self.network.weights
-        self.answer_width = answers.shape[1]
+        self.answer_width = shape.answer
         self._stride = -(-self.weights // _ROW_ALIGNMENT) * _ROW_ALIGNMENT
         self.row = 3 * self._stride + _ROW_ALIGNMENT
         self.forward_flops = self.network.forward_flops()
@@ -201,7 +200,8 @@ class TransformerStudents:
 
         One teacher-forced pass decides whether the answer is the listed solution: greedy decoding reproduces it if and only
         if every solution token is the most likely one given those before it. Where other answers may be right too, the
-        students' own answers go to the task's judge.
+        students' own answers go to the task's judge; up to the first token that is not the solution's, that pass has found
+        them already.
 
         Args:
             problem: problem ids, int64 [S, N].
@@ -209,39 +209,42 @@ class TransformerStudents:
         Returns:
             ``(right, loss)``: bool [S, N], and nats an answer token [S, N] of the listed solution.
         """
+        solution = self.solution[problem]
         if self._kernel is not None:
-            right, loss = self._kernel.evaluate(state, self.tables, problem, self.solution[problem])
+            right, loss, likeliest = self._kernel.evaluate(state, self.tables, problem, solution)
         else:
-            right, loss = self._evaluate(state, problem)
+            right, loss, likeliest = self._evaluate(state, problem, self.tables.answers[solution])
         if self.task.free_form:
-            right = right | self.task.judge(problem, self.decode(state, problem, right))
+            followed = (likeliest == self.tables.answers[solution]).cumprod(-1).sum(-1)
+            right = right | self.task.judge(problem, self._decode(state, problem, likeliest, followed + 1))
         return right, loss
 
-    def _evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
-        right, loss = [], []
-        for part in problem.split(_EVALUATION_BATCH, dim=1):
-            targets = self.tables.answers[self.solution[part]]
-            logits = self.network.logits(state, *self._inputs(part, targets, self.tables))
-            right.append((logits.argmax(-1) == targets).all(-1))
+    def _evaluate(self, state: Tensor, problem: Tensor, answers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Kernel.evaluate`; the answers as tokens [S, N, A]."""
+        tokens, loss = [], []
+        for part in torch.arange(problem.shape[1], device=self.device).split(_EVALUATION_BATCH):
+            targets = answers[:, part]
+            logits = self.network.logits(state, *self._inputs(problem[:, part], targets, self.tables))
+            tokens.append(logits.argmax(-1))
             picked = torch.log_softmax(logits, dim=-1).gather(-1, targets.unsqueeze(-1))
             loss.append(-picked.squeeze(-1).mean(-1))
-        return torch.cat(right, dim=1), torch.cat(loss, dim=1)
+        likeliest = torch.cat(tokens, dim=1)
+        return (likeliest == answers).all(-1), torch.cat(loss, dim=1), likeliest
 
     @torch.no_grad()
-    def decode(self, state: Tensor, problem: Tensor, solved: Tensor | None = None) -> Tensor:
-        """Greedy answers token by token: problem ids [S, N] -> tokens int64 [S, N, A].
+    def decode(self, state: Tensor, problem: Tensor) -> Tensor:
+        """Greedy answers token by token: problem ids [S, N] -> tokens int64 [S, N, A]."""
+        begun = self.tables.answers[self.solution[problem]]
+        return self._decode(state, problem, begun, torch.zeros_like(problem))
 
-        Args:
-            problem: problem ids, int64 [S, N].
-            solved: where the answer is known to be the listed solution, bool [S, N].
-        """
-        answers = self.tables.answers[self.solution[problem]]
+    def _decode(self, state: Tensor, problem: Tensor, begun: Tensor, known: Tensor) -> Tensor:
+        """Greedy answers [S, N, A] that go on after the first ``known`` [S, N] tokens of ``begun`` [S, N, A]."""
         if self._kernel is not None:
-            skip = torch.zeros_like(problem, dtype=torch.bool) if solved is None else solved
-            return self._kernel.decode(state, self.tables, problem, skip, answers)
+            return self._kernel.decode(state, self.tables, problem, begun, known)
+        answers = begun.clone()
         for a in range(answers.shape[2]):
             logits = self.network.logits(state, *self._inputs(problem, answers, self.tables))
-            answers[:, :, a] = logits.argmax(-1)[:, :, a]
+            answers[:, :, a] = torch.where(known > a, answers[:, :, a], logits.argmax(-1)[:, :, a])
         return answers
 
     def judge(self, problem: Tensor, said: Tensor) -> Tensor:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from kdgym.tasks.base import SPLITS, Pool, Skill, Split, Task, UnreadableError
+from kdgym.tasks.base import SPLITS, Misconception, Pool, Skill, Split, Task, UnreadableError
 from kdgym.tasks.code import Code
 from kdgym.tasks.math import Math
 from kdgym.tasks.vqa import VQA
 
 TASKS: dict[str, Callable[..., Task]] = {"Math": Math, "Code": Code, "VQA": VQA}
 
-__all__ = ["SPLITS", "TASKS", "Pool", "Skill", "Split", "Task", "UnreadableError", "make_task"]
+__all__ = ["SPLITS", "TASKS", "Misconception", "Pool", "Skill", "Split", "Task", "UnreadableError", "make_task"]
 
 
 @lru_cache(maxsize=8)

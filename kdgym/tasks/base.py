@@ -8,10 +8,13 @@ handles. A tiny student reads a problem as tokens, a language model reads it as 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 Split = Literal["train", "validation", "test"]
@@ -31,6 +34,26 @@ class Skill:
     name: str
     description: str
     prerequisites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """A wrong rule that students follow where a right one is wanted.
+
+    Attributes:
+        name: short identifier, unique within the task.
+        description: one sentence for a person.
+        wrong: the rule, for every skill it is followed in: arrays of what the task says problems consist of -> answers.
+    """
+
+    name: str
+    description: str
+    wrong: Mapping[str, Callable[..., npt.NDArray[np.int64]]] = field(repr=False, hash=False)
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """Names of the skills in which the rule is followed."""
+        return tuple(self.wrong)
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,7 @@ class Task(Protocol):
         scenes: uint8 [images, patches, pixels]; None for a task without images.
         pixel_scale: what pixels are multiplied by.
         free_form: whether answers other than the listed solution may be right; then ``judge`` decides.
+        misconceptions: the wrong rules that are known of this task.
     """
 
     name: str
@@ -100,6 +124,9 @@ class Task(Protocol):
     answer_pool: Pool
     pixel_scale: float
     free_form: bool
+    misconceptions: tuple[Misconception, ...]
+
+    def __hash__(self) -> int: ...
 
     @property
     def scene(self) -> Tensor | None: ...
@@ -112,6 +139,12 @@ class Task(Protocol):
 
     def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
         """Verdicts on answers given as tokens: problem ids int64 [...], tokens int64 [..., A] -> bool [...]."""
+
+    def mistaken(self, misconception: Misconception) -> Tensor:
+        """What a student with a misconception answers to every problem, as tokens, int64 [P, A].
+
+        The solution where the rule is not followed or finds no answer; a wrong rule may also happen to be right.
+        """
 
     def text(self, problem: int) -> str:
         """The problem as a person or a language model reads it."""

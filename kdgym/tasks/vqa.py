@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, ClosedTask, Pool, Posed, Skill, Split, UnreadableError
+from kdgym.tasks.base import SPLITS, ClosedTask, Misconception, Pool, Posed, Skill, Split, UnreadableError
 from kdgym.tasks.handwriting import INK, Bytes, Ints, draw, load_images, make_stamps
 from kdgym.tasks.questions import (
     ANSWERS,
@@ -36,6 +36,7 @@ from kdgym.tasks.questions import (
     COLUMNS,
     KINDS,
     LAYOUT,
+    MISCONCEPTIONS,
     ROWS,
     RULES,
     VOCABULARY,
@@ -127,6 +128,7 @@ class VQA(ClosedTask):
 
     name = "VQA"
     version = 0
+    misconceptions = MISCONCEPTIONS
     pixel_scale = 1 / INK
     scene: Tensor
     scenes: Tensor
@@ -208,6 +210,17 @@ class VQA(ClosedTask):
 
     def pool(self, split: Split) -> Pool:
         return self._pools[split]
+
+    def mistaken(self, misconception: Misconception) -> Tensor:
+        answer = self.solution.clone()
+        for k, rule in enumerate(RULES):
+            if rule.name in misconception.wrong:
+                here = (self.skill_of == k).nonzero().squeeze(1)
+                scene, argument = self.scene[here], self.argument[here].numpy()
+                seen = self.digit[scene].numpy(), self.small[scene].numpy().astype(np.int64)
+                wrong = torch.from_numpy(misconception.wrong[rule.name](*seen)[np.arange(len(here)), argument])
+                answer[here] = torch.where(wrong >= 0, KINDS[rule.answers][0] + wrong, answer[here])
+        return self.answer[answer]
 
     def text(self, problem: int) -> str:
         return LAYOUT + " ".join(write_question(int(self.skill_of[problem]), int(self.argument[problem])))

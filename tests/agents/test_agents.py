@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ HOME = {
     name: entry.id
     for entry in reversed(ENVIRONMENTS)
     for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds)
-} | {"ppo": ID}
+} | {"ppo": ID, "diagnose_errors": "kdgym/DataGen-Math-OpenEnded-v0", "informed_cure": ID}
 
 
 def make(num_envs: int, env_id: str = ID) -> Any:
@@ -161,3 +162,28 @@ def test_an_untrained_ppo_says_what_to_do() -> None:
     envs = make(1)
     with pytest.raises(ValueError, match="kdgym train"):
         load_agent("ppo", envs).act(envs.reset(seed=0)[0])
+
+
+def test_diagnose_errors_believes_what_is_followed() -> None:
+    """Of six problems on which a rule is wrong six, three or none were answered as it says; about one rule nothing is known."""
+    rules = {str(i): {"asked": asked, "followed": n} for i, (asked, n) in enumerate([(6, 6), (6, 3), (6, 0), (0, 0)])}
+    agent: Any = load_agent("diagnose_errors", make(1, HOME["diagnose_errors"]))
+    agent.reset((json.dumps({"wrong_rules": rules}),))
+    belief = agent.diagnose(None)
+    assert belief.shape == (1, 4)
+    assert belief[0, 0] > 0.95 > belief[0, 1] > 1 / 3 > 0.2 > belief[0, 2]
+    assert belief[0, 3] == pytest.approx(1 / 3)
+    # Beta-binomial with three of six: C(6,3) B(5,5)/B(2,2) against C(6,3) B(4,9)/B(1,6).
+    odds = 0.5 * (6 * 1 / 630) / (6 * 1 / 1980)
+    assert belief[0, 1] == pytest.approx(odds / (1 + odds))
+
+
+def test_informed_cure_teaches_what_wrong_rules_are_about() -> None:
+    envs = gym.make_vec(ID, num_envs=2, autoreset=False, misconceptions=("smaller_from_larger",), **SMALL)
+    agent: Any = load_agent("informed_cure", envs)
+    agent.attach(envs)
+    observation, _ = envs.reset(seed=0)
+    given = envs.single_action_space.decode(agent.act(observation)).reshape(2, 14, 4).sum(2)
+    ill = np.isin([skill.name for skill in envs.task.skills], ["sub", "difference"])
+    assert given[:, ill] == pytest.approx(0.25 + 1 / 28, abs=0.02)
+    assert given[:, ~ill] == pytest.approx(1 / 28, abs=0.02)
