@@ -60,13 +60,15 @@ class Adapters:
         layers: names of the adapted layers.
 
     Raises:
-        ValueError: no linear layer has such a name.
+        ValueError: no linear layer has such a name, or there is none at all.
     """
 
     def __init__(self, model: nn.Module, rank: int, alpha: float, targets: str | Sequence[str] = ALL_LINEAR) -> None:
         self.rank, self.alpha, self.scale = rank, alpha, alpha / rank
         output = model.get_output_embeddings()  # type: ignore[operator]
         linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not output}
+        if not linear:
+            raise ValueError(f"{type(model).__name__} has no linear layers that could be adapted; use method='full'.")
         if targets != ALL_LINEAR:
             unknown = sorted(set(targets) - {name.rpartition(".")[2] for name in linear})
             if unknown:

@@ -321,11 +321,23 @@ class LanguageStudents:
     def _rows(
         self, problem: Tensor, answer: Tensor, counts: Sequence[int], tables: Tables | None = None
     ) -> list[list[Item]]:
-        """Each student's first ``counts[i]`` items."""
-        return [
+        """Each student's first ``counts[i]`` items.
+
+        Raises:
+            ValueError: an item is longer than the model's sliding window, which packing does not follow.
+        """
+        rows = [
             self.prompts.items(p[:count], a[:count], tables)
             for p, a, count in zip(problem.tolist(), answer.tolist(), counts, strict=True)
         ]
+        window = getattr(self.model.config, "sliding_window", None)
+        longest = max((len(p) + len(a) for row in rows for p, a in row), default=0)
+        if window is not None and longest + self.answer_width > window:
+            raise ValueError(
+                f"An item of {longest} tokens (and an answer of {self.answer_width}) does not fit into the sliding window of "
+                f"{window} tokens of the model {self.path}; take a model that attends to everything."
+            )
+        return rows
 
     def _groups(self, rows: list[list[Item]]) -> Iterator[slice]:
         """Neighbouring students whose rows fit into one forward pass together."""

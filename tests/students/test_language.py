@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
 
 from kdgym.students import make_students
 from kdgym.students.language import LanguageOptions, LanguageStudents
@@ -309,15 +309,12 @@ def test_adapters_that_do_not_fit_are_refused(
         ("hf:{model}", "Math", {"ranks": 4}, "Known settings"),
         ("hf:{model}", "Math", {"target_modules": ["q_prj"]}, "choose from.*q_proj"),
         ("hf:{model}", "Math", {"backend": "vllm", "method": "full"}, "backend='vllm' serves adapters"),
-        ("hf:no/such-model-anywhere", "Math", {}, "cannot be loaded"),
+        ("hf:/no/such/directory", "Math", {}, "cannot be loaded"),
         ("transformer", "Math", {"rank": 4}, "has no options"),
         ("lstm", "Math", {}, "hf:MODEL"),
     ],
 )
-def test_what_cannot_be_is_said(
-    model: Path, name: str, task: str, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_what_cannot_be_is_said(model: Path, name: str, task: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_students(name.format(model=model), make_task(task), "cpu", options=options)
 
@@ -325,6 +322,22 @@ def test_what_cannot_be_is_said(
 def test_tiny_students_learn_in_float32() -> None:
     with pytest.raises(ValueError, match="float32"):
         make_students("transformer", make_task("Math"), "cpu", dtype="bfloat16")
+
+
+@pytest.mark.parametrize(("window", "message"), [(16, "side by side differently"), (90, "sliding window of 90")])
+def test_models_that_do_not_see_a_whole_item_are_refused(
+    model: Path, tmp_path: Path, lesson: tuple[Tensor, Tensor], window: int, message: str
+) -> None:
+    """A sliding window is shorter than the first prompts, or than later ones."""
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    config = MistralConfig(
+        **sizes, num_key_value_heads=2, vocab_size=len(tokenizer), eos_token_id=2, sliding_window=window
+    )
+    MistralForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        make(tmp_path).evaluate(torch.zeros(1, 0), lesson[0][:1])
 
 
 def test_a_server_that_is_not_there_is_said(model: Path) -> None:
