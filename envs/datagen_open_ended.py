@@ -97,6 +97,7 @@ class OpenEnded(Course):
 
     config: OpenEndedSettings
     level = "OpenEnded"
+    skills_are_named = False
     recorded = False  # a lesson is read on the host
 
     def __init__(

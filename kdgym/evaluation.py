@@ -29,7 +29,9 @@ class Agent(Protocol):
     """A teacher of S students at once: observations are arrays [S, n], an action is an array [S, m].
 
     Optional: ``reset(observation)`` at the start of every episode, ``upper_bound = True`` with ``attach(envs)`` for agents
-    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file.
+    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file, ``study(metadata)``
+    for agents that read what the environment says about itself (``metadata["skills"]``, say), and ``actions = "discrete"``
+    for agents that speak this encoding of the actions where an environment has several.
     """
 
     def act(self, observation: Observation) -> npt.NDArray[np.float32]:
@@ -116,10 +118,19 @@ def load_agent(name: str, envs: PopulationEnv, seed: int = 0) -> Agent:
     return agent
 
 
+def encoding(agent: str) -> dict[str, str]:
+    """The setting of the environment that makes it take this agent's actions, where the agent asks for one."""
+    module = None if agent == NO_TEACHING or agent.endswith(".zip") and ":" not in agent else agent.partition(":")[0]
+    actions = getattr(agent_module(module).Agent, "actions", None) if module else None
+    return {"actions": actions} if actions else {}
+
+
 def introduce(agent: Any, envs: PopulationEnv, observation: Observation) -> None:
     """Begin an episode for an agent: attach upper bounds to the environment, and reset agents that have a memory."""
     if getattr(agent, "upper_bound", False):
         agent.attach(envs)
+    if hasattr(agent, "study"):
+        agent.study(envs.metadata)
     if hasattr(agent, "reset"):
         agent.reset(observation)
 
@@ -153,7 +164,7 @@ def evaluate(
     parts = []
     for begin in range(0, episodes, population):
         size = min(population, episodes - begin)
-        envs: Any = gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **settings)
+        envs: Any = gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **encoding(agent), **settings)
         parts.append(_teach_once(envs, agent, first_seed + begin, progress))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "cost"}
     cost = {

@@ -13,9 +13,9 @@ from stable_baselines3 import PPO
 
 import kdgym.agents
 from kdgym.agents.constant import train as search
-from kdgym.agents.ppo import SharedPolicy
 from kdgym.evaluation import agent_module, agent_names, load_agent
 from kdgym.integrations.sb3 import as_vec_env
+from kdgym.integrations.sb3_policies import SharedPolicy
 from kdgym.registration import ENVIRONMENTS
 
 ID = "kdgym/DataGen-Math-v0"

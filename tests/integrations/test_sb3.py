@@ -17,8 +17,8 @@ from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.agents.ppo import SharedPolicy
 from kdgym.integrations.sb3 import SB3Agent, as_vec_env
+from kdgym.integrations.sb3_policies import SharedPolicy
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
