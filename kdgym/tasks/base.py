@@ -48,11 +48,13 @@ class Posed(NamedTuple):
         prompt: its tokens, int64 [T].
         image: its patches, uint8 [patches, pixels]; None for a task without images.
         solution: id of its right answer.
+        skill: what it asks for, the skill's place among the task's.
     """
 
     prompt: Tensor
     image: Tensor | None
     solution: int
+    skill: int
 
 
 class UnreadableError(ValueError):
@@ -193,4 +195,4 @@ class SentenceTask(ClosedTask, ABC):
         train, skill = self.pool("train"), int(self.skill_of[found])
         if not train.start[skill] <= found < train.start[skill] + train.count[skill]:
             raise UnreadableError("held_out", f"{problem!r} is kept for examinations; ask for something else.")
-        return Posed(self.prompt[found], None, int(self.solution[found]))
+        return Posed(self.prompt[found], None, int(self.solution[found]), skill)

@@ -97,11 +97,13 @@ class Rendered(NamedTuple):
         patches: uint8 [6, 64].
         prompt: int64 [T], the tokens of the question.
         solution: id of the right answer.
+        skill: place of the question's skill.
     """
 
     patches: Tensor
     prompt: Tensor
     solution: int
+    skill: int
 
 
 class VQA(ClosedTask):
@@ -255,9 +257,8 @@ class VQA(ClosedTask):
         if answer < 0:
             raise ValueError(f"{scene.question!r} has no answer in this picture; ask what its cells do answer.")
         patches, prompt = self._looks[source, form], make_prompt(rule, np.array([argument]))[0]
-        return Rendered(
-            torch.from_numpy(patches), torch.from_numpy(prompt), int(KINDS[RULES[rule].answers][0] + answer)
-        )
+        solution = int(KINDS[RULES[rule].answers][0] + answer)
+        return Rendered(torch.from_numpy(patches), torch.from_numpy(prompt), solution, rule)
 
     def _find(self, name: str, cell: _Cell) -> int:
         self._require_digit(cell.digit, f"Cell {name}")
@@ -303,7 +304,7 @@ class VQA(ClosedTask):
             raise UnreadableError("problem", f"{where or 'the picture'}: {first['msg']}.") from error
         except ValueError as error:
             raise UnreadableError("problem", str(error)) from error
-        return Posed(rendered.prompt, rendered.patches, rendered.solution)
+        return Posed(rendered.prompt, rendered.patches, rendered.solution, rendered.skill)
 
     def write_tokens(self, tokens: Tensor) -> str:
         token = int(tokens[0])
