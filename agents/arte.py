@@ -2,8 +2,8 @@
 "Aligning teacher with student preferences for tailored training data generation", 2024, section 3).
 
 ARTE tries a draft as the exemplar in a prompt, which costs it nothing and teaches nothing. A teacher here may try nothing in
-secret: a probe is a step's lesson, paid for and learned, and the score after it less the score before is the preference that the
-student shows, as noisy as that is.
+secret: a probe is a step's lesson, paid for and learned, and the score after it less the score before is what the student
+prefers, as noisy as that is.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""Variants of every error, and real items for the rest of the money: LLM2LLM (Lee, Wattanawong, Kim et al., Findings of ACL 2024,
-section 3), whose language model is replaced by an engine that makes no mistakes. Compare copy_errors, which has no engine."""
+"""Variants of every error, and real items for the rest of the money: LLM2LLM (Lee, Wattanawong, Kim et al., Findings of ACL
+2024, section 3), its language model replaced by an engine that makes no mistakes. Compare copy_errors, which has no engine."""
 
 import json
 
-VARIANTS = 5  # of every error, as many as copy_errors makes copies
+VARIANTS = 20  # of every error; unlike copies, more are better
 
 
 class Agent:

@@ -61,6 +61,4 @@ def train(
         return MaskablePPO(MaskableSharedPolicy, vec_env, seed=seed, **HYPERPARAMETERS)
 
     settings = {"reward": "log_loss", "actions": "discrete"}
-    return train_on_policy(
-        build, env_id, steps, out, seed=seed, num_envs=STUDENTS, report=report, settings=settings
-    )
+    return train_on_policy(build, env_id, steps, out, seed=seed, num_envs=STUDENTS, report=report, settings=settings)

@@ -48,8 +48,8 @@ class OpenEnded(Course):
     errors shown (a sentence; for pictures ``{"cells": [...], "question": "..."}``, see `kdgym.tasks.vqa.VQA.render`).
     ``{"draw": n}`` buys n real items: random problems of the train split with their right answers. ``{"draw": n, "like":
     problem}`` buys n others of that problem's kind: DataEnvGym's data specification, carried out by an engine that makes no
-    mistakes. Every item read costs 1, refused or not. What is refused, and why, is in ``info``: no JSON, a malformed item, no problem of this task, a problem
-    held out for examinations, no possible answer, over budget.
+    mistakes. Every item read costs 1, refused or not. What is refused, and why, is in ``info``: no JSON, a malformed item, no
+    problem of this task, a problem held out for examinations, no possible answer, over budget.
 
     ## Observation Space
     ``Text``: a JSON object.

@@ -51,8 +51,9 @@ class SkillTree(Course):
     ``actions="box"``: `kdgym.spaces.TreeMoves`, a ``Box(-1, 1, (K * (1 + M),), float32)``, skill by skill. A positive first
     entry explores; otherwise the other M entries, times ``largest_change``, are added to the allocations of the open subskills.
 
-    ``actions="discrete"``: `kdgym.spaces.TreeChoices`, a ``MultiDiscrete([5] * K)``: 0 keep the allocations, 1 explore, 2 more and 3 less for every open
-    subskill (half of ``largest_change``), 4 stop them all. `action_masks` says what would have an effect, bool [S, 5 * K].
+    ``actions="discrete"``: `kdgym.spaces.TreeChoices`, a ``MultiDiscrete([5] * K)``: 0 keep the allocations, 1 explore, 2 more
+    and 3 less for every open subskill (half of ``largest_change``), 4 stop them all. `action_masks` says what would have an
+    effect, bool [S, 5 * K].
 
     ## Observation Space
     A ``Dict`` of float32 boxes: ``accuracy``, ``loss``, ``change``, ``target``, ``budget`` and ``time`` as on the Skill-List
@@ -203,7 +204,9 @@ class SkillTree(Course):
                 f"The actions are {given.dtype} of shape {given.shape}; give integers of shape {expected}."
             )
         if given.min() < 0 or given.max() > TreeChoices.STOP:
-            raise ValueError(f"The actions run from {given.min()} to {given.max()}; 0 to {TreeChoices.STOP} is allowed.")
+            raise ValueError(
+                f"The actions run from {given.min()} to {given.max()}; 0 to {TreeChoices.STOP} is allowed."
+            )
         return torch.from_numpy(given.astype(np.int64)).to(self.device)
 
     def action_masks(self) -> npt.NDArray[np.bool_]:

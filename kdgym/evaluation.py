@@ -120,9 +120,15 @@ def load_agent(name: str, envs: PopulationEnv, seed: int = 0) -> Agent:
 
 def encoding(agent: str) -> dict[str, str]:
     """The setting of the environment that makes it take this agent's actions, where the agent asks for one."""
-    module = None if agent == NO_TEACHING or agent.endswith(".zip") and ":" not in agent else agent.partition(":")[0]
-    actions = getattr(agent_module(module).Agent, "actions", None) if module else None
+    actions = _attribute(agent, "actions")
     return {"actions": actions} if actions else {}
+
+
+def _attribute(agent: str, name: str) -> Any:
+    """What the agent's class says of itself; None of one without a class here: no teaching, and an SB3 zip."""
+    if agent == NO_TEACHING or (agent.endswith(".zip") and ":" not in agent):
+        return None
+    return getattr(agent_module(agent.partition(":")[0]).Agent, name, None)
 
 
 def introduce(agent: Any, envs: PopulationEnv, observation: Observation) -> None:
@@ -164,21 +170,16 @@ def evaluate(
     parts = []
     for begin in range(0, episodes, population):
         size = min(population, episodes - begin)
-        envs: Any = gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **encoding(agent), **settings)
+        envs: Any = gym.make_vec(
+            env_id, num_envs=size, pool="evaluation", autoreset=False, **encoding(agent), **settings
+        )
         parts.append(_teach_once(envs, agent, first_seed + begin, progress))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "cost"}
     cost = {
         actor: {unit: np.concatenate([part["cost"][actor][unit] for part in parts]) for unit in units}
         for actor, units in parts[0]["cost"].items()
     }
-    upper_bound = agent != NO_TEACHING and _sees_more(agent)
-    return Result(env_id, agent, upper_bound, cost=cost, **joined)
-
-
-def _sees_more(agent: str) -> bool:
-    if agent.endswith(".zip"):
-        return False
-    return bool(getattr(agent_module(agent.partition(":")[0]).Agent, "upper_bound", False))
+    return Result(env_id, agent, bool(_attribute(agent, "upper_bound")), cost=cost, **joined)
 
 
 def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progress) -> dict[str, Any]:

@@ -133,7 +133,9 @@ class SB3Agent:
             TD3: {"buffer_size": 1},
         }
         make: Any = algorithm
-        model = make(policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **unused.get(algorithm, {}))
+        model = make(
+            policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **unused.get(algorithm, {})
+        )
         model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
         try:
             model._setup_model()
@@ -151,7 +153,9 @@ def _classes(described: dict[str, Any]) -> tuple[type[BaseAlgorithm], Any]:
         return algorithm, sb3_policies.MaskableSharedPolicy if algorithm is MaskablePPO else sb3_policies.SharedPolicy
     if module.startswith(("stable_baselines3.", "sb3_contrib.")):
         return algorithm, "MultiInputPolicy"
-    raise ValueError(f"The zip's policy is from {module}, which is not known; use MultiInputPolicy or kdgym's SharedPolicy.")
+    raise ValueError(
+        f"The zip's policy is from {module}, which is not known; use MultiInputPolicy or kdgym's SharedPolicy."
+    )
 
 
 def _algorithm(described: dict[str, Any]) -> type[BaseAlgorithm]:

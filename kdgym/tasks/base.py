@@ -179,7 +179,8 @@ class SentenceTask(ClosedTask, ABC):
 
     @cached_property
     def _by_sentence(self) -> dict[str, int]:
-        return {self.plain(self.text(problem)): problem for problem in range(len(self.prompt))}
+        # Of several skills that ask the same, the first: simpler ones come before those that build on them.
+        return {self.plain(self.text(problem)): problem for problem in reversed(range(len(self.prompt)))}
 
     def write_problem(self, problem: int) -> str:
         """See `Task.write_problem`."""

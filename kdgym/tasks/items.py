@@ -153,17 +153,18 @@ def _read_draw(lesson: WrittenLesson, task: Task, place: int, item: _Draw, left:
 
 
 @lru_cache(maxsize=4)
-def _train_problems(task: Task) -> dict[bytes, int]:
-    """Every train problem, by what a student sees of it."""
+def _train_problems(task: Task) -> dict[tuple[int, bytes], int]:
+    """Every train problem, by its skill and by what a student sees of it."""
     pool, prompt = task.pool("train"), task.prompt.numpy()
-    ids = [i for start, n in zip(pool.start.tolist(), pool.count.tolist(), strict=True) for i in range(start, start + n)]
+    places = enumerate(zip(pool.start.tolist(), pool.count.tolist(), strict=True))
+    ids = [(skill, problem) for skill, (start, n) in places for problem in range(start, start + n)]
     if task.scene is None or task.scenes is None:
-        return {prompt[i].tobytes(): i for i in ids}
+        return {(skill, prompt[i].tobytes()): i for skill, i in ids}
     scene, scenes = task.scene.numpy(), task.scenes.numpy()
-    return {prompt[i].tobytes() + scenes[scene[i]].tobytes(): i for i in ids}
+    return {(skill, prompt[i].tobytes() + scenes[scene[i]].tobytes()): i for skill, i in ids}
 
 
 def _find(task: Task, posed: Posed) -> int:
     """The train problem that a student cannot tell from the posed one, or -1."""
     image = b"" if posed.image is None else posed.image.numpy().tobytes()
-    return _train_problems(task).get(posed.prompt.numpy().tobytes() + image, -1)
+    return _train_problems(task).get((posed.skill, posed.prompt.numpy().tobytes() + image), -1)
