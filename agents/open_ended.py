@@ -18,7 +18,8 @@ class Agent:
         return [json.dumps(self._write(json.loads(text))) for text in observation]
 
     def _write(self, seen):
-        errors, rest, asked = seen["errors"], seen["items"], Counter()
+        errors, rest = seen["errors"], seen["items"]
+        asked: Counter[int] = Counter()
         if not errors:
             return [{"draw": rest}] if rest else []
         while rest > 0:

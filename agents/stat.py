@@ -32,7 +32,8 @@ class Agent:
     def act(self, observation: dict[str, Floats]) -> Floats:
         failures = np.maximum(1 - self.accuracy(observation), LEAST)
         profile = self.profile(observation["target"] * failures, failures)
-        return np.asarray(self.action_space.encode(profile.repeat(self._sources(observation), axis=-1)))
+        sources = observation["price"].shape[-1] // profile.shape[-1]
+        return np.asarray(self.action_space.encode(profile.repeat(sources, axis=-1)))
 
     def accuracy(self, observation: dict[str, Floats]) -> Floats:
         """What the teacher knows of the student, [S, K]."""
@@ -41,6 +42,3 @@ class Agent:
     def profile(self, failed: Floats, failures: Floats) -> Floats:
         """How often each skill is missing, [S, K], from the failed problems of each and the share failed of each."""
         return failed + failed @ self.builds_on * failures
-
-    def _sources(self, observation: dict[str, Floats]) -> int:
-        return observation["price"].shape[-1] // observation["target"].shape[-1]

@@ -118,7 +118,7 @@ def load_agent(name: str, envs: PopulationEnv, seed: int = 0) -> Agent:
     return agent
 
 
-def encoding(agent: str) -> dict[str, str]:
+def encoding(agent: str) -> dict[str, Any]:
     """The setting of the environment that makes it take this agent's actions, where the agent asks for one."""
     actions = _attribute(agent, "actions")
     return {"actions": actions} if actions else {}

@@ -113,8 +113,8 @@ class TreeChoices(MultiDiscrete):
             allocation: the observation ``allocation``, [S, K * M].
         """
         is_open, spends = (np.asarray(x).reshape(len(np.asarray(x)), self.skills, -1) > 0 for x in (opened, allocation))
-        some, spends = is_open.any(2), spends.any(2)
-        masks = np.stack([np.ones_like(some), ~is_open.all(2), some, spends, spends], axis=2)
+        some, busy = is_open.any(2), spends.any(2)
+        masks = np.stack([np.ones_like(some), ~is_open.all(2), some, busy, busy], axis=2)
         return np.asarray(masks.reshape(len(masks), -1))
 
     def __repr__(self) -> str:

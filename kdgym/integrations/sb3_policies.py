@@ -83,22 +83,34 @@ class SharedExtractor(nn.Module):
         return self.forward_actor(flat), self.forward_critic(flat)
 
 
-class _Shared:
-    """Puts `SharedExtractor` into a policy of SB3; its scores are the action's parameters."""
-
-    def _build_mlp_extractor(self: Any) -> None:
-        self.mlp_extractor = SharedExtractor(self.observation_space, self.action_space).to(self.device)
-
-    def _build(self: Any, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)  # type: ignore[misc]
-        self.action_net = nn.Identity()
-        nn.init.orthogonal_(self.mlp_extractor.score.weight, 0.01)  # as SB3 starts its own action_net
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+def _extractor(policy: Any) -> SharedExtractor:
+    return SharedExtractor(policy.observation_space, policy.action_space).to(policy.device)
 
 
-class SharedPolicy(_Shared, MultiInputActorCriticPolicy):
+def _act_by_scores(policy: Any, lr_schedule: Any) -> None:
+    """Make the extractor's scores the parameters of the action, in a policy that SB3 has built."""
+    policy.action_net = nn.Identity()
+    nn.init.orthogonal_(policy.mlp_extractor.score.weight, 0.01)  # as SB3 starts its own action_net
+    policy.optimizer = policy.optimizer_class(policy.parameters(), lr=lr_schedule(1), **policy.optimizer_kwargs)
+
+
+class SharedPolicy(MultiInputActorCriticPolicy):
     """For PPO."""
 
+    def _build_mlp_extractor(self) -> None:
+        self.mlp_extractor: Any = _extractor(self)
 
-class MaskableSharedPolicy(_Shared, MaskableMultiInputActorCriticPolicy):
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        _act_by_scores(self, lr_schedule)
+
+
+class MaskableSharedPolicy(MaskableMultiInputActorCriticPolicy):
     """For sb3-contrib's MaskablePPO."""
+
+    def _build_mlp_extractor(self) -> None:
+        self.mlp_extractor: Any = _extractor(self)
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)
+        _act_by_scores(self, lr_schedule)

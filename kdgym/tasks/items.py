@@ -154,7 +154,7 @@ def _read_draw(lesson: WrittenLesson, task: Task, place: int, item: _Draw, left:
 
 @lru_cache(maxsize=4)
 def _train_problems(task: Task) -> dict[tuple[int, bytes], int]:
-    """Every train problem, by its skill and by what a student sees of it."""
+    """Every train problem, by its skill and by what a student sees of it: prompt and picture."""
     pool, prompt = task.pool("train"), task.prompt.numpy()
     places = enumerate(zip(pool.start.tolist(), pool.count.tolist(), strict=True))
     ids = [(skill, problem) for skill, (start, n) in places for problem in range(start, start + n)]
@@ -167,4 +167,5 @@ def _train_problems(task: Task) -> dict[tuple[int, bytes], int]:
 def _find(task: Task, posed: Posed) -> int:
     """The train problem that a student cannot tell from the posed one, or -1."""
     image = b"" if posed.image is None else posed.image.numpy().tobytes()
-    return _train_problems(task).get((posed.skill, posed.prompt.numpy().tobytes() + image), -1)
+    known = _train_problems(task)  # type: ignore[arg-type]  # a task hashes by identity, which its protocol does not say
+    return known.get((posed.skill, posed.prompt.numpy().tobytes() + image), -1)

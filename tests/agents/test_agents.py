@@ -174,3 +174,35 @@ def test_an_untrained_teacher_says_what_to_do(name: str) -> None:
     envs = make(1, HOMES[name][-1], **encoding(name))
     with pytest.raises(ValueError, match=f"kdgym train ID --agent {name}"):
         load_agent(name, envs).act(envs.reset(seed=0)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "env_id"), [(name, env_id) for name in TRAINED for env_id in HOMES[name]])
+def test_training_works_on_every_numeric_id(
+    name: str, env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = agent_module(name)
+    monkeypatch.setattr(module, "STUDENTS", 2)
+    path = module.train(env_id, 24, tmp_path)
+    envs = make(1, env_id, **encoding(name))
+    agent: Any = load_agent(f"{name}:{path}", envs)
+    observation, _ = envs.reset(seed=0)
+    assert envs.action_space.contains(agent.act(observation).astype(envs.action_space.dtype))
+
+
+@pytest.mark.parametrize("env_id", HOMES["ppo"])
+def test_what_the_policy_knows_of_one_skill_it_knows_of_all(env_id: str) -> None:
+    """Skills that change places change places in the action, and nothing else does."""
+    envs = make(1, env_id)
+    policy: Any = PPO(SharedPolicy, as_vec_env(gym.make_vec(env_id, num_envs=1, **SMALL)), seed=0).policy
+    observation, _ = envs.reset(seed=0)
+    skills = observation["target"].shape[1]
+    order = np.random.default_rng(0).permutation(skills)
+
+    def exchange(x: np.ndarray) -> np.ndarray:
+        return x if x.shape[1] == 1 else x.reshape(1, skills, -1)[:, order].reshape(1, -1)
+
+    action, _ = policy.predict(observation, deterministic=True)
+    moved, _ = policy.predict({key: exchange(value) for key, value in observation.items()}, deterministic=True)
+    assert moved == pytest.approx(exchange(action), abs=1e-5)
+    assert np.ptp(action) > 1e-4
