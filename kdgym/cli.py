@@ -132,7 +132,9 @@ def list_() -> None:
 def train(
     id: EnvId,
     out: Annotated[Path, typer.Option(help="Directory of result, checkpoint and TensorBoard log.")],
-    agent: Annotated[str, typer.Option(help="A teacher that can be trained: ppo, constant, or your file.")] = "ppo",
+    agent: Annotated[
+        str, typer.Option(help="A teacher that can be trained: ppo, maskable_ppo, constant, or your file.")
+    ] = "ppo",
     steps: Annotated[int, typer.Option(help="Environment steps, over all students.", min=1)] = 100_000,
     seed: Annotated[int, typer.Option(help="Seed of teacher and students.", min=0)] = 0,
     threads: Threads = 0,
@@ -283,10 +285,10 @@ def watch(
 ) -> None:
     """Watch one lesson live: the student's skill profile, step by step."""
     from kdgym.core.lesson import lesson_panel
-    from kdgym.evaluation import introduce, load_agent
+    from kdgym.evaluation import encoding, introduce, load_agent
 
     find(id)
-    envs: Any = gym.make_vec(id, num_envs=1, pool="evaluation", autoreset=False)
+    envs: Any = gym.make_vec(id, num_envs=1, pool="evaluation", autoreset=False, **encoding(agent))
     teacher: Any = load_agent(agent, envs, seed=seed)
     observation, _ = envs.reset(seed=seed)
     introduce(teacher, envs, observation)

@@ -85,12 +85,17 @@ class Course(PopulationEnv):
         layout: the level's own state.
         render_mode, autoreset, text_space: see `PopulationEnv`.
 
+    Attributes:
+        metadata: with ``skills``, a list of name, description and names of prerequisites in the order of all per-skill
+            arrays, unless the level keeps them to itself (``skills_are_named``).
+
     Raises:
         ValueError: a setting does not fit the task.
     """
 
     config: CourseSettings
     level: ClassVar[str]
+    skills_are_named: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -148,6 +153,11 @@ class Course(PopulationEnv):
             autoreset=autoreset,
             text_space=text_space,
         )
+        if self.skills_are_named:
+            self.metadata["skills"] = [
+                {"name": s.name, "description": s.description, "prerequisites": list(s.prerequisites)}
+                for s in self.task.skills
+            ]
         self._everyone = torch.arange(num_envs, device=self.device)
         self._placebo = Placebo(self.task, self.device) if config.placebo else None
 
