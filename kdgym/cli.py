@@ -84,7 +84,9 @@ def _settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
     return given
 
 
-def _evaluate(id: str, agents: list[str], episodes: int, **settings: Any) -> list[Any]:
+def _evaluate(
+    id: str, agents: list[str], episodes: int, retention: int = 0, placebo: bool = False, **settings: Any
+) -> list[Any]:
     """Evaluate every agent on the same students, with a progress bar."""
     from kdgym.evaluation import NO_TEACHING, agent_module, evaluate
 
@@ -98,7 +100,17 @@ def _evaluate(id: str, agents: list[str], episodes: int, **settings: Any) -> lis
         total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
         for agent in agents:
             bar.update(total, description=agent)
-            results.append(evaluate(id, agent, episodes, progress=lambda n: bar.advance(total, n), **settings))
+            results.append(
+                evaluate(
+                    id,
+                    agent,
+                    episodes,
+                    progress=lambda n: bar.advance(total, n),
+                    retention=retention,
+                    placebo=placebo,
+                    **settings,
+                )
+            )
             if agent == NO_TEACHING:
                 bar.advance(total, episodes * steps)
         bar.update(total, description="done")
