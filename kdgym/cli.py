@@ -224,9 +224,9 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    beside = {"retention": retention, "placebo": is_language_model(student) if placebo is None else placebo}
+    twins = is_language_model(student) if placebo is None else placebo
     given = _settings(settings, student=student, device=device, **_misconceptions(misconceptions))
-    results = _evaluate(id, names, episodes, **beside, **given)
+    results = _evaluate(id, names, episodes, retention=retention, placebo=twins, **given)
     control = results[0]
     for table in (comparison_table(results, control), *besides_tables(results)):
         console.print(table)

@@ -10,15 +10,24 @@ from typing import Any
 
 from kdgym.tasks.base import SPLITS, Misconception, Pool, Skill, Split, Task, UnreadableError
 from kdgym.tasks.code import Code
+from kdgym.tasks.human_eval import HumanEval
 from kdgym.tasks.math import Math
 from kdgym.tasks.reasoning import Reasoning
 from kdgym.tasks.vqa import VQA
 
-TASKS: dict[str, Callable[..., Task]] = {"Math": Math, "Code": Code, "VQA": VQA, "Reasoning": Reasoning}
+TASKS: dict[str, Callable[..., Task]] = {
+    "Math": Math,
+    "Code": Code,
+    "VQA": VQA,
+    "Reasoning": Reasoning,
+    "HumanEval": HumanEval,
+}
+TEXT_ONLY = ("HumanEval",)  # too long for students that read tokens
 
 __all__ = [
     "SPLITS",
     "TASKS",
+    "TEXT_ONLY",
     "Misconception",
     "Pool",
     "Skill",
