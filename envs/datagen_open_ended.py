@@ -17,7 +17,8 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
-from kdgym.core.course import LEVEL, Course, CourseSettings
+from kdgym.core.course import LEVEL, Course
+from kdgym.core.course_settings import CourseSettings
 from kdgym.core.population import Array, Info
 from kdgym.spaces import JsonText
 from kdgym.students import Tables

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv
-from kdgym.core.course import LEVEL, MAX_LOSS, Course, CourseSettings
+from kdgym.core.course import LEVEL, MAX_LOSS, Course
+from kdgym.core.course_settings import CourseSettings
 from kdgym.core.population import Array
 from kdgym.spaces import TreeChoices, TreeMoves
 from kdgym.tasks.regions import split_into_regions
