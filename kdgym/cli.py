@@ -224,7 +224,10 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    beside = {"retention": retention, "placebo": is_language_model(student) if placebo is None else placebo}
+    beside: dict[str, Any] = {
+        "retention": retention,
+        "placebo": is_language_model(student) if placebo is None else placebo,
+    }
     given = _settings(settings, student=student, device=device, **_misconceptions(misconceptions))
     results = _evaluate(id, names, episodes, **beside, **given)
     control = results[0]
