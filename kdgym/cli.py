@@ -289,6 +289,28 @@ def interference(
 
 
 @app.command()
+def discover(
+    id: EnvId,
+    encoder: Annotated[str, typer.Option(help="How problems are compared: tfidf or minilm.")] = "tfidf",
+    clusters: Annotated[
+        int | None, typer.Option(help="How many skills; by their silhouette, if left out.", min=2)
+    ] = None,
+) -> None:
+    """Find an environment's skills without labels, and how well they agree with its own (adjusted Rand index)."""
+    from kdgym.report import discovery_table
+    from kdgym.tasks import make_task
+    from kdgym.tasks.discovery import agreement
+    from kdgym.tasks.discovery import discover as find_skills
+
+    task = make_task(find(id).settings["task"])
+    with console.status("Reading problems ..."):
+        found = find_skills(task, clusters, encoder)  # type: ignore[arg-type]  # checked there
+    console.print(discovery_table(found))
+    agreed = f"adjusted Rand index {agreement(task, found):.3f}, silhouette {found.silhouette:.3f}"
+    console.print(f"{len(found.sizes)} skills found by {encoder}, {len(task.skills)} by label: {agreed}")
+
+
+@app.command()
 def watch(
     id: EnvId,
     agent: Annotated[str, typer.Option(help=AGENT_HELP)] = "adaptive_source",

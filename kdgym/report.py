@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from kdgym.evaluation import Result
@@ -21,6 +23,7 @@ from kdgym.statistics import (
     retention_interval,
     smallest_detectable_difference,
 )
+from kdgym.tasks.discovery import Discovery
 
 
 def ranked(results: Sequence[Result]) -> list[Result]:
@@ -105,6 +108,16 @@ def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any
         ],
         "records": [result.to_json() for result in rows],
     }
+
+
+def discovery_table(found: Discovery) -> Table:
+    """Skills found without labels: how many problems each has, and what one of them says beyond what all say."""
+    table = Table("skill", "problems", box=None, header_style="bold")
+    table.add_column("for example", no_wrap=True, overflow="ellipsis")
+    common = len(commonprefix([text for texts in found.examples for text in texts]))
+    for skill, (size, examples) in enumerate(zip(found.sizes.tolist(), found.examples, strict=True)):
+        table.add_row(f"found_{skill}", str(size), escape(examples[0][common:]))
+    return table
 
 
 def headroom_table(results: Sequence[Result], control: Result, best: Result, roles: dict[str, str]) -> Table:
