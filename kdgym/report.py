@@ -112,9 +112,12 @@ def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any
 
 def discovery_table(found: Discovery) -> Table:
     """Skills found without labels: how many problems each has, and what one of them says beyond what all say."""
-    table = Table("skill", "problems", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for name in ("skill", "problems"):
+        table.add_column(name, no_wrap=True, min_width=len(name))
     table.add_column("for example", no_wrap=True, overflow="ellipsis")
-    common = len(commonprefix([text for texts in found.examples for text in texts]))
+    texts = [text for examples in found.examples for text in examples]
+    common = len(commonprefix(texts))  # noqa: RUF071  # of texts, not of paths
     for skill, (size, examples) in enumerate(zip(found.sizes.tolist(), found.examples, strict=True)):
         table.add_row(f"found_{skill}", str(size), escape(examples[0][common:]))
     return table
