@@ -114,7 +114,7 @@ def discovery_table(found: Discovery) -> Table:
     """Skills found without labels: how many problems each has, and what one of them says beyond what all say."""
     table = Table(box=None, header_style="bold")
     for name in ("skill", "problems"):
-        table.add_column(name, no_wrap=True, min_width=len(name))
+        table.add_column(name, no_wrap=True, min_width=8)
     table.add_column("for example", no_wrap=True, overflow="ellipsis")
     texts = [text for examples in found.examples for text in examples]
     common = len(commonprefix(texts))  # noqa: RUF071  # of texts, not of paths
