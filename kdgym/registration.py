@@ -115,6 +115,16 @@ ENVIRONMENTS = (
         settings={"task": "VQA"},
         **_SKILL_TREE,
     ),
+    Entry(
+        "kdgym/Feedback-Math-v0",
+        family="feedback",
+        population="FeedbackMath",
+        summary="Comment on some of a student's attempts while it practises arithmetic in steps by GRPO.",
+        controls=("no_feedback",),
+        published="thinktuning",
+        teachers=("full_solutions", "adaptive_hint", "luffy", "feedback_bandit"),
+        upper_bounds=(),
+    ),
 )
 
 

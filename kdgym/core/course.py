@@ -17,17 +17,17 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import ledger
+from kdgym.core.examination import sit_examination
 from kdgym.core.fields import Layout
 from kdgym.core.lesson import Lesson
 from kdgym.core.population import Array, PopulationEnv
 from kdgym.core.settings import Settings
 from kdgym.students import Engine, Tables, make_students
 from kdgym.students.pool import POOL_SIZE, base_students
-from kdgym.tasks import SPLITS, Split, make_task
-from kdgym.tasks.examination import draw_items, fixed_items
+from kdgym.tasks import Split, make_task
+from kdgym.tasks.examination import draw_items
 
 MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
-_TEST_ITEMS = 128
 # Purposes of a student's random streams; a level's own begin after them.
 _BASE, _TARGET, _VALIDATION, LEVEL = range(4)
 
@@ -81,7 +81,6 @@ class Course(PopulationEnv):
         if config.max_targets > skills:
             raise ValueError(f"max_targets is {config.max_targets}, but the task has only {skills} skills.")
         self.steps, self.lesson_size = config.steps, max(1, int(config.budget / config.steps))
-        self._examinations: dict[Split, Tensor] = {}
         f32, f64, i64 = torch.float32, torch.float64, torch.int64
         super().__init__(
             num_envs,
@@ -253,18 +252,8 @@ class Course(PopulationEnv):
         Raises:
             ValueError: there is no such split.
         """
-        if split not in SPLITS:
-            raise ValueError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
-        if split not in self._examinations:
-            self._examinations[split] = fixed_items(self.task, split, _TEST_ITEMS).to(self.device)
-        items = self._examinations[split]
-        right, _ = self.students.evaluate(self.state["student"], items.expand(self.num_envs, -1))
-        skill = self.task.skill_of.to(self.device)[items]
-        asked = torch.bincount(skill, minlength=len(self.task.skills)).expand(self.num_envs, -1)
-        correct = torch.zeros_like(asked).scatter_add(1, skill.expand(self.num_envs, -1), right.long())
-        score = (self.state["target"].double() * correct / asked).sum(1)
-        result = {"right": correct, "asked": asked, "target": self.state["target"], "score": score}
-        return {name: value.cpu().numpy().copy() for name, value in result.items()}
+        state = self.state
+        return sit_examination(self.task, split, self.students.evaluate, state["student"], state["target"])
 
     def lesson(self, student: int) -> Lesson:
         """One student's lesson so far, for pictures and the terminal."""

@@ -172,18 +172,25 @@ class TransformerStudents:
             inputs, image = self._inputs(problem[:, part], targets, tables)
             valid = (slot[: targets.shape[1]] < (count - begin)[:, None]).to(self.dtype)
             losses[:, part], gradient = self.network.loss_and_gradient(state, inputs, targets, valid, image)
-            self._adamw(state, gradient, valid.sum(1, keepdim=True) / size)
+            self.step(state, gradient, valid.sum(1, keepdim=True) / size)
         return losses
 
-    def _adamw(self, state: Tensor, gradient: Tensor, share: Tensor) -> None:
-        """One AdamW step, scaled by ``share`` [S, 1] of a full batch; students with share 0 stay as they are."""
+    def step(self, state: Tensor, gradient: Tensor, share: Tensor, learning_rate: float | None = None) -> None:
+        """One AdamW step down a gradient [S, weights], in place.
+
+        Args:
+            state: [S, row].
+            gradient: overwritten.
+            share: of a full batch, [S, 1]: scales the step; students with share 0 stay as they are.
+            learning_rate: where it is not that of the config.
+        """
         c, p, n = self.config, self.weights, self._stride
         weight, m, v = state[:, :p], state[:, n : n + p], state[:, 2 * n : 2 * n + p]
         updates = state[:, 3 * n : 3 * n + 1]
         active = (share > 0).to(self.dtype)
         updates += active
         t = updates.clamp_min(1)
-        rate = c.learning_rate * share
+        rate = (c.learning_rate if learning_rate is None else learning_rate) * share
         correction = (1 - c.beta2**t).sqrt()
         m.lerp_(gradient, active * (1 - c.beta1))
         v.lerp_(gradient.square_(), active * (1 - c.beta2))
@@ -192,13 +199,10 @@ class TransformerStudents:
 
     # --- examination ---------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
         """Verdicts and loss on problems, unaided.
 
-        One teacher-forced pass decides whether the answer is the listed solution: greedy decoding reproduces it if and only
-        if every solution token is the most likely one given those before it. Where other answers may be right too, the
-        students' own answers go to the task's judge.
+        Where other answers than the listed solution may be right too, the students' own answers go to the task's judge.
 
         Args:
             problem: problem ids, int64 [S, N].
@@ -206,13 +210,21 @@ class TransformerStudents:
         Returns:
             ``(right, loss)``: bool [S, N], and nats an answer token [S, N] of the listed solution.
         """
-        if self._kernel is not None:
-            right, loss = self._kernel.evaluate(state, self.tables, problem, self.solution[problem])
-        else:
-            right, loss = self._evaluate(state, problem)
+        right, loss = self.compare(state, problem)
         if self.task.free_form:
             right = right | self.task.judge(problem, self.decode(state, problem, right))
         return right, loss
+
+    @torch.no_grad()
+    def compare(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether the students' answers are the listed solutions, bool [S, N], and the loss of those, [S, N].
+
+        One teacher-forced pass decides: greedy decoding reproduces a solution if and only if every token of it is the most
+        likely one given those before it.
+        """
+        if self._kernel is not None:
+            return self._kernel.evaluate(state, self.tables, problem, self.solution[problem])
+        return self._evaluate(state, problem)
 
     def _evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
         right, loss = [], []

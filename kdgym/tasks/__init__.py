@@ -9,9 +9,10 @@ from typing import Any
 from kdgym.tasks.base import SPLITS, Pool, Skill, Split, Task, UnreadableError
 from kdgym.tasks.code import Code
 from kdgym.tasks.math import Math
+from kdgym.tasks.scratchpad import Scratchpad
 from kdgym.tasks.vqa import VQA
 
-TASKS: dict[str, Callable[..., Task]] = {"Math": Math, "Code": Code, "VQA": VQA}
+TASKS: dict[str, Callable[..., Task]] = {"Math": Math, "Code": Code, "VQA": VQA, "Scratchpad": Scratchpad}
 
 __all__ = ["SPLITS", "TASKS", "Pool", "Skill", "Split", "Task", "UnreadableError", "make_task"]
 

@@ -1,0 +1,154 @@
+"""Students that reason in tokens: they sample attempts, go on from what a teacher wrote into them, and learn by policy gradient.
+
+Weights, optimiser and supervised examination are those of `TransformerStudents`; here is what reinforcement needs beside them.
+Everything is a program of batched torch operations over all students, with a key-value cache where tokens are sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from kdgym.students.network import Cache
+from kdgym.students.transformer import TransformerStudents
+
+_GROUP = 16  # students at a time; keeps the activations of a pass within the cache of a core
+
+
+class Reasoners:
+    """S students side by side, as rows of the same state [S, row] that `TransformerStudents` trains.
+
+    Args:
+        students: the engine of the same students.
+        learning_rate: of policy gradient updates.
+    """
+
+    def __init__(self, students: TransformerStudents, learning_rate: float) -> None:
+        self.students, self.learning_rate = students, learning_rate
+        self._network, self._prompts = students.network, students.tables.prompts
+
+    @torch.no_grad()
+    def sample(
+        self, state: Tensor, problem: Tensor, uniform: Tensor, given: Tensor | None = None, count: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Sample attempts from the students' own distributions.
+
+        Args:
+            state: [S, row].
+            problem: problem ids, int64 [S, P].
+            uniform: random numbers in [0, 1), [S, P * G, A]: G attempts at every problem, side by side.
+            given: what attempts begin with, int64 [S, P * G, A]; ``count``, int64 [S, P * G], tokens of it stand.
+
+        Returns:
+            Tokens int64 [S, P * G, A] and their log-probabilities [S, P * G, A], also of those given.
+        """
+        parts = [slice(begin, begin + _GROUP) for begin in range(0, len(problem), _GROUP)]
+        done = [
+            self._sample(
+                state[part],
+                problem[part],
+                uniform[part],
+                None if given is None or count is None else (given[part], count[part]),
+            )
+            for part in parts
+        ]
+        return torch.cat([tokens for tokens, _ in done]), torch.cat([log_p for _, log_p in done])
+
+    def _sample(
+        self, state: Tensor, problem: Tensor, uniform: Tensor, forced: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        cache = Cache(self._network, state, self._prompts[problem], uniform.shape[1] // problem.shape[1])
+        logits, tokens, log_p = cache.logits, [], []
+        for a in range(uniform.shape[2]):
+            likely = torch.log_softmax(logits, dim=-1)
+            below = likely.exp().cumsum(-1) <= uniform[:, :, a : a + 1]
+            token = below.sum(-1).clamp_max(logits.shape[-1] - 1)
+            if forced is not None:
+                token = torch.where(a < forced[1], forced[0][:, :, a], token)
+            tokens.append(token)
+            log_p.append(likely.gather(-1, token.unsqueeze(-1)).squeeze(-1))
+            if a + 1 < uniform.shape[2]:
+                logits = cache.read(token.unsqueeze(-1))
+        return torch.stack(tokens, dim=2), torch.stack(log_p, dim=2)
+
+    def resume(
+        self, state: Tensor, problem: Tensor, uniform: Tensor, begun: Tensor, given: Tensor, chosen: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Let students go on from attempts that were begun for them.
+
+        Args:
+            state: [S, row].
+            problem: int64 [S, B].
+            uniform: [S, B, A].
+            begun: int64 [S, B, A], of which the first ``given``, int64 [S, B], tokens stand.
+            chosen: which attempts are meant, bool [S, B]; nothing is computed for most of the others.
+
+        Returns:
+            Tokens int64 [S, B, A] and log-probabilities [S, B, A]; without meaning where not chosen.
+        """
+        most = int(chosen.sum(1).max())
+        index = chosen.long().argsort(dim=1, descending=True, stable=True)[:, :most]
+        rows = index.unsqueeze(2).expand(-1, -1, begun.shape[2])
+        tokens, log_p = begun.clone(), torch.zeros_like(begun, dtype=state.dtype)
+        if most:
+            some = (t.gather(1, rows) for t in (uniform, begun))
+            new = self.sample(state, problem.gather(1, index), *some, given.gather(1, index))
+            tokens, log_p = tokens.scatter(1, rows, new[0]), log_p.scatter(1, rows, new[1])
+        return tokens, log_p
+
+    @torch.no_grad()
+    def answer(self, state: Tensor, problem: Tensor) -> Tensor:
+        """Unaided answers, always the most likely token: int64 [S, N] -> tokens int64 [S, N, A]."""
+        parts = []
+        for begin in range(0, len(problem), _GROUP):
+            part = slice(begin, begin + _GROUP)
+            cache = Cache(self._network, state[part], self._prompts[problem[part]])
+            tokens = [cache.logits.argmax(-1)]
+            while len(tokens) < self._network.shape.answer:
+                tokens.append(cache.read(tokens[-1].unsqueeze(-1)).argmax(-1))
+            parts.append(torch.stack(tokens, dim=2))
+        return torch.cat(parts)
+
+    def evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
+        """Unaided verdicts bool [S, N] and losses [S, N]; see `TransformerStudents.evaluate`."""
+        right, loss = self.students.compare(state, problem)
+        open_questions = ~right
+        most = int(open_questions.sum(1).max())
+        if most:
+            index = open_questions.long().argsort(dim=1, descending=True, stable=True)[:, :most]
+            asked = problem.gather(1, index)
+            verdict = self.students.task.judge(asked, self.answer(state, asked))
+            right = right | torch.zeros_like(right).scatter(1, index, verdict)
+        return right, loss
+
+    @torch.no_grad()
+    def log_p(self, state: Tensor, problem: Tensor, tokens: Tensor) -> Tensor:
+        """Log-probabilities of attempts int64 [S, B, A] at problems int64 [S, B]."""
+        logits = self._network.logits(state, self._inputs(problem, tokens))
+        return torch.log_softmax(logits, dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+    def update(
+        self, state: Tensor, problem: Tensor, tokens: Tensor, loss: Callable[[Tensor], Tensor], active: Tensor
+    ) -> None:
+        """One AdamW step down the gradient of a loss, in place.
+
+        Args:
+            state: [S, row], changed in place.
+            problem: int64 [S, B].
+            tokens: int64 [S, B, A].
+            loss: from the tokens' log-probabilities [S, B, A] to each student's loss [S].
+            active: students that learn, bool [S]; the others stay as they are.
+        """
+
+        def slope(log_p: Tensor) -> Tensor:
+            with torch.enable_grad():
+                variable = log_p.detach().requires_grad_()
+                return torch.autograd.grad(loss(variable).sum(), variable)[0]
+
+        _, gradient = self._network.gradient(state, self._inputs(problem, tokens), tokens, slope)
+        self.students.step(state, gradient, active.to(state.dtype).unsqueeze(1), self.learning_rate)
+
+    def _inputs(self, problem: Tensor, tokens: Tensor) -> Tensor:
+        return torch.cat([self._prompts[problem], tokens[..., :-1]], dim=-1)
