@@ -1,7 +1,7 @@
 """ThinkTuning's rule: a fixed fraction of the rollouts gets feedback, whatever the student does (RRV et al., EMNLP 2025).
 
-The paper's fraction and shaping formula are not public; here a quarter of each group, wrong attempts only, the next right step
-in place of the first wrong one, advantage-aware shaping.
+The paper's teacher points to the mistake and then shows the solution; fraction and shaping formula are not public. Here: a
+quarter of each group, wrong attempts only, the right steps from the first wrong one on, advantage-aware shaping.
 """
 
 from typing import Any
@@ -19,4 +19,4 @@ class Agent:
     def act(self, observation: dict[str, Floats]) -> Floats:
         students = len(observation["time"])
         rule = {"which": "wrong", "kind": "next_step", "shaping": "advantage_aware"}
-        return np.asarray(self.action_space.encode(students, fraction=0.25, weight=1, length=0, **rule))
+        return np.asarray(self.action_space.encode(students, fraction=0.25, length=1, weight=1, **rule))

@@ -41,7 +41,7 @@ MAX_LOSS = 10.0  # nats an answer token
 _BASE, _VALIDATION, _PLACEMENT, _ATTEMPT, _CHOICE, _CONTINUATION = range(6)
 # Base students who rarely succeed alone, and such who often do.
 SCHOOLING = {
-    "rarely": CarelessSchooling(16_384, 20_480, 0.0, habits=0.5, habit=(0.55, 0.85), slip=(0.02, 0.2)),
+    "rarely": CarelessSchooling(16_384, 20_480, 0.0, habits=0.4, habit=(0.55, 0.8), slip=(0.02, 0.2)),
     "often": CarelessSchooling(16_384, 20_480, 0.0, habits=0.25, habit=(0.3, 0.6), slip=(0.02, 0.2)),
 }
 _LEVELS = {"fraction": 5, "length": 4, "weight": 3}  # of the discrete actions
@@ -54,13 +54,13 @@ class FeedbackSettings(Settings):
     task_options: dict[str, int | float | str | bool] = {"radix": 6}
     pool: Literal["train", "evaluation"] = "train"
     succeed: Literal["rarely", "often"] = "rarely"
-    steps: int = Field(12, ge=1, le=1000)
+    steps: int = Field(8, ge=1, le=1000)
     updates: int = Field(8, ge=1, le=1000)
     group: int = Field(8, ge=2, le=256)
-    budget: float = Field(12 * 8 * 500.0, gt=0, le=1e12)
+    budget: float = Field(8 * 8 * 500.0, gt=0, le=1e12)
     price: float = Field(1.0, ge=0, le=1000)
     feedback_cost: float = Field(0.05, ge=0, le=10)
-    learning_rate: float = Field(1e-3, gt=0, le=1)
+    learning_rate: float = Field(2e-3, gt=0, le=1)
     epochs: int = Field(1, ge=1, le=16)
     clip: float = Field(0.2, gt=0, le=1)
     kl: float = Field(0.0, ge=0, le=10)
@@ -84,7 +84,95 @@ class Decision:
 
 
 class FeedbackMath(PopulationEnv):
-    """PAGE"""
+    """Teach by commenting on a student's own attempts.
+
+    ## Description
+    Each student is a small transformer that writes out arithmetic in steps, ``35 + 4 - 3`` as ``+4=43;-3=40.`` in base 6, and has
+    bad habits: it knows every step, and yet copies a wrong operator or operand, miscounts, or forgets a carry, each student in
+    its own way and often enough to fail (`kdgym.students.careless`). It practises by GRPO: at every update it tries one
+    problem of each of K skills G times, by sampling; attempts at one problem are a group, their reward is whether the final
+    answer is right, their advantage the reward's deviation from the group. The teacher decides for a whole step, ``updates``
+    updates, which attempts to comment on and how. After a comment the student goes on writing, and this guided attempt takes
+    the place of its own in the group (`kdgym.tasks.feedback`). The teacher's tokens enter the loss by a shaping of its choice
+    (`kdgym.students.policy_gradient`).
+
+    ## Action Space
+    ``actions="box"``: `kdgym.spaces.FeedbackMoves`, a ``Box(-1, 1, (15,), float32)``:
+
+    | entries | decision | meaning |
+    |---|---|---|
+    | 0 | fraction | of each group to comment on, from none at -1 to all at 1 |
+    | 1-4 | which | the largest counts: wrong, mixed, random, stuck (`kdgym.tasks.feedback.choose_attempts`) |
+    | 5-8 | kind | the largest counts: mark, next_step, prefix, full_solution |
+    | 9 | length | of next_step and prefix, from one step at -1 to all of them at 1 |
+    | 10-13 | shaping | the largest counts: mask, plain, ratio, advantage_aware |
+    | 14 | weight | of the teacher's tokens in the loss, from 0 at -1 to 1 at 1 |
+
+    ``actions="discrete"``: ``MultiDiscrete([5, 4, 4, 4, 4, 3])``, the same decisions; amounts are evenly spaced levels.
+
+    ## Observation Space
+    A ``Dict`` of float32 boxes; K skills, by number of steps and whether any carries:
+
+    | key | shape | range | meaning |
+    |---|---|---|---|
+    | accuracy | (K,) | [0, 1] | unguided greedy accuracy on the episode's validation items |
+    | loss | (K,) | [0, 10] | loss of their written-out solutions, nats a token |
+    | change | (K,) | [-1, 1] | accuracy minus accuracy one step ago |
+    | success | (K,) | [0, 1] | share of the student's own sampled attempts in the last step that were right |
+    | guided_success | (K,) | [0, 1] | share of the guided attempts that ended right; 0 where there were none |
+    | no_signal | (K,) | [0, 1] | share of the groups that ended all right or all wrong |
+    | entropy | (K,) | [0, 10] | mean surprise at the own tokens, an estimate of the entropy, nats |
+    | errors | (K * 5,) | [0, 1] | share of the attempts whose first error was of each kind (`kdgym.tasks.scratchpad.ERRORS`) |
+    | feedback | (1,) | [0, 1] | share of the budget spent on feedback so far |
+    | budget | (1,) | [0, 1] | share of the budget left |
+    | time | (1,) | [0, 1] | share of the steps left |
+
+    ## Rewards
+    Change of the validation accuracy, mean over the skills (``reward="accuracy"``), or of minus the validation loss
+    (``"log_loss"``), minus ``feedback_cost`` times the share of the budget that this step's feedback took.
+
+    ## Starting State
+    A base student of the pool (``succeed="rarely"``: about a fifth of the answers are right; ``"often"``: most are), fresh
+    optimiser. What the teacher sees first is from one round of attempts that are neither paid for nor learned from.
+    ``reset(options={"restart": "continue"})`` keeps the weights.
+
+    ## Episode End
+    ``terminated`` after ``steps`` steps. Never truncated.
+
+    ## Student
+    As in DataGen (12 thousand weights), sampled at temperature 1 with a key-value cache.
+
+    ## Budget
+    ``budget`` tokens an episode: of attempts, of what follows feedback, and of feedback at ``price`` each. An update may spend
+    what is left divided by the updates left; groups are held one after another as long as it lasts. The default lets a silent
+    teacher hold nearly all; whoever speaks holds fewer.
+
+    ## Splits
+    Students practise on ``train``, rewards and observations come from ``validation``, `examine` asks ``test``; no problem
+    continues one of another split. No feedback is ever given in an examination.
+
+    ## Determinism
+    Equal settings, seeds, actions and population give bitwise equal observations on one machine at one thread. Another
+    population may differ by rounding, which may change a sampled token.
+
+    ## Headroom
+    ``docs/feedback.md`` shows the tables.
+
+    ## Arguments
+    * ``num_envs``: number of students S.
+    * ``task_options``: of `kdgym.tasks.scratchpad.Scratchpad`.
+    * ``pool``: base students, ``"train"`` or ``"evaluation"``; ``succeed``: ``"rarely"`` or ``"often"``.
+    * ``steps``, ``updates``, ``group``: steps of an episode, updates of a step, attempts G of a group.
+    * ``budget``, ``price``, ``feedback_cost``: as above.
+    * ``learning_rate``, ``epochs``, ``clip``, ``kl``: of GRPO: ``epochs`` AdamW steps an update, ``kl`` weighs the divergence
+      from the base student.
+    * ``shaping_constant``: c of pi / (pi + c).
+    * ``validation_items``: a skill; ``reward``, ``actions``: as above; ``device``: of the population.
+    * ``render_mode``, ``autoreset``: see `kdgym.core.population.PopulationEnv`.
+
+    ## Version History
+    * v0: first version.
+    """
 
     recorded = False  # how many attempts are continued is known on the host alone
 
@@ -102,7 +190,9 @@ class FeedbackMath(PopulationEnv):
         self.moves = FeedbackMoves(
             {"fraction": (), "which": WHICH, "kind": KINDS, "length": (), "shaping": SHAPINGS, "weight": ()}
         )
-        discrete = spaces.MultiDiscrete([_LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()])
+        discrete = spaces.MultiDiscrete(
+            [_LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
+        )
         unit, per_skill = spaces.Box(0, 1, (1,)), spaces.Box(0, 1, (k,))
         seen = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": k * len(ERRORS)}
         f32 = torch.float32
@@ -124,7 +214,7 @@ class FeedbackMath(PopulationEnv):
                 "student": ((self.students.row,), f32),
                 "base": ((), torch.int64),
                 "validation": ((k * config.validation_items,), torch.int64),
-                **{name: ((k,), f32) for name in ("accuracy", "loss", "change")},
+                **dict.fromkeys(("accuracy", "loss", "change"), ((k,), f32)),
                 **{name: ((n,), f32) for name, n in seen.items()},
                 "spent": ((), torch.float64),
                 "feedback": ((), torch.float64),
@@ -184,9 +274,7 @@ class FeedbackMath(PopulationEnv):
         state, task, at = self.state, self.task, self.state["step"] * self.config.updates + update
         tried = attempt(self.reasoners, task, state["student"], self.stream(_ATTEMPT, at), self.config.group)
         chosen = choose_attempts(self.stream(_CHOICE, at), tried.right, decision.fraction, decision.which).flatten(1)
-        said = give_feedback(
-            task, tried.problem, tried.tokens, tried.right.flatten(1), decision.kind, decision.length
-        )
+        said = give_feedback(task, tried.problem, tried.tokens, tried.right.flatten(1), decision.kind, decision.length)
         guided = chosen & (said.given > said.own)
         chance = uniform(self.stream(_CONTINUATION, at), tuple(tried.tokens.shape))
         resumed = self.reasoners.resume(state["student"], tried.problem, chance, said.tokens, said.given, guided)

@@ -39,8 +39,8 @@ class CarelessSchooling(Schooling):
         """How often each student makes each kind of mistake: keys int64 [S] -> float64 [S, 4]."""
         habitual = random.uniform(random.fold(person, 0), _KINDS) < self.habits
         place = random.uniform(random.fold(person, 1), _KINDS)
-        ranges = (low + (high - low) * place for low, high in (self.habit, self.slip))
-        return torch.where(habitual, *ranges)
+        habit, slip = (low + (high - low) * place for low, high in (self.habit, self.slip))
+        return torch.where(habitual, habit, slip)
 
     def answers(self, students: Students, person: Tensor, key: Tensor, problem: Tensor) -> tuple[Tensor, Tables | None]:
         """See `Schooling.answers`."""

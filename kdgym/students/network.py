@@ -258,7 +258,7 @@ class Cache:
 
     def __init__(self, network: Network, weights: Tensor, prompt: Tensor, copies: int = 1) -> None:
         self.network, self._matrices = network, network.views(weights)
-        (s, b, t), n = prompt.shape, network.shape
+        (s, b, _), n = prompt.shape, network.shape
         width = 2 * n.width // n.heads
         self._kept = [
             torch.empty(s * b, n.length, width, dtype=weights.dtype, device=weights.device) for _ in range(n.layers)

@@ -1,4 +1,4 @@
-"""Students that reason in tokens: they sample attempts, go on from what a teacher wrote into them, and learn by policy gradient.
+"""Students that reason in tokens: they sample attempts, go on from what a teacher wrote, and learn by policy gradient.
 
 Weights, optimiser and supervised examination are those of `TransformerStudents`; here is what reinforcement needs beside them.
 Everything is a program of batched torch operations over all students, with a key-value cache where tokens are sampled.
@@ -93,8 +93,8 @@ class Reasoners:
         rows = index.unsqueeze(2).expand(-1, -1, begun.shape[2])
         tokens, log_p = begun.clone(), torch.zeros_like(begun, dtype=state.dtype)
         if most:
-            some = (t.gather(1, rows) for t in (uniform, begun))
-            new = self.sample(state, problem.gather(1, index), *some, given.gather(1, index))
+            chance, prefix = uniform.gather(1, rows), begun.gather(1, rows)
+            new = self.sample(state, problem.gather(1, index), chance, prefix, given.gather(1, index))
             tokens, log_p = tokens.scatter(1, rows, new[0]), log_p.scatter(1, rows, new[1])
         return tokens, log_p
 

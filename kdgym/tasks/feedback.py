@@ -56,7 +56,7 @@ def choose_attempts(key: Tensor, right: Tensor, fraction: Tensor, which: Tensor)
         right: verdicts, bool [S, P, G].
         fraction: of the attempts of a group, [S]; rounded to whole attempts.
         which: index into `WHICH`, int64 [S]. ``wrong``: wrong attempts; ``mixed``: right and wrong ones by turns; ``random``:
-            any; ``stuck``: attempts of groups in which nobody is right, as Scaf-GRPO (Zhang et al., 2025) gives hints.
+            any; ``stuck``: attempts of groups in which nobody is right, as Scaf-GRPO (2025) gives hints.
 
     Returns:
         bool [S, P, G].

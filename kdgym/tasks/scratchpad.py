@@ -80,7 +80,9 @@ class Scratchpad(SentenceTask):
         for values, changes, split in parts:
             hard = (values // self.radix)[:, 1:] != (values // self.radix)[:, :-1]
             for wanted in (False, True):
-                chosen = [self._some((split == i) & (hard.any(1) == wanted), values, changes) for i in range(len(SPLITS))]
+                chosen = [
+                    self._some((split == i) & (hard.any(1) == wanted), values, changes) for i in range(len(SPLITS))
+                ]
                 counts.append([len(ids) for ids in chosen])
                 order.append((values, changes, np.concatenate(chosen)))
         count = np.array(counts)
@@ -262,7 +264,9 @@ class Scratchpad(SentenceTask):
     def read_answer(self, text: str) -> Tensor:
         digits = f"[0-{self.radix - 1}]"
         given = re.sub(r"\s", "", text)
-        if not re.fullmatch(rf"(?:[+-]{digits}={digits}{{1,2}};){{0,{self.steps - 1}}}[+-]{digits}={digits}{{1,2}}\.?", given):
+        if not re.fullmatch(
+            rf"(?:[+-]{digits}={digits}{{1,2}};){{0,{self.steps - 1}}}[+-]{digits}={digits}{{1,2}}\.?", given
+        ):
             raise UnreadableError("answer", f"{text[:80]!r} is no scratchpad; write steps like +8=45;-6=39.")
         tokens = torch.full((STEP * self.steps + 1,), self.end)
         for i, step in enumerate(given.rstrip(".").split(";")):
