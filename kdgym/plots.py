@@ -31,7 +31,7 @@ def lesson_picture(lesson: Lesson) -> npt.NDArray[np.uint8]:
     money[:, : len(lesson.spending)] = lesson.spending[:, order].T
     total = np.nansum(money, axis=0, keepdims=True)
     shown = right.imshow(money / np.where(total > 0, total, 1), vmin=0, vmax=1, cmap="magma", aspect="auto")
-    figure.colorbar(shown, ax=right, label=f"share of the step's {lesson.unit}")
+    figure.colorbar(shown, ax=right, label=f"share of the step's {lesson.currency}")
     left.set_yticks(range(len(order)), names)
     for label, k in zip(left.get_yticklabels(), order, strict=True):
         label.set_fontweight("bold" if lesson.target[k] > 0 else "normal")

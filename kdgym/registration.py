@@ -122,7 +122,15 @@ ENVIRONMENTS = (
         summary="Comment on some of a student's attempts while it practises arithmetic in steps by GRPO.",
         controls=("no_feedback",),
         published="thinktuning",
-        teachers=("full_solutions", "adaptive_hint", "luffy", "feedback_bandit"),
+        teachers=(
+            "thinktuning_mask",
+            "thinktuning_plain",
+            "thinktuning_ratio",
+            "full_solutions",
+            "luffy",
+            "adaptive_hint",
+            "feedback_bandit",
+        ),
         upper_bounds=(),
     ),
 )

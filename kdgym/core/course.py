@@ -65,7 +65,9 @@ class Course(PopulationEnv):
     """
 
     config: CourseSettings
+    family: ClassVar[str] = "DataGen"
     level: ClassVar[str]
+    currency: ClassVar[str] = "money"  # what a budget is of
 
     def __init__(
         self,
@@ -109,7 +111,7 @@ class Course(PopulationEnv):
                 **layout,
             },
             settings={
-                "family": "DataGen",
+                "family": self.family,
                 "level": self.level,
                 "version": 0,
                 **config.model_dump(),
@@ -265,6 +267,7 @@ class Course(PopulationEnv):
             spending=state["spending_history"][student, :done].cpu().numpy().copy(),
             steps=self.config.steps,
             budget_left=float(1 - state["spent"][student] / self.config.budget),
+            currency=self.currency,
         )
 
     def _branched(self, num_envs: int) -> PopulationEnv:

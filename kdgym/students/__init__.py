@@ -6,14 +6,16 @@ import torch
 
 from kdgym.students.base import Students
 from kdgym.students.kernel import Tables
+from kdgym.students.reasoner import Reasoners
 from kdgym.students.transformer import Engine, TransformerConfig, TransformerStudents
 from kdgym.tasks.base import Task
 
-STUDENTS = ("transformer",)
+STUDENTS = {"transformer": TransformerStudents, "reasoner": Reasoners}
 
 __all__ = [
     "STUDENTS",
     "Engine",
+    "Reasoners",
     "Students",
     "Tables",
     "TransformerConfig",
@@ -48,4 +50,4 @@ def make_students(name: str, task: Task, device: str, engine: Engine = "auto") -
     """
     if name not in STUDENTS:
         raise ValueError(f"There is no student {name!r}; choose from {', '.join(STUDENTS)}.")
-    return TransformerStudents(task, TransformerConfig(), check_device(device), engine=engine)
+    return STUDENTS[name](task, TransformerConfig(), check_device(device), engine=engine)

@@ -32,11 +32,11 @@ class Attempts:
     right: Tensor
 
 
-def attempt(reasoners: Reasoners, task: Scratchpad, state: Tensor, key: Tensor, group: int) -> Attempts:
+def attempt(students: Reasoners, task: Scratchpad, state: Tensor, key: Tensor, group: int) -> Attempts:
     """Every student tries one train problem of each skill, in random order, ``group`` times each.
 
     Args:
-        reasoners, task: who tries what.
+        students, task: who tries what.
         state: [S, row].
         key: of problems and attempts, int64 [S].
         group: G.
@@ -46,7 +46,7 @@ def attempt(reasoners: Reasoners, task: Scratchpad, state: Tensor, key: Tensor, 
     start, count = pool.start.to(key.device), pool.count.to(key.device)
     problem = start[order] + random.integers(random.fold(key, 1), skills, count[order])
     shape = len(key), skills * group, task.answer.shape[1]
-    tokens, log_p = reasoners.sample(state, problem, uniform(random.fold(key, 2), shape))
+    tokens, log_p = students.sample(state, problem, uniform(random.fold(key, 2), shape))
     each = problem.repeat_interleave(group, dim=1)
     return Attempts(each, tokens, log_p, task.judge(each, tokens).unflatten(1, (skills, group)))
 

@@ -1,6 +1,6 @@
 """Students that reason in tokens: they sample attempts, go on from what a teacher wrote, and learn by policy gradient.
 
-Weights, optimiser and supervised examination are those of `TransformerStudents`; here is what reinforcement needs beside them.
+They are `TransformerStudents`; here is what reinforcement needs beside what those can do.
 Everything is a program of batched torch operations over all students, with a key-value cache where tokens are sampled.
 """
 
@@ -17,17 +17,8 @@ from kdgym.students.transformer import TransformerStudents
 _GROUP = 16  # students at a time; keeps the activations of a pass within the cache of a core
 
 
-class Reasoners:
-    """S students side by side, as rows of the same state [S, row] that `TransformerStudents` trains.
-
-    Args:
-        students: the engine of the same students.
-        learning_rate: of policy gradient updates.
-    """
-
-    def __init__(self, students: TransformerStudents, learning_rate: float) -> None:
-        self.students, self.learning_rate = students, learning_rate
-        self._network, self._prompts = students.network, students.tables.prompts
+class Reasoners(TransformerStudents):
+    """S students side by side; arguments, attributes and errors are those of `TransformerStudents`."""
 
     @torch.no_grad()
     def sample(
@@ -59,7 +50,7 @@ class Reasoners:
     def _sample(
         self, state: Tensor, problem: Tensor, uniform: Tensor, forced: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
-        cache = Cache(self._network, state, self._prompts[problem], uniform.shape[1] // problem.shape[1])
+        cache = Cache(self.network, state, self.tables.prompts[problem], uniform.shape[1] // problem.shape[1])
         logits, tokens, log_p = cache.logits, [], []
         for a in range(uniform.shape[2]):
             likely = torch.log_softmax(logits, dim=-1)
@@ -99,38 +90,44 @@ class Reasoners:
         return tokens, log_p
 
     @torch.no_grad()
-    def answer(self, state: Tensor, problem: Tensor) -> Tensor:
-        """Unaided answers, always the most likely token: int64 [S, N] -> tokens int64 [S, N, A]."""
+    def decode(self, state: Tensor, problem: Tensor, solved: Tensor | None = None) -> Tensor:
+        """Greedy answers: problem ids int64 [S, N] -> tokens int64 [S, N, A]; see `TransformerStudents.decode`."""
         parts = []
         for begin in range(0, len(problem), _GROUP):
             part = slice(begin, begin + _GROUP)
-            cache = Cache(self._network, state[part], self._prompts[problem[part]])
+            cache = Cache(self.network, state[part], self.tables.prompts[problem[part]])
             tokens = [cache.logits.argmax(-1)]
-            while len(tokens) < self._network.shape.answer:
+            while len(tokens) < self.network.shape.answer:
                 tokens.append(cache.read(tokens[-1].unsqueeze(-1)).argmax(-1))
             parts.append(torch.stack(tokens, dim=2))
         return torch.cat(parts)
 
     def evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
         """Unaided verdicts bool [S, N] and losses [S, N]; see `TransformerStudents.evaluate`."""
-        right, loss = self.students.compare(state, problem)
+        right, loss = self.compare(state, problem)
         open_questions = ~right
         most = int(open_questions.sum(1).max())
         if most:
             index = open_questions.long().argsort(dim=1, descending=True, stable=True)[:, :most]
             asked = problem.gather(1, index)
-            verdict = self.students.task.judge(asked, self.answer(state, asked))
+            verdict = self.task.judge(asked, self.decode(state, asked))
             right = right | torch.zeros_like(right).scatter(1, index, verdict)
         return right, loss
 
     @torch.no_grad()
     def log_p(self, state: Tensor, problem: Tensor, tokens: Tensor) -> Tensor:
         """Log-probabilities of attempts int64 [S, B, A] at problems int64 [S, B]."""
-        logits = self._network.logits(state, self._inputs(problem, tokens))
+        logits = self.network.logits(state, *self._inputs(problem, tokens, self.tables))
         return torch.log_softmax(logits, dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
     def update(
-        self, state: Tensor, problem: Tensor, tokens: Tensor, loss: Callable[[Tensor], Tensor], active: Tensor
+        self,
+        state: Tensor,
+        problem: Tensor,
+        tokens: Tensor,
+        loss: Callable[[Tensor], Tensor],
+        active: Tensor,
+        learning_rate: float,
     ) -> None:
         """One AdamW step down the gradient of a loss, in place.
 
@@ -140,6 +137,7 @@ class Reasoners:
             tokens: int64 [S, B, A].
             loss: from the tokens' log-probabilities [S, B, A] to each student's loss [S].
             active: students that learn, bool [S]; the others stay as they are.
+            learning_rate: of this step.
         """
 
         def slope(log_p: Tensor) -> Tensor:
@@ -147,8 +145,6 @@ class Reasoners:
                 variable = log_p.detach().requires_grad_()
                 return torch.autograd.grad(loss(variable).sum(), variable)[0]
 
-        _, gradient = self._network.gradient(state, self._inputs(problem, tokens), tokens, slope)
-        self.students.step(state, gradient, active.to(state.dtype).unsqueeze(1), self.learning_rate)
-
-    def _inputs(self, problem: Tensor, tokens: Tensor) -> Tensor:
-        return torch.cat([self._prompts[problem], tokens[..., :-1]], dim=-1)
+        inputs, _ = self._inputs(problem, tokens, self.tables)
+        _, gradient = self.network.gradient(state, inputs, tokens, slope)
+        self.step(state, gradient, active.to(state.dtype).unsqueeze(1), learning_rate)

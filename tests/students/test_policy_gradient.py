@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students import TransformerConfig, TransformerStudents
+from kdgym.students import Reasoners, TransformerConfig
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss
-from kdgym.students.reasoner import Reasoners
 from kdgym.tasks import make_task
 from kdgym.tasks.scratchpad import Scratchpad
 
@@ -144,7 +143,7 @@ class AsLanguageModel(torch.nn.Module):
 
     def __init__(self, reasoners: Reasoners, state: Tensor) -> None:
         super().__init__()
-        self.network, self.weights = reasoners.students.network, torch.nn.Parameter(state.clone())
+        self.network, self.weights = reasoners.network, torch.nn.Parameter(state.clone())
 
     def forward(self, input_ids: Tensor, labels: Tensor, **_: Any) -> Any:
         prompt = self.network.shape.prompt
@@ -193,9 +192,8 @@ def test_loss_and_gradient_are_those_of_trl(kl: float, tmp_path: Path) -> None:
     """One student, no feedback, rollouts sampled two updates ago, so that ratios are not 1 and some are clipped."""
     task = make_task("Scratchpad", radix=6)
     assert isinstance(task, Scratchpad)
-    students = TransformerStudents(task, TransformerConfig(), engine="torch")
-    reasoners = Reasoners(students, 0.02)
-    base = students.initialise(torch.tensor([5]))
+    reasoners = Reasoners(task, TransformerConfig(), engine="torch")
+    base = reasoners.initialise(torch.tensor([5]))
     problem = task.pool("train").start[:3].expand(1, -1)
     state = base.clone()
     tokens, old = reasoners.sample(state, problem, random.uniform(torch.tensor([9]), 3 * 4 * 16).view(1, 12, 16))
@@ -204,11 +202,10 @@ def test_loss_and_gradient_are_those_of_trl(kl: float, tmp_path: Path) -> None:
     given = Rollouts(each, tokens, old, valid, torch.zeros_like(valid))
     advantage = group_advantages(random.uniform(torch.tensor([[3]]), 12).float().view(1, 3, 4)).flatten(1)
     for _ in range(2):
-        reasoners.update(
-            state, each, tokens, lambda log_p: loss_of(log_p, given, advantage), torch.ones(1, dtype=torch.bool)
-        )
+        everybody = torch.ones(1, dtype=torch.bool)
+        reasoners.update(state, each, tokens, lambda log_p: loss_of(log_p, given, advantage), everybody, 0.02)
 
-    model = AsLanguageModel(reasoners, state[:, : students.weights])
+    model = AsLanguageModel(reasoners, state[:, : reasoners.weights])
     base_log_p = reasoners.log_p(base, each, tokens)
     batch = {
         "prompt_ids": task.prompt[each[0]],
@@ -231,7 +228,7 @@ def test_loss_and_gradient_are_those_of_trl(kl: float, tmp_path: Path) -> None:
     assert float(ours(now)) == pytest.approx(float(theirs), abs=1e-4)
     variable = now.clone().requires_grad_()
     slope = torch.autograd.grad(ours(variable).sum(), variable)[0]
-    _, gradient = students.network.gradient(
+    _, gradient = reasoners.network.gradient(
         state, torch.cat([task.prompt[each], tokens[..., :-1]], dim=-1), tokens, lambda _: slope
     )
     torch.testing.assert_close(gradient, their_gradient, atol=1e-4, rtol=1e-3)
