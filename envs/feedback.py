@@ -31,7 +31,7 @@ _PLACEMENT, _ATTEMPT, _CHOICE, _CONTINUATION = range(LEVEL, LEVEL + 4)  # purpos
 # Base students who rarely succeed alone, and such who often do.
 SCHOOLING = {
     "rarely": CarelessSchooling(16_384, 20_480, 0.0, habits=0.4, habit=(0.55, 0.8), slip=(0.02, 0.2)),
-    "often": CarelessSchooling(16_384, 20_480, 0.0, habits=0.25, habit=(0.3, 0.6), slip=(0.02, 0.2)),
+    "often": CarelessSchooling(20_480, 24_576, 0.0, habits=0.25, habit=(0.2, 0.45), slip=(0.02, 0.1)),
 }
 _CHOICES = {"fraction": (), "which": WHICH, "kind": KINDS, "length": (), "shaping": SHAPINGS, "weight": ()}
 _LEVELS = {"fraction": 5, "length": 4, "weight": 3}  # of the discrete actions

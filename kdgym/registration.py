@@ -131,7 +131,7 @@ ENVIRONMENTS = (
             "adaptive_hint",
             "feedback_bandit",
         ),
-        upper_bounds=(),
+        upper_bounds=("feedback_lookahead",),
     ),
 )
 
