@@ -149,7 +149,7 @@ def _algorithm(described: dict[str, Any]) -> type[PPO | SAC | TD3]:
 
 
 def _policy(described: dict[str, Any]) -> Any:
-    """SB3's own policy for Dict observations, or kdgym's shared one."""
+    """SB3's own policy for Dict or Box observations, or kdgym's shared one."""
     described_policy = described.get("policy_class", {})
     name = f"{described_policy.get('__module__')}.{described_policy.get(':type:')}"
     if described_policy.get("__module__") == "kdgym.agents.ppo":
@@ -157,5 +157,7 @@ def _policy(described: dict[str, Any]) -> Any:
 
         return SharedPolicy
     if str(described_policy.get("__module__", "")).startswith("stable_baselines3."):
-        return "MultiInputPolicy"
-    raise ValueError(f"The zip's policy class {name} is not known; use MultiInputPolicy or kdgym's SharedPolicy.")
+        return "MultiInputPolicy" if "MultiInput" in name else "MlpPolicy"
+    raise ValueError(
+        f"The zip's policy class {name} is not known; use SB3's MultiInputPolicy or MlpPolicy, or kdgym's SharedPolicy."
+    )

@@ -1,0 +1,197 @@
+"""An incident as a SQLite database that anybody may query and nobody can change.
+
+Queries come from students, also from language models that read what intruders wrote into logs, so each one runs fenced in: only
+SELECT on the tables there are, a limit on the work it may do (counted in SQLite's virtual-machine instructions, so that the
+same query stops at the same place on every machine), on the rows it returns, and on the size of any value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock
+
+from kdgym.storage import cache_directory
+from kdgym.tasks.base import Split
+from kdgym.tasks.incidents.incident import VERSION, Incident, make_incident
+from kdgym.tasks.incidents.schema import TABLES, entity_columns
+
+MOST_ROWS = 50
+MOST_WORK = 3_000_000  # virtual-machine instructions; a scan of the largest table takes about 40,000
+_CHECK_EVERY = 1000
+_MOST_MEMORY = 2**30  # bytes, of all of SQLite in this process
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: 100_000,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 10_000,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 8,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 50,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 200,
+}
+_FUNCTIONS = frozenset(
+    [
+        "abs",
+        "avg",
+        "coalesce",
+        "count",
+        "date",
+        "datetime",
+        "glob",
+        "group_concat",
+        "ifnull",
+        "iif",
+        "instr",
+        "julianday",
+        "length",
+        "like",
+        "lower",
+        "ltrim",
+        "max",
+        "min",
+        "nullif",
+        "replace",
+        "round",
+        "rtrim",
+        "strftime",
+        "substr",
+        "substring",
+        "sum",
+        "time",
+        "total",
+        "trim",
+        "unixepoch",
+        "upper",
+    ]
+)
+
+
+class QueryError(ValueError):
+    """A query that was refused, failed, or was stopped; the message says which, and what is allowed."""
+
+
+class Answer(NamedTuple):
+    """What a query found.
+
+    Attributes:
+        columns: names of the columns.
+        rows: the first rows.
+        cut: whether there were more.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str | int | float | None, ...]]
+    cut: bool
+
+
+class Database:
+    """One incident's database, read-only.
+
+    Args:
+        path: a file that `open_database` wrote.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        self._connection.execute(f"PRAGMA hard_heap_limit = {_MOST_MEMORY}")
+        self._connection.execute("PRAGMA temp_store = MEMORY")
+        for limit, value in _LIMITS.items():
+            self._connection.setlimit(limit, value)
+        self._connection.set_authorizer(_authorise)
+        self._connection.set_progress_handler(self._tick, _CHECK_EVERY)
+        self._work = 0
+
+    def _tick(self) -> bool:
+        self._work += _CHECK_EVERY
+        return self._work > MOST_WORK
+
+    def query(self, sql: str, parameters: Sequence[str | int | float] = (), most_rows: int = MOST_ROWS) -> Answer:
+        """Run one SELECT.
+
+        Args:
+            sql: the statement; ``?`` stands for parameters.
+            parameters: values for them, never read as SQL.
+            most_rows: how many rows to return at most.
+
+        Raises:
+            QueryError: the statement is not one SELECT on these tables, has an error, or is too much work.
+        """
+        self._work = 0
+        try:
+            with contextlib.closing(self._connection.execute(sql, parameters)) as cursor:
+                if cursor.description is None:
+                    raise QueryError("That is no SELECT; the database can only be read.")
+                rows = cursor.fetchmany(most_rows + 1)
+                columns = tuple(column[0] for column in cursor.description)
+        except (sqlite3.Error, sqlite3.Warning, MemoryError, UnicodeError) as error:
+            raise QueryError(self._explain(error)) from error
+        return Answer(columns, rows[:most_rows], len(rows) > most_rows)
+
+    def _explain(self, error: Exception) -> str:
+        if self._work > MOST_WORK:
+            return "The query was stopped: it is too much work. Look for less at once, or add a WHERE."
+        if "not authorized" in str(error) or "prohibited" in str(error) or "authorizer" in str(error):
+            return f"Refused ({error}): only SELECT on {', '.join(TABLES)} is allowed, with SQLite's plain functions."
+        return f"The query has an error: {error}."
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def _authorise(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:
+    """SELECT on our tables with harmless functions; everything else is refused when the statement is compiled."""
+    if action == sqlite3.SQLITE_SELECT:
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_READ:
+        return sqlite3.SQLITE_OK if first in TABLES or not first else sqlite3.SQLITE_DENY
+    if action == sqlite3.SQLITE_FUNCTION:
+        return sqlite3.SQLITE_OK if (second or "").lower() in _FUNCTIONS else sqlite3.SQLITE_DENY
+    return sqlite3.SQLITE_DENY
+
+
+def open_database(split: Split, index: int) -> Database:
+    """The database of an incident, built on first use and kept in the user's cache."""
+    path = cache_directory() / "incidents" / f"v{VERSION}" / f"{split}-{index}.sqlite"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():  # another process may have built it while this one waited
+                _build(make_incident(split, index), path)
+    elif not _sound(path):
+        warnings.warn(f"{path} is damaged; the incident's database is built again.", RuntimeWarning, stacklevel=2)
+        _build(make_incident(split, index), path)
+    return Database(path)
+
+
+def _sound(path: Path) -> bool:
+    """Whether a file is one of ours and complete."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as found:
+            return bool(found.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+    except sqlite3.DatabaseError:
+        return False
+
+
+def _build(incident: Incident, path: Path) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        with contextlib.closing(sqlite3.connect(temporary)) as made:
+            for table, (columns, _, _) in TABLES.items():
+                made.execute(f"CREATE TABLE {table} ({', '.join(f'{column} TEXT' for column in columns)})")
+                made.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", incident.rows[table])
+                for column in [*entity_columns(table), *(c for c in columns if c in ("time", "alert"))]:
+                    made.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
+            made.commit()
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink()
+        raise

@@ -1,0 +1,224 @@
+"""The investigation world: incidents, their questions, and databases that nobody can harm."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdgym.tasks.base import SPLITS
+from kdgym.tasks.incidents import TABLES, Database, Incident, QueryError, Question, ask, make_incident, open_database
+from kdgym.tasks.incidents.attacks import ATTACKS, WANTED
+from kdgym.tasks.incidents.schema import LOGS, RELATIONS, entity_columns, kind_of
+
+
+@pytest.fixture(scope="module")
+def incident() -> Incident:
+    return make_incident("train", 0)
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    monkeypatch.setenv("KDGYM_CACHE", str(tmp_path))
+    opened = open_database("train", 0)
+    yield opened
+    opened.close()
+
+
+def test_an_incident_is_a_pure_function_of_split_and_index(incident: Incident) -> None:
+    assert make_incident("train", 0) == incident
+    for other in (make_incident("train", 1), make_incident("test", 0), make_incident("validation", 0)):
+        assert not set(other.rows["logons"]) & set(incident.rows["logons"])
+
+
+@pytest.mark.parametrize(("split", "index"), [("exam", 0), ("train", -1)])
+def test_other_incidents_do_not_exist(split: str, index: int) -> None:
+    with pytest.raises(ValueError, match="choose from train, validation, test"):
+        make_incident(split, index)  # type: ignore[arg-type]
+
+
+def test_the_logs_are_large_and_the_attack_is_small(incident: Incident) -> None:
+    assert len(LOGS) >= 8
+    assert sum(len(incident.rows[table]) for table in LOGS) >= 20_000
+    theirs = {
+        name for role, name in incident.entities.items() if role.split(":")[0] not in ("account", "host", "mailbox")
+    }
+    seen = sum(bool(theirs & set(row)) for table in LOGS for row in incident.rows[table])
+    assert len(incident.steps) <= seen <= 3 * len(incident.steps)
+
+
+def test_every_attack_occurs_and_every_column_has_words() -> None:
+    assert {make_incident("train", index).attack for index in range(30)} == set(ATTACKS)
+    for steps in ATTACKS.values():
+        assert sum(bool(step.alert) for step in steps) >= 3
+        for step in steps:
+            assert set(step.entities) == set(entity_columns(step.table))
+            for column, role in step.entities.items():
+                assert role.split(":")[0] == kind_of(step.table, column)
+                assert (step.table, column) in WANTED
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_solutions_can_be_found_in_the_logs(split: str) -> None:
+    """Every hop of every solution: some row has the entity before in the source column and the next in the target's."""
+    incident = make_incident(split, 3)  # type: ignore[arg-type]
+    beside = {relation: set[tuple[str, str]]() for relation in RELATIONS}
+    for relation, pairs in beside.items():
+        columns = list(TABLES[relation.table].columns)
+        a, b = columns.index(relation.source), columns.index(relation.target)
+        pairs.update((row[a], row[b]) for row in incident.rows[relation.table])
+    questions = ask(incident)
+    assert len(questions) >= 15
+    assert {len(question.path) for question in questions} >= {1, 2, 3}
+    for question in questions:
+        assert question.start in question.text
+        assert question.answer not in question.text
+        before = question.start
+        for hop, entity in zip(question.hops, question.path, strict=True):
+            assert (before, entity) in beside[hop]
+            before = entity
+
+
+def test_the_way_is_not_obvious(incident: Incident) -> None:
+    """Following a solution from the company's own entities, most rows at hand are somebody else's business."""
+    company = [q for q in ask(incident) if q.hops[0].source in ("account", "host") and q.hops[0].table in LOGS]
+    columns = {table: list(TABLES[table].columns) for table in LOGS}
+    for question in company:
+        hop = question.hops[0]
+        source, target = (columns[hop.table].index(c) for c in (hop.source, hop.target))
+        beside = {row[target] for row in incident.rows[hop.table] if row[source] == question.start}
+        assert len(beside) >= 3
+
+
+def example(path: tuple[str, ...]) -> Question:
+    return Question("?", "t", "now", "start", ("logons", "ip"), (), path, "key")
+
+
+def test_scores_count_back_from_the_answer() -> None:
+    question = example(("a", "b", "c"))
+    assert question.score("c") == 1
+    assert question.score(" C ") == 1
+    assert question.score("x") == 0
+    assert question.score("x", ["b"]) == pytest.approx(0.4)
+    assert question.score("x", ["a"]) == pytest.approx(0.16)
+    assert question.score("x", ["a", "b"]) == pytest.approx(0.56)
+    assert question.score("x", ["1", "2", "3", "a", "b"]) == 0, "whoever cites everything has found nothing"
+    assert question.score("x", ["c"]) == 0, "the answer has to be given as the answer"
+
+
+@given(st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True), st.text(max_size=5), st.lists(st.text()))
+def test_scores_stay_below_one_without_the_answer(path: list[str], answer: str, cited: list[str]) -> None:
+    question = example(tuple(path))
+    score = question.score(answer, cited)
+    assert (score == 1) == (answer.strip().lower() == path[-1].strip().lower())
+    assert 0 <= score < 0.67 or score == 1
+
+
+def test_the_database_holds_the_incident(database: Database, incident: Incident) -> None:
+    for table, rows in incident.rows.items():
+        assert database.query(f"SELECT count(*) FROM {table}").rows == [(len(rows),)]
+    question = ask(incident)[0]
+    hop = question.hops[0]
+    found = database.query(f"SELECT {hop.target} FROM {hop.table} WHERE {hop.source} = ?", [question.start], 10_000)
+    assert (question.path[0],) in found.rows
+    assert found.columns == (hop.target,)
+
+
+def test_answers_are_cut_after_some_rows(database: Database) -> None:
+    answer = database.query("SELECT * FROM logons", most_rows=7)
+    assert (len(answer.rows), answer.cut) == (7, True)
+    assert database.query("SELECT * FROM alerts").cut is False
+
+
+ATTEMPTS = {
+    "write": "INSERT INTO logons VALUES ('', '', '', '', '')",
+    "update": "UPDATE alerts SET severity = 'none'",
+    "delete": "DELETE FROM logons",
+    "drop": "DROP TABLE logons",
+    "create": "CREATE TABLE mine (x)",
+    "temporary table": "CREATE TEMP TABLE mine AS SELECT * FROM logons",
+    "attach": "ATTACH '/etc/passwd' AS secrets",
+    "detach": "DETACH main",
+    "pragma": "PRAGMA writable_schema = 1",
+    "pragma function": "SELECT * FROM pragma_table_info('logons')",
+    "schema": "SELECT sql FROM sqlite_master",
+    "copy": "COPY logons TO '/tmp/x'",
+    "vacuum into": "VACUUM INTO '/tmp/kdgym-stolen.sqlite'",
+    "file read": "SELECT readfile('/etc/passwd')",
+    "extension": "SELECT load_extension('evil')",
+    "large blob": "SELECT zeroblob(1000000000)",
+    "random blob": "SELECT randomblob(1000000000)",
+    "long text": "SELECT printf('%.1000000000c', 'x')",
+    "endless recursion": "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t",
+    "cross join": "SELECT count(*) FROM logons a, logons b, logons c, logons d",
+    "large sort": "SELECT a.* FROM logons a, logons b ORDER BY a.time || b.time",
+    "large aggregate": "SELECT group_concat(a.ip || b.ip) FROM logons a, logons b",
+    "two statements": "SELECT 1; DROP TABLE logons",
+    "transaction": "BEGIN EXCLUSIVE",
+    "nothing": "",
+    "half a character": "SELECT '\ud800'",
+    "zero byte": "SELECT 1\0; DROP TABLE logons",
+    "deep expression": "SELECT " + "(" * 5000 + "1" + ")" * 5000,
+    "long statement": "SELECT '" + "x" * 20_000 + "'",
+}
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+def test_the_database_can_only_be_read_and_not_for_long(database: Database, attempt: str) -> None:
+    before = database.query("SELECT count(*), min(time), max(time) FROM logons").rows
+    with pytest.raises(QueryError):
+        database.query(ATTEMPTS[attempt])
+    assert database.query("SELECT count(*), min(time), max(time) FROM logons").rows == before
+
+
+def test_the_work_limit_is_counted_and_not_timed(database: Database) -> None:
+    heavy = "SELECT count(*) FROM logons a JOIN logons b WHERE a.rowid < {} AND a.ip < b.ip"
+    assert database.query(heavy.format(20)).rows == database.query(heavy.format(20)).rows
+    for _ in range(2):
+        with pytest.raises(QueryError, match="too much work"):
+            database.query(heavy.format(3000))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
+def test_what_stands_in_a_log_is_never_executed(value: str) -> None:
+    """An intruder may name a file like a statement; as a parameter it stays a name."""
+    opened = open_database("train", 0)
+    for name in (value, f"'; DROP TABLE logons; --{value}", f"' OR '1'='1{value}"):
+        assert opened.query("SELECT * FROM file_events WHERE file = ?", [name]).rows == []
+    assert opened.query("SELECT count(*) FROM logons").rows[0][0] > 3000  # type: ignore[operator]
+    opened.close()
+
+
+def test_processes_that_need_one_incident_build_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDGYM_CACHE", str(tmp_path))
+
+    def count(_: int) -> object:
+        opened = open_database("validation", 7)
+        try:
+            return opened.query("SELECT count(*) FROM logons").rows
+        finally:
+            opened.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len({str(rows) for rows in threads.map(count, range(4))}) == 1
+    assert len(list(tmp_path.rglob("*.sqlite"))) == 1
+    assert not list(tmp_path.rglob(".*.sqlite*"))
+
+
+def test_a_damaged_database_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDGYM_CACHE", str(tmp_path))
+    open_database("train", 0).close()
+    path = next(tmp_path.rglob("*.sqlite"))
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.warns(RuntimeWarning, match="damaged"):
+        opened = open_database("train", 0)
+    assert opened.query("SELECT count(*) FROM logons").rows[0][0] > 3000  # type: ignore[operator]
+    opened.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        opened._connection.execute("SELECT 1")
