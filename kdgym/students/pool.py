@@ -61,7 +61,7 @@ class Schooling:
 MIXTURE = Schooling()
 
 
-def base_students(students: Students, pool: str, recipe: dict[str, Any], schooling: Schooling = MIXTURE) -> Tensor:
+def base_students(students: Students, pool: str, recipe: dict[str, Any], schooling: Schooling | None = None) -> Tensor:
     """Weights of a pool's base students, [POOL_SIZE, students.weights].
 
     Built on first use (well under a minute on two cores), then read from the cache. Processes that need the same pool at
@@ -71,7 +71,7 @@ def base_students(students: Students, pool: str, recipe: dict[str, Any], schooli
         students: the engine that trains them.
         pool: ``"train"`` or ``"evaluation"``.
         recipe: JSON-serialisable description of task, engine and schooling; another recipe is another file.
-        schooling: what they learn.
+        schooling: what they learn; `MIXTURE` if left out.
 
     Raises:
         ValueError: there is no such pool.
@@ -81,7 +81,7 @@ def base_students(students: Students, pool: str, recipe: dict[str, Any], schooli
     recipe = {"pool": pool, "size": POOL_SIZE, "version": _VERSION, "torch": torch.__version__, **recipe}
     name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     if name not in _loaded:
-        _loaded[name] = _read_or_build(students, pool, recipe, name, schooling)
+        _loaded[name] = _read_or_build(students, pool, recipe, name, schooling or MIXTURE)
     return _loaded[name].to(students.device, students.dtype)
 
 

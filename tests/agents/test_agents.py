@@ -18,7 +18,7 @@ from kdgym.evaluation import agent_module, agent_names, load_agent
 from kdgym.integrations.sb3 import as_vec_env
 from kdgym.registration import ENVIRONMENTS
 
-ID = "kdgym/DataGen-Math-v0"
+ID, FEEDBACK = "kdgym/DataGen-Math-v0", "kdgym/Feedback-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
 FOLDER = Path(__file__).parent.parent.parent / "agents"
 
@@ -28,7 +28,7 @@ HOME = {
     name: entry.id
     for entry in reversed(ENVIRONMENTS)
     for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds)
-} | {"ppo": ID}
+} | {"ppo": ID, "feedback_ppo": FEEDBACK}
 
 
 def make(num_envs: int, env_id: str = ID) -> Any:
@@ -36,17 +36,20 @@ def make(num_envs: int, env_id: str = ID) -> Any:
 
 
 @pytest.fixture(scope="module")
-def untrained_ppo(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("ppo") / "model.zip"
-    PPO(SharedPolicy, as_vec_env(gym.make_vec(ID, num_envs=2, **SMALL)), seed=0).save(path)
-    return f"ppo:{path}"
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Agents that are loaded from a file: name -> what `load_agent` takes."""
+    folder = tmp_path_factory.mktemp("ppo")
+    policies: dict[str, Any] = {"ppo": SharedPolicy, "feedback_ppo": "MultiInputPolicy"}
+    for name, policy in policies.items():
+        PPO(policy, as_vec_env(gym.make_vec(HOME[name], num_envs=2, **SMALL)), seed=0).save(folder / f"{name}.zip")
+    return {name: f"{name}:{folder / name}.zip" for name in policies}
 
 
 @pytest.mark.parametrize("students", [1, 3])
 @pytest.mark.parametrize("name", agent_names())
-def test_every_teacher_gives_valid_lessons(name: str, students: int, untrained_ppo: str) -> None:
+def test_every_teacher_gives_valid_lessons(name: str, students: int, untrained: dict[str, str]) -> None:
     envs = make(students, HOME[name])
-    agent: Any = load_agent(untrained_ppo if name == "ppo" else name, envs, seed=0)
+    agent: Any = load_agent(untrained.get(name, name), envs, seed=0)
     observation, _ = envs.reset(seed=0)
     if getattr(agent, "upper_bound", False):
         agent.attach(envs)
@@ -157,7 +160,52 @@ def test_the_search_of_constant_writes_what_it_loads(tmp_path: Path, monkeypatch
     assert agent.numbers != load_agent("constant", make(1)).numbers  # type: ignore[attr-defined]
 
 
-def test_an_untrained_ppo_says_what_to_do() -> None:
-    envs = make(1)
+@pytest.mark.parametrize("name", ["ppo", "feedback_ppo"])
+def test_an_untrained_ppo_says_what_to_do(name: str) -> None:
+    envs = make(1, HOME[name])
     with pytest.raises(ValueError, match="kdgym train"):
-        load_agent("ppo", envs).act(envs.reset(seed=0)[0])
+        load_agent(name, envs).act(envs.reset(seed=0)[0])
+
+
+def feedback(name: str, **seen: float) -> dict[str, np.ndarray]:
+    """What a Feedback teacher does for a student of whom all skills look alike: decision -> entries of the action."""
+    envs = make(1, FEEDBACK)
+    observation, _ = envs.reset(seed=0)
+    for key, value in seen.items():
+        observation[key][:] = value
+    agent: Any = load_agent(name, envs)
+    if hasattr(agent, "reset"):
+        agent.reset(observation)
+    action, place, parts = agent.act(observation)[0], 0, {}
+    for decision, options in envs.single_action_space.choices.items():
+        parts[decision] = action[place : place + max(1, len(options))]
+        place += len(parts[decision])
+    return parts
+
+
+def test_without_feedback_nobody_is_guided() -> None:
+    assert feedback("no_feedback")["fraction"] == -1
+
+
+@pytest.mark.parametrize("success", [0.0, 0.9])
+def test_thinktuning_never_changes_its_mind(success: float) -> None:
+    assert feedback("thinktuning", success=success)["fraction"] == -0.5
+
+
+def test_hints_get_shorter_as_students_succeed_and_stop() -> None:
+    lengths = [float(feedback("adaptive_hint", success=success)["length"][0]) for success in (0.0, 0.3, 0.6)]
+    assert lengths == sorted(lengths, reverse=True) and lengths[0] == 1
+    assert feedback("adaptive_hint", success=0.7)["fraction"] == -1
+
+
+def test_the_bandit_tries_every_kind_and_returns_to_the_best() -> None:
+    envs = make(1, FEEDBACK)
+    observation, _ = envs.reset(seed=0)
+    agent: Any = load_agent("feedback_bandit", envs)
+    observation["loss"][:] = 1.0
+    agent.reset(observation)
+    kinds = []
+    for _ in range(8):
+        kinds.append(int(agent.act(observation)[0, 5:9].argmax()))
+        observation["loss"] -= 0.1 if kinds[-1] == 2 else 0.0
+    assert kinds == [0, 1, 2, 3, 2, 2, 2, 2]

@@ -97,8 +97,11 @@ def test_the_verifier_on_what_people_may_write(text: str, right: bool) -> None:
 
 @pytest.mark.parametrize(
     ("place", "token", "kind"),
-    [(0, "end", "malformed"), (1, "minus", "operator"), (1, "digit", "malformed"), (2, "digit", "copy"),
-     (2, "plus", "malformed"), (3, "digit", "sum"), (3, "other", "operator"), (4, "digit", "carry"), (5, "minus", "malformed"), (9, "digit", "carry")],
+    [
+        (0, "end", "malformed"), (1, "minus", "operator"), (1, "digit", "malformed"), (2, "digit", "copy"),
+        (2, "plus", "malformed"), (3, "digit", "sum"), (3, "other", "operator"), (4, "digit", "carry"),
+        (5, "minus", "malformed"), (9, "digit", "carry"),
+    ],
 )  # fmt: skip
 def test_errors_are_told_apart(place: int, token: str, kind: str) -> None:
     task = make_task("Scratchpad")
