@@ -32,12 +32,13 @@ class SkillList(Course):
     """Teach by buying training data, skill by skill: the Skill-List level.
 
     ## Description
-    Each student is a small transformer that can do a little of everything: of arithmetic (``DataGen-Math``), or of questions
-    about pictures of real handwritten digits (``DataGen-VQA``). An episode asks for one to three *target* skills. Every skill
-    has several data engines (*sources*): some make clean items, some mostly wrong answers, some the same eight problems again
-    and again. Which is which is hidden and drawn anew every episode; prices are visible and say nothing about quality. At each
-    step the teacher splits the step's money over all skill x source pairs; the student trains once on what was bought, in
-    random order, by AdamW, and sits an examination.
+    Each student is a small transformer that can do a little of everything: of arithmetic (``DataGen-Math``), of short
+    programs (``DataGen-Code``), of questions about pictures of real handwritten digits (``DataGen-VQA``), or of datasets of
+    reasoning-gym (``DataGen-Reasoning``). An episode asks for one to three *target* skills. Every skill has several data
+    engines (*sources*): some make clean items, some mostly wrong answers, some the same eight problems again and again.
+    Which is which is hidden and drawn anew every episode; prices are visible and say nothing about quality. At each step
+    the teacher splits the step's money over all skill x source pairs; the student trains once on what was bought, in random
+    order, by AdamW, and sits an examination.
 
     ## Action Space
     `kdgym.spaces.Shares`, a ``Box(-1, 1, (K * M,), float32)`` for K skills and M sources a skill, skill-major. Shares of the
@@ -75,7 +76,9 @@ class SkillList(Course):
 
     ## Student
     A decoder-only transformer (one block, width 32, 12 thousand parameters) and AdamW, batches of 16, each item once. Images
-    come first in its sequence, as patches under a linear embedding.
+    come first in its sequence, as patches under a linear embedding. With ``student="hf:..."`` a language model instead, whose
+    population are LoRA adapters over one frozen base (`kdgym.students.language`): every student begins as the base model,
+    observations and actions are the same, and a shorter course is the default (6 steps of 96 items, 4 validation items).
 
     ## Budget
     ``budget`` units of money an episode. A step's allowance is the money left divided by the steps left; a source's items
@@ -84,25 +87,31 @@ class SkillList(Course):
 
     ## Splits
     Items come from ``train``, rewards and observations from ``validation``, `examine` asks ``test``. The splits share no pair
-    of operands (Math) and no handwriting (VQA), in any skill.
+    of operands (Math), no program (Code), no handwriting (VQA) and no problem, in whatever order (Reasoning), in any skill.
 
     ## Determinism
     Equal settings, seeds and actions give bitwise equal observations on one machine. With the compiled engine (see ``engine``)
     they depend neither on the number of threads nor on the other students of the population; with torch operations the same
-    holds at one thread.
+    holds at one thread. Language models agree to rounding in populations of different sizes, and on a GPU.
 
     ## Headroom
     ``kdgym headroom ID`` prints it; the README shows the tables.
 
     ## Arguments
     * ``num_envs``: number of students S.
-    * ``task``: what is taught, a name of `kdgym.tasks.TASKS`; ``task_options``: its arguments, e.g. ``{"radix": 10}``.
-    * ``student``: the engine, ``"transformer"``.
+    * ``task``: what is taught, a name of `kdgym.tasks.TASKS`; ``task_options``: its arguments, e.g. ``{"radix": 10}``. They may
+      stand beside the other settings instead: ``radix=10``, ``datasets=["gcd", "lcm"]``.
+    * ``student``: ``"transformer"``, or ``"hf:"`` and a model: a directory, one prepared by ``kdgym models add``, or a hub id.
+    * ``student_options``: of language models, see `kdgym.students.language.LanguageOptions`; ``dtype``: their type.
     * ``pool``: base students, ``"train"`` or ``"evaluation"``; no student is in both.
     * ``steps``, ``budget``: length of an episode, and its money (an item costs 1 to 2).
     * ``sources``: data engines a skill.
-    * ``max_targets``: most target skills of an episode.
-    * ``validation_items``: validation items a skill.
+    * ``max_targets``: most target skills of an episode; if left out, 3, or all skills of a task that has fewer.
+    * ``validation_items``, ``test_items``: items a skill of the validation, and most of an examination.
+    * ``misconceptions``: how many wrong rules every base student has been schooled in, drawn from the task's (``task.
+      misconceptions``), or the names of those that all have. Who has which is state, and never observation or info;
+      `examine_misconceptions` tells whoever scores a teacher.
+    * ``placebo``: destroy the content of every item: what is learned then is form alone (`kdgym.tasks.placebo`).
     * ``reward``: ``"accuracy"`` or ``"log_loss"``.
     * ``device``: torch device of the whole population.
     * ``engine``: ``"torch"``, ``"kernel"`` (compiled, CPU only) or ``"auto"``; see `kdgym.students.TransformerStudents`.
@@ -188,8 +197,12 @@ class SkillList(Course):
         }
 
     def hidden(self) -> dict[str, Array]:
-        """What the episode hides, for upper bounds only: ``kind`` of every source, index into `KINDS`, int64 [S, K * M]."""
-        return {"kind": self.state["kind"].cpu().numpy().copy()}
+        """What the episode hides, for upper bounds only: ``kind`` of every source, index into `KINDS`, int64 [S, K * M]; and
+        which of the task's misconceptions each student began with, ``held``, bool [S, misconceptions].
+        """
+        ordinary = torch.zeros(self.num_envs, len(self.task.misconceptions), dtype=torch.bool)
+        held = self.state["held"] if self.misled else ordinary
+        return {"kind": self.state["kind"].cpu().numpy().copy(), "held": held.cpu().numpy().copy()}
 
 
 class SkillListEnv(SingleEnv):

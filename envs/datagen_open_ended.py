@@ -61,6 +61,10 @@ class OpenEnded(Course):
     | steps_left | steps until the end |
     | practice | how many practice problems were tried, and how many were right |
     | errors | up to ``errors`` of the wrong ones: ``problem``, the student's ``given`` answer, the ``right`` answer |
+    | wrong_rules | only with ``misconceptions``: what practice says about each known wrong rule |
+
+    Of every wrong rule known of the task, the student's own or not, ``wrong_rules`` tells its ``description``, on how many
+    practice problems it is wrong (``asked``), and how many of those the student answered as it says (``followed``).
 
     ## Rewards
     As on the Skill-List level: change of the target-weighted validation accuracy, or of minus the validation loss.
@@ -103,7 +107,7 @@ class OpenEnded(Course):
         self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
     ) -> None:
         self._prepare(OpenEndedSettings.parse(settings))
-        n, tokens = self.config.errors, self.task.answer.shape[1]
+        n, tokens = self.config.errors, self.students.answer_width
         self._lessons: list[WrittenLesson] = []
         pool, device = self.task.pool("train"), self.students.device
         self._train_problems = pool.start.to(device), pool.count.to(device)
@@ -161,7 +165,8 @@ class OpenEnded(Course):
             scene = torch.cat([task.scene, len(task.scenes) + torch.arange(len(images))]).to(self.device)
             scenes = torch.cat([task.scenes, images]).to(self.device)
         prompts, answers = (torch.cat(pair) for pair in ((task.prompt, prompts), (task.answer, answers)))
-        return Tables(prompts.to(self.device), answers.to(self.device), scene, scenes, task.pixel_scale)
+        written = tuple(item for lesson in lessons for item in lesson.text)
+        return Tables(prompts.to(self.device), answers.to(self.device), scene, scenes, task.pixel_scale, written)
 
     def _draw(self, bits: Tensor, skill: Tensor | None = None) -> Tensor:
         """Problems of the train split, one for each random number; of any skill, or of the given ones."""
@@ -179,7 +184,7 @@ class OpenEnded(Course):
         probe = self._draw(bits, skill.clamp_max(goal.shape[1] - 1))
         state["probe"][rows] = probe
         state["given"][rows] = self.students.decode(state["student"][rows], probe)
-        self._charge_inference(rows, n)
+        self._charge_inference(rows, probe)
 
     # --- text ----------------------------------------------------------------------------------------------------
 
@@ -205,17 +210,32 @@ class OpenEnded(Course):
         )
 
     def _practice(self, student: int) -> dict[str, Any]:
-        task, probe, given = self.task, self.state["probe"][student].cpu(), self.state["given"][student].cpu()
-        right = task.judge(probe, given)
+        task, students, probe, given = (
+            self.task,
+            self.students,
+            self.state["probe"][student],
+            self.state["given"][student],
+        )
+        right, said, probe = students.judge(probe, given).cpu(), students.text_of(given), probe.cpu()
         errors = [
             {
                 "problem": task.write_problem(int(probe[j])),
-                "given": task.write_tokens(given[j]),
+                "given": said[j],
                 "right": task.answer_text(int(task.solution[probe[j]])),
             }
             for j in torch.nonzero(~right).flatten().tolist()
         ]
-        return {"practice": {"tried": len(probe), "right": int(right.sum())}, "errors": errors}
+        practice = {"practice": {"tried": len(probe), "right": int(right.sum())}, "errors": errors}
+        return practice | self._wrong_rules(student)
+
+    def _wrong_rules(self, student: int) -> dict[str, Any]:
+        """What the practice problems say about each of the task's misconceptions: known rules, not the student's own."""
+        if self.misled is None:
+            return {}
+        asked, followed = self.misled.followed(self.state["probe"][student], self.state["given"][student])
+        counts = zip(self.task.misconceptions, asked.sum(1).tolist(), followed.sum(1).tolist(), strict=True)
+        rules = {m.name: {"description": m.description, "asked": n, "followed": f} for m, n, f in counts}
+        return {"wrong_rules": rules}
 
     def hidden(self) -> dict[str, Array]:
         """What the episode hides, for upper bounds only: ``target``, the weight of every skill, float32 [S, K]."""

@@ -42,8 +42,8 @@ class SkillTree(Course):
 
     ## Description
     The same students, targets, budget and splits as on the Skill-List level. The train problems of every skill are split into
-    M = 2 ** ``depth`` subskills, regions of the prompts that a student can tell apart (`kdgym.tasks.regions`); all are closed
-    at first. At each step the teacher decides for every skill: *explore* opens ``opened`` further subskills, in an order drawn
+    M = 2 ** ``depth`` subskills, regions of problems that have something in common (`kdgym.tasks.regions`); all are closed at
+    first. At each step the teacher decides for every skill: *explore* opens ``opened`` further subskills, in an order drawn
     anew every episode, and allocates ``first_items`` items to each; *exploit* changes the allocations of the open ones, which
     never fall below 0. The student then learns as many right items of every subskill as are allocated to it. Exploring a skill
     whose subskills are all open changes nothing.

@@ -6,32 +6,33 @@ the fraction, the attempts, the feedback and its weight in the loss are the teac
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from gymnasium import spaces
-from pydantic import Field
+from pydantic import Field, JsonValue
 from torch import Tensor
 
+from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.course import LEVEL, MAX_LOSS, Course, CourseSettings
 from kdgym.core.population import Array
 from kdgym.core.validation import checked_choices
 from kdgym.spaces import FeedbackMoves
 from kdgym.students import Reasoners
-from kdgym.students.careless import CarelessSchooling
+from kdgym.students.careless import Carelessness, careless_students
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss
-from kdgym.students.pool import base_students
+from kdgym.students.pool import POOL_SIZE
 from kdgym.students.practice import COLUMNS, attempt, summary, tally, uniform, written
 from kdgym.tasks.feedback import KINDS, WHICH, choose_attempts, give_feedback
 from kdgym.tasks.scratchpad import ERRORS, Scratchpad
 
 _PLACEMENT, _ATTEMPT, _CHOICE, _CONTINUATION = range(LEVEL, LEVEL + 4)  # purposes of a student's random streams
 # Base students who rarely succeed alone, and such who often do.
-SCHOOLING = {
-    "rarely": CarelessSchooling(16_384, 20_480, 0.0, habits=0.4, habit=(0.55, 0.8), slip=(0.02, 0.2)),
-    "often": CarelessSchooling(20_480, 24_576, 0.0, habits=0.25, habit=(0.2, 0.45), slip=(0.02, 0.1)),
+CARELESSNESS = {
+    "rarely": Carelessness(18_432, habits=0.4, habit=(0.55, 0.8), slip=(0.02, 0.2)),
+    "often": Carelessness(22_528, habits=0.25, habit=(0.2, 0.45), slip=(0.02, 0.1)),
 }
 _CHOICES = {"fraction": (), "which": WHICH, "kind": KINDS, "length": (), "shaping": SHAPINGS, "weight": ()}
 _LEVELS = {"fraction": 5, "length": 4, "weight": 3}  # of the discrete actions
@@ -41,7 +42,7 @@ class FeedbackSettings(CourseSettings):
     """Arguments of `FeedbackMath`; see there."""
 
     task: str = "Scratchpad"
-    task_options: dict[str, int | float | str | bool] = {"radix": 6}
+    task_options: dict[str, JsonValue] = {"radix": 6}
     student: str = "reasoner"
     succeed: Literal["rarely", "often"] = "rarely"
     steps: int = Field(8, ge=1, le=1000)
@@ -204,7 +205,7 @@ class FeedbackMath(Course):
         first = attempt(self.students, self.task, state["student"][rows], key, group)
         nothing = torch.zeros_like(first.right)
         self._show(rows, tally(self.task, first, nothing, first.right, nothing, ~nothing[:, :, 0]))
-        self._charge_inference(rows, first.problem.shape[1])
+        self._charge_inference(rows, first.problem)
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
         before = self.state["feedback"].clone()
@@ -250,7 +251,7 @@ class FeedbackMath(Course):
         skill = self.task.skill_of.to(problem.device)[problem[:, :: config.group]]
         by_skill = torch.zeros_like(price).scatter_add_(1, skill, price * held).float()
         state["spending_history"][self._everyone, state["step"]] += by_skill
-        flops = self.students.forward_flops / self.students.tokens_per_item * (attempts + continued)
+        flops = self.students.flops_per_token * (attempts + continued)
         bill = {"items": held.sum(1) * config.group, "tokens": attempts + continued, "flops": flops}
         ledger.charge(state["ledger"], "student_inference", **bill)
         ledger.charge(state["ledger"], "teacher", tokens=feedback, money=config.price * feedback)
@@ -271,11 +272,8 @@ class FeedbackMath(Course):
             problem, tokens = rollouts.problem, rollouts.tokens
             students.update(state["student"], problem, tokens, loss, held.any(1), config.learning_rate)
         items = config.epochs * counted.sum(1)
-        bill = {
-            "items": items,
-            "tokens": items * students.tokens_per_item,
-            "flops": 3.0 * students.forward_flops * items,
-        }
+        tokens = students.tokens_per_item * items
+        bill = {"items": items, "tokens": tokens, "flops": students.training_flops * students.flops_per_token * tokens}
         ledger.charge(state["ledger"], "student_training", **bill)
 
     def _show(self, rows: Tensor | slice, total: Tensor) -> None:
@@ -312,10 +310,10 @@ class FeedbackMath(Course):
 
     # --- students ------------------------------------------------------------------------------------------------
 
-    def _pool(self) -> Tensor:
-        schooling, options = SCHOOLING[self.config.succeed], sorted(self.config.task_options.items())
-        recipe = {"task": [self.task.name, self.task.version, options], "schooling": asdict(schooling)}
-        return base_students(self.students, self.config.pool, {**recipe, **self.students.recipe}, schooling)
+    def _draw_base(self, key: Tensor, recipe: dict[str, Any]) -> Tensor:
+        carelessness, recipe = CARELESSNESS[self.config.succeed], {**recipe, **self.students.recipe}
+        pool = careless_students(self.students, self.task, self.config.pool, recipe, carelessness)
+        return pool[random.integers(key, 1, POOL_SIZE).squeeze(1)]
 
     def _draw_targets(self, key: Tensor) -> Tensor:
         """All skills count alike."""

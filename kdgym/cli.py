@@ -30,6 +30,22 @@ Episodes = Annotated[int, typer.Option(help="Student seeds, the same for every t
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all results there, per seed.")]
 Device = Annotated[str, typer.Option(help="Torch device of the students: cpu, cuda, ...")]
 Threads = Annotated[int, typer.Option(help="Torch threads; 0 leaves torch's choice.", min=0)]
+Misconceptions = Annotated[
+    str, typer.Option(metavar="N|NAMES", help="Wrong rules every student begins with: how many, or which, by commas.")
+]
+Retention = Annotated[
+    int, typer.Option(metavar="ITEMS", help="Unrelated training after the lesson, to see what is retained.", min=0)
+]
+Student = Annotated[
+    str, typer.Option(help="Who learns: transformer, or hf: and a directory, a prepared model or a hub id.")
+]
+Placebo = Annotated[
+    bool | None,
+    typer.Option(help="Teach twins the same without content, to tell learning from format; usual for language models."),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="A setting of the environment, e.g. steps=4.")
+]
 AGENT_HELP = "A name (see kdgym list), a file like mine.py, NAME:FILE for a trained one, or an SB3 zip."
 
 
@@ -49,7 +65,26 @@ def _set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _evaluate(id: str, agents: list[str], episodes: int, device: str) -> list[Any]:
+def _misconceptions(text: str) -> dict[str, Any]:
+    """The setting of that name; nothing for 0, as not every family has it."""
+    wanted = int(text) if text.isdecimal() else tuple(name.strip() for name in text.split(",") if name.strip())
+    return {"misconceptions": wanted} if wanted else {}
+
+
+def _settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
+    """Settings given as NAME=JSON, beside those with an option of their own; a value that is no JSON is a text."""
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, for example steps=4; got {pair!r}.")
+        try:
+            given[name] = json.loads(value)
+        except ValueError:
+            given[name] = value
+    return given
+
+
+def _evaluate(id: str, agents: list[str], episodes: int, **settings: Any) -> list[Any]:
     """Evaluate every agent on the same students, with a progress bar."""
     from kdgym.evaluation import NO_TEACHING, agent_module, evaluate
 
@@ -57,13 +92,13 @@ def _evaluate(id: str, agents: list[str], episodes: int, device: str) -> list[An
     for agent in agents:
         if agent != NO_TEACHING and not agent.endswith(".zip"):
             agent_module(agent.partition(":")[0])  # a wrong name is told before the work begins, not after
-    steps = gym.make_vec(id, num_envs=1).unwrapped.steps  # type: ignore[attr-defined]
+    steps = gym.make_vec(id, num_envs=1, **settings).unwrapped.steps  # type: ignore[attr-defined]
     results = []
     with _bar() as bar:
         total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
         for agent in agents:
             bar.update(total, description=agent)
-            results.append(evaluate(id, agent, episodes, progress=lambda n: bar.advance(total, n), device=device))
+            results.append(evaluate(id, agent, episodes, progress=lambda n: bar.advance(total, n), **settings))
             if agent == NO_TEACHING:
                 bar.advance(total, episodes * steps)
         bar.update(total, description="done")
@@ -132,12 +167,19 @@ def evaluate(
     id: EnvId,
     agent: Annotated[str, typer.Option(help=AGENT_HELP)],
     episodes: Episodes = 64,
+    misconceptions: Misconceptions = "0",
+    retention: Retention = 0,
+    student: Student = "transformer",
+    placebo: Placebo = None,
+    settings: Settings = None,
     json_file: Json = None,
     device: Device = "cpu",
     threads: Threads = 0,
 ) -> None:
     """Score one teacher on unseen students, against the control at the same budget."""
-    compare(id, agents=agent, episodes=episodes, json_file=json_file, device=device, threads=threads, picture=None)
+    compare(
+        id, agent, episodes, misconceptions, retention, student, placebo, settings, None, json_file, device, threads
+    )
 
 
 @app.command()
@@ -147,13 +189,19 @@ def compare(
         str | None, typer.Option(help=f"Teachers, separated by commas; all that fit, if left out. {AGENT_HELP}")
     ] = None,
     episodes: Episodes = 64,
+    misconceptions: Misconceptions = "0",
+    retention: Retention = 0,
+    student: Student = "transformer",
+    placebo: Placebo = None,
+    settings: Settings = None,
     picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
     json_file: Json = None,
     device: Device = "cpu",
     threads: Threads = 0,
 ) -> None:
     """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
-    from kdgym.report import comparison_json, comparison_table, ranked
+    from kdgym.report import besides_tables, comparison_json, comparison_table, ranked
+    from kdgym.students import is_language_model
 
     _set_threads(threads)
     entry: Entry = find(id)
@@ -162,9 +210,12 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    results = _evaluate(id, names, episodes, device)
+    beside = {"retention": retention, "placebo": is_language_model(student) if placebo is None else placebo}
+    given = _settings(settings, student=student, device=device, **_misconceptions(misconceptions))
+    results = _evaluate(id, names, episodes, **beside, **given)
     control = results[0]
-    console.print(comparison_table(results, control))
+    for table in (comparison_table(results, control), *besides_tables(results)):
+        console.print(table)
     if picture is not None:
         from kdgym.plots import comparison_picture
 
@@ -189,11 +240,38 @@ def headroom(
         entry.published: "published rule",
         **dict.fromkeys(entry.upper_bounds, "upper bound"),
     }
-    results = _evaluate(id, list(roles), episodes, device)
+    results = _evaluate(id, list(roles), episodes, device=device)
     control = next(result for result in results if result.agent == entry.controls[0])
     best = max((result for result in results if result.upper_bound), key=lambda result: result.after.mean())
     console.print(headroom_table(results, control, best, roles))
     _write_json(json_file, comparison_json(results, control))
+
+
+@app.command()
+def interference(
+    id: EnvId,
+    students: Annotated[int, typer.Option(help="Base students, each a copy a skill.", min=2)] = 64,
+    items: Annotated[int, typer.Option(help="Right items of the one skill that a copy practises.", min=1)] = 640,
+    picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
+    json_file: Json = None,
+    threads: Threads = 0,
+) -> None:
+    """Show what practising one skill does to every other: transfer and interference, as a matrix."""
+    from kdgym.interference import measure_interference
+    from kdgym.report import interference_table
+
+    find(id)
+    _set_threads(threads)
+    with _bar() as bar:
+        done = bar.add_task("skills practised", total=None)
+        result = measure_interference(id, students, items, lambda i, n: bar.update(done, completed=i, total=n))
+    console.print(interference_table(result))
+    if picture is not None:
+        from kdgym.plots import interference_picture
+
+        interference_picture(result, picture)
+        console.print(f"Picture: {picture}")
+    _write_json(json_file, result.to_json())
 
 
 @app.command()
@@ -230,7 +308,7 @@ def main() -> None:
     """Run the command; what a user did wrong is said in a sentence, not in a traceback."""
     try:
         app()
-    except (ValueError, OSError, gym.error.Error) as error:
+    except (ValueError, OSError, ImportError, gym.error.Error) as error:
         Console(stderr=True).print(f"[bold red]Error:[/] {error}", highlight=False)
         sys.exit(2)
 

@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 import kdgym.agents
 from kdgym.core import PopulationEnv
+from kdgym.core.course import Course
+from kdgym.students import recommended_population
 
 Observation = dict[str, npt.NDArray[np.float32]]
 FIRST_SEED = 1_000_000  # evaluation seeds start here; hashed streams make any distinct seeds independent
@@ -29,7 +31,9 @@ class Agent(Protocol):
     """A teacher of S students at once: observations are arrays [S, n], an action is an array [S, m].
 
     Optional: ``reset(observation)`` at the start of every episode, ``upper_bound = True`` with ``attach(envs)`` for agents
-    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file.
+    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file, and
+    ``diagnose(observation)``: after the last lesson of students with misconceptions, the probability [S, M] that each
+    student began with each of the task's.
     """
 
     def act(self, observation: Observation) -> npt.NDArray[np.float32]:
@@ -48,6 +52,11 @@ class Result:
         right, asked: correct and asked test items per skill after the last step, int64 [S, K].
         curve: target-weighted validation accuracy over the episode, [S, steps + 1].
         cost: actor -> unit -> total spent, [S].
+        besides: what else was asked for. Of students with misconceptions what `Misled.examine` says of the test split, and
+            ``belief``, what the agent's ``diagnose`` said, [S, M]; of retention ``retained_before`` and ``retained_after``
+            unrelated training, the target-weighted test accuracy [S]. ``placebo`` is the score of a twin after the same
+            lessons with their content destroyed, [S]: ``after`` minus that is what was learned, that minus ``before`` is
+            adaptation to the format.
     """
 
     env_id: str
@@ -60,13 +69,15 @@ class Result:
     asked: npt.NDArray[np.int64]
     curve: npt.NDArray[np.float64]
     cost: dict[str, dict[str, npt.NDArray[np.float64]]] = field(repr=False)
+    besides: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Raw per-seed records; nothing aggregated."""
         names = ("seeds", "before", "after", "right", "asked", "curve")
         cost = {a: {u: v.tolist() for u, v in units.items()} for a, units in self.cost.items()}
         head = {"env_id": self.env_id, "agent": self.agent, "upper_bound": self.upper_bound}
-        return {**head, **{name: getattr(self, name).tolist() for name in names}, "cost": cost}
+        besides = {name: value.tolist() for name, value in self.besides.items()}
+        return {**head, **{name: getattr(self, name).tolist() for name in names}, "cost": cost, "besides": besides}
 
 
 def agent_names() -> list[str]:
@@ -130,8 +141,10 @@ def evaluate(
     episodes: int = 64,
     *,
     first_seed: int = FIRST_SEED,
-    population: int = 64,
+    population: int | None = None,
+    placebo: bool = False,
     progress: Progress = lambda steps: None,
+    retention: int = 0,
     **settings: Any,
 ) -> Result:
     """Let an agent teach ``episodes`` unseen students and examine them on the test split before and after.
@@ -141,8 +154,10 @@ def evaluate(
         agent: see `load_agent`; or ``"no teaching"``.
         episodes: number of student seeds.
         first_seed: seeds are ``first_seed .. first_seed + episodes - 1``; the same for every agent.
-        population: students taught side by side.
+        population: students taught side by side; 64 if left out, 4 language models.
+        placebo: teach a twin of every student the same lessons with their content destroyed (`kdgym.tasks.placebo`).
         progress: called after every step with the number of student-steps done.
+        retention: items of unrelated training after the lesson, to see what is retained; 0 leaves that out.
         settings: passed to the environment.
 
     Raises:
@@ -150,18 +165,28 @@ def evaluate(
     """
     if episodes < 2:
         raise ValueError(f"episodes is {episodes}; intervals need at least 2 student seeds.")
+    population = population or recommended_population(settings.get("student", ""))
     parts = []
     for begin in range(0, episodes, population):
         size = min(population, episodes - begin)
-        envs: Any = gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **settings)
-        parts.append(_teach_once(envs, agent, first_seed + begin, progress))
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "cost"}
+
+        def make(twin: bool, size: int = size) -> Any:
+            options = {**settings, "placebo": True} if twin else settings
+            return gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **options)
+
+        part, lessons = _teach_once(make(twin=False), agent, first_seed + begin, progress, retention)
+        if placebo:
+            part["besides"]["placebo"] = _teach_again(make(twin=True), lessons, first_seed + begin)
+        parts.append(part)
+    nested = ("cost", "besides")
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in nested}
+    besides = {name: np.concatenate([part["besides"][name] for part in parts]) for name in parts[0]["besides"]}
     cost = {
         actor: {unit: np.concatenate([part["cost"][actor][unit] for part in parts]) for unit in units}
         for actor, units in parts[0]["cost"].items()
     }
     upper_bound = agent != NO_TEACHING and _sees_more(agent)
-    return Result(env_id, agent, upper_bound, cost=cost, **joined)
+    return Result(env_id, agent, upper_bound, cost=cost, besides=besides, **joined)
 
 
 def _sees_more(agent: str) -> bool:
@@ -170,22 +195,26 @@ def _sees_more(agent: str) -> bool:
     return bool(getattr(agent_module(agent.partition(":")[0]).Agent, "upper_bound", False))
 
 
-def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progress) -> dict[str, Any]:
-    """One episode of a population from the evaluation pool."""
+def _teach_once(
+    envs: PopulationEnv, name: str, first_seed: int, progress: Progress, retention: int
+) -> tuple[dict[str, Any], list[Any]]:
+    """One episode of a population from the evaluation pool: what came of it, and what was done."""
     observation, _ = envs.reset(seed=first_seed)
     before = envs.examine("test")
-    curve = [envs.score()]
+    curve, lessons = [envs.score()], []
+    agent: Any = None
     if name != NO_TEACHING:
         agent = load_agent(name, envs, seed=first_seed)
         introduce(agent, envs, observation)
         finished = False
         while not finished:
-            observation, _, terminated, truncated, _ = envs.step(np.asarray(agent.act(observation)))
+            lessons.append(np.asarray(agent.act(observation)))
+            observation, _, terminated, truncated, _ = envs.step(lessons[-1])
             curve.append(envs.score())
             progress(envs.num_envs)
             finished = bool((terminated | truncated).all())
     after = envs.examine("test")
-    return {
+    outcome = {
         "seeds": first_seed + np.arange(envs.num_envs),
         "before": before["score"],
         "after": after["score"],
@@ -193,4 +222,38 @@ def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progr
         "asked": after["asked"],
         "curve": np.stack(curve, axis=1),
         "cost": envs.ledger(),
+        "besides": _look_further(envs, agent, observation, retention),
     }
+    return outcome, lessons
+
+
+def _look_further(envs: PopulationEnv, agent: Any, observation: Any, retention: int) -> dict[str, npt.NDArray[Any]]:
+    """See `Result.besides`."""
+    besides: dict[str, npt.NDArray[Any]] = {}
+    if isinstance(envs, Course) and envs.misled:
+        besides = envs.examine_misconceptions()
+        if hasattr(agent, "diagnose"):
+            besides["belief"] = _checked_belief(agent.diagnose(observation), besides["held"].shape)
+    if retention:
+        if not isinstance(envs, Course):
+            raise ValueError(f"Retention is measured of students with target skills; {type(envs).__name__} has none.")
+        besides |= {f"retained_{when}": score for when, score in envs.examine_retention(retention).items()}
+    return besides
+
+
+def _checked_belief(belief: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    stated: npt.NDArray[np.float64] = np.asarray(belief, dtype=np.float64)
+    if stated.shape != shape or not ((stated >= 0) & (stated <= 1)).all():
+        raise ValueError(
+            f"The agent's diagnosis has shape {stated.shape}; {shape} probabilities are wanted, from 0 to 1."
+        )
+    return stated
+
+
+def _teach_again(twins: PopulationEnv, lessons: list[Any], first_seed: int) -> npt.NDArray[np.float64]:
+    """What the same students score after the same lessons, in an environment that destroys their content, [S]."""
+    twins.reset(seed=first_seed)
+    for lesson in lessons:
+        twins.step(lesson)
+    score: npt.NDArray[np.float64] = twins.examine("test")["score"]
+    return score

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from kdgym.core.lesson import Lesson
 from kdgym.evaluation import Result
+from kdgym.interference import Interference
 from kdgym.statistics import mean_interval
 
 _CONTROLS = ("no teaching", "random", "uniform")
@@ -104,3 +106,36 @@ def _colour(result: Result) -> str:
         "lookahead": "#882255",
     }
     return palette.get(result.agent, "black")
+
+
+def interference_picture(result: Interference, path: Path) -> None:
+    """Write the matrix of skill practised by skill changed; cells that may be chance are hatched and bear no number."""
+    size = len(result.skills)
+    figure = Figure(figsize=(0.62 * size + 3.2, 0.52 * size + 2.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    reach = max(float(np.abs(result.mean).max()), 0.01)
+    shown = axes.imshow(result.mean, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto")
+    for (row, column), change in np.ndenumerate(result.mean):
+        if result.significant[row, column]:
+            colour = "white" if abs(change) > 0.6 * reach else "black"
+            axes.text(column, row, f"{change:+.2f}", ha="center", va="center", fontsize=8, color=colour)
+        else:
+            corner = (column - 0.5, row - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, fill=False, hatch="////", edgecolor="0.8", linewidth=0))
+    axes.set_xticks(range(size), result.skills, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(size), result.skills)
+    axes.set_xlabel("skill examined")
+    axes.set_ylabel("skill practised")
+    axes.set_xticks(np.arange(size - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(size - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=1)
+    axes.tick_params(which="both", length=0)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(shown, ax=axes, label="change of test accuracy")
+    figure.suptitle(
+        f"{result.env_id}: what practising one skill changes\n"
+        f"{len(result.change)} base students, {result.items} right items; hatched: may be chance (false discovery rate 5 %)"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure)
+    figure.savefig(path)

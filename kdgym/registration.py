@@ -80,6 +80,12 @@ ENVIRONMENTS = (
         **{**_SKILL_LIST, "teachers": ("learning_progress", "target_proportional", "adaptive_source")},
     ),
     Entry(
+        "kdgym/DataGen-Reasoning-v0",
+        summary="The same over reasoning-gym's datasets: twelve small ones, or any you name (datasets=[...]).",
+        settings={"task": "Reasoning"},
+        **{**_SKILL_LIST, "teachers": ("learning_progress", "target_proportional", "adaptive_source")},
+    ),
+    Entry(
         "kdgym/DataGen-Math-OpenEnded-v0",
         summary="Write the training items yourself, as JSON, after reading the student's errors in arithmetic.",
         settings={"task": "Math"},
@@ -98,6 +104,12 @@ ENVIRONMENTS = (
         **_OPEN_ENDED,
     ),
     Entry(
+        "kdgym/DataGen-Reasoning-OpenEnded-v0",
+        summary="The same for reasoning-gym's datasets.",
+        settings={"task": "Reasoning"},
+        **_OPEN_ENDED,
+    ),
+    Entry(
         "kdgym/DataGen-Math-SkillTree-v0",
         summary="Explore subskills of arithmetic, and decide how much practice each gets.",
         settings={"task": "Math"},
@@ -113,6 +125,12 @@ ENVIRONMENTS = (
         "kdgym/DataGen-VQA-SkillTree-v0",
         summary="The same over kinds of questions about pictures.",
         settings={"task": "VQA"},
+        **_SKILL_TREE,
+    ),
+    Entry(
+        "kdgym/DataGen-Reasoning-SkillTree-v0",
+        summary="The same over reasoning-gym's datasets, whose attributes of difficulty make the subskills.",
+        settings={"task": "Reasoning"},
         **_SKILL_TREE,
     ),
     Entry(

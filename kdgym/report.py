@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.table import Table
 
 from kdgym.evaluation import Result
+from kdgym.interference import Interference
 from kdgym.statistics import (
     Interval,
+    auroc_interval,
     interquartile_mean,
+    log_scores,
     mean_interval,
     probability_of_improvement,
+    retention_interval,
     smallest_detectable_difference,
 )
 
@@ -58,6 +63,21 @@ def comparison_table(results: Sequence[Result], control: Result) -> Table:
     return table
 
 
+def placebo_table(results: Sequence[Result]) -> Table:
+    """What was learned, apart from adaptation to the format: mean scores of twins, and paired differences."""
+    table = _table("A twin's lessons had their content destroyed", ("teacher", "before", "format", "learned", "after"))
+    for result in ranked(results):
+        twin = result.besides["placebo"]
+        table.add_row(
+            _name(result),
+            f"{result.before.mean():.2f}",
+            str(mean_interval(twin - result.before)),
+            str(mean_interval(result.after - twin)),
+            f"{result.after.mean():.2f}",
+        )
+    return table
+
+
 def _as_json(interval: Interval) -> dict[str, float]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
@@ -79,6 +99,7 @@ def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any
                 "minus_next": None if below is None else _as_json(mean_interval(result.after - below.after)),
                 "better_than_next": None if below is None else probability_of_improvement(result.after, below.after),
                 "detectable_difference": smallest_detectable_difference(result.after - control.after),
+                **{name: _as_json(interval) for name, interval in besides(result).items()},
             }
             for result, below in zip(rows, [*rows[1:], None], strict=True)
         ],
@@ -95,4 +116,67 @@ def headroom_table(results: Sequence[Result], control: Result, best: Result, rol
         gain = mean_interval(result.after - control.after)
         share = f"{gain.mean / room:.0%}" if room > 0 else ""
         table.add_row(roles[result.agent], _name(result), f"{result.after.mean():.2f}", str(gain), share)
+    return table
+
+
+def besides(result: Result) -> dict[str, Interval]:
+    """What else was measured, over students: of misconceptions, of the diagnosis, of retention."""
+    measured, intervals = result.besides, {}
+    if "held" in measured:
+        held = measured["held"]
+        for name in ("expression_before", "expression", "cured"):
+            intervals[name] = mean_interval((measured[name] * held).sum(1) / held.sum(1))
+        intervals["harm"] = mean_interval(measured["harm"])
+        if "belief" in measured and not held.all():
+            intervals["auroc"] = auroc_interval(held, measured["belief"])
+            intervals["log_score"] = mean_interval(log_scores(held, measured["belief"]))
+            base_rate = np.full(held.shape, held.mean())  # what a teacher says that knows only how many there are
+            intervals["log_score_base_rate"] = mean_interval(log_scores(held, base_rate))
+    if "retained_before" in measured:
+        before, after = measured["retained_before"], measured["retained_after"]
+        intervals["retained_before"], intervals["retained_after"] = mean_interval(before), mean_interval(after)
+        if before.any():
+            intervals["retention"] = retention_interval(before, after)
+    return intervals
+
+
+_BESIDES = {  # title -> heading -> what `besides` calls it
+    "Misconceptions, test split: wrong rules followed, share cured, share of what was right harmed": {
+        "followed": "expression", "cured": "cured", "harm": "harm"},
+    "Diagnosis: who began with which misconception": {
+        "AUROC": "auroc", "log score": "log_score", "base rate": "log_score_base_rate"},
+    "Targets, test split, before and after unrelated training": {
+        "before": "retained_before", "after": "retained_after", "retention": "retention"},
+}  # fmt: skip
+
+
+def besides_tables(results: Sequence[Result]) -> list[Table]:
+    """Tables of what else was measured, with 95 % intervals: placebo twins, misconceptions, diagnosis, retention."""
+    measured = {result.agent: besides(result) for result in results}
+    tables = [placebo_table(results)] if all("placebo" in result.besides for result in results) else []
+    for title, columns in _BESIDES.items():
+        rows = [result for result in ranked(results) if next(iter(columns.values())) in measured[result.agent]]
+        if rows:
+            tables.append(_table(title, ("teacher", *columns)))
+        for result in rows:
+            found = measured[result.agent]
+            tables[-1].add_row(
+                _name(result), *(found[name].unsigned() if name in found else "" for name in columns.values())
+            )
+    return tables
+
+
+def interference_table(result: Interference) -> Table:
+    """For every skill practised: its own change, and the skills that gain and lose most by it (significant ones)."""
+    title = f"{result.env_id}: {len(result.change)} students practised {result.items} items of one skill"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("practised", "itself", "helps most", "harms most"):
+        table.add_column(name, justify="right" if name == "itself" else "left")
+    for k, skill in enumerate(result.skills):
+        others = np.where(result.significant[k], result.mean[k], 0.0)
+        others[k] = 0
+        best, worst = int(others.argmax()), int(others.argmin())
+        helps = f"{result.skills[best]} {others[best]:+.2f}" if others[best] > 0 else ""
+        harms = f"{result.skills[worst]} {others[worst]:+.2f}" if others[worst] < 0 else ""
+        table.add_row(skill, f"{result.mean[k, k]:+.2f}", helps, harms)
     return table

@@ -18,6 +18,7 @@ import pydantic_monty as monty
 INTERPRETER = f"monty {monty.__version__}"
 _SCALARS = (int, str, bool, float, type(None))
 _DEEPEST = 16  # lists within lists of a result
+_ATTEMPTS = 3  # at a program whose worker ends, as perhaps it was killed from outside
 _OUTPUT_BYTES = 4096  # a program may print so much
 _CALL = "[[v, f'{v!r}'] for x in inputs for v in [f(x)]]"  # syntax alone: no name that a program could have replaced
 _POLICY = monty.OSPolicy(
@@ -100,9 +101,10 @@ class Sandbox:
         return [self._run_one(*pair) for pair in zip(programs, inputs, strict=True)]
 
     def _run_one(self, program: str, inputs: Sequence[Any]) -> list[Any] | Failure:
-        outcome = self._attempt(program, inputs)
-        if isinstance(outcome, Failure) and outcome.reason == "crash":  # perhaps killed from outside: ask once more
+        for _ in range(_ATTEMPTS):
             outcome = self._attempt(program, inputs)
+            if not (isinstance(outcome, Failure) and outcome.reason == "crash"):
+                break
         return outcome
 
     def _attempt(self, program: str, inputs: Sequence[Any]) -> list[Any] | Failure:
@@ -121,7 +123,8 @@ class Sandbox:
         if _first_user and _first_user[0] != os.getpid():
             raise RuntimeError(
                 f"Process {os.getpid()} was forked from process {_first_user[0]}, which had already run programs in a sandbox; "
-                "a fork cannot use it. Start processes by 'spawn' or 'forkserver', or before the first program is run."
+                "a fork cannot use it. Start processes by 'spawn' or 'forkserver', or before the first program is run; "
+                "Gymnasium's do with vector_kwargs={'context': 'spawn'}."
             )
         if self._pool is None:
             _first_user[:] = [os.getpid()]

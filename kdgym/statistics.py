@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 Scores = npt.NDArray[np.float64]
 _RESAMPLES = 9999
@@ -23,6 +25,10 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.mean:+.2f} [{self.low:+.2f},{self.high:+.2f}]"
 
+    def unsigned(self) -> str:
+        """As text, of what is no difference."""
+        return f"{self.mean:.2f} [{self.low:.2f},{self.high:.2f}]"
+
 
 def mean_interval(values: Scores) -> Interval:
     """Mean with a BCa bootstrap interval (Efron, 1987). Give paired differences to compare two teachers.
@@ -38,6 +44,52 @@ def mean_interval(values: Scores) -> Interval:
         return Interval(mean, mean, mean)
     result = stats.bootstrap((values,), np.mean, n_resamples=_RESAMPLES, method="BCa", rng=np.random.default_rng(0))
     return Interval(mean, float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def interval(statistic: Callable[[npt.NDArray[np.int64]], float], students: int) -> Interval:
+    """Anything that is computed from a sample of students, given as their numbers, with a percentile bootstrap interval.
+
+    Raises:
+        ValueError: fewer than two students.
+    """
+    if students < 2:
+        raise ValueError(f"An interval needs at least 2 students; got {students}.")
+    everybody = np.arange(students)
+    result = stats.bootstrap(
+        (everybody,), statistic, vectorized=False, n_resamples=999, method="percentile", rng=np.random.default_rng(0)
+    )
+    return Interval(statistic(everybody), float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def retention_interval(before: Scores, after: Scores) -> Interval:
+    """Mean score after unrelated training over mean score before it: 1 is nothing forgotten.
+
+    Raises:
+        ValueError: no student had anything to forget, or there are fewer than two.
+    """
+    if not (before > 0).any():
+        raise ValueError("No student scores above 0 before the unrelated training, so there is nothing to retain.")
+    return interval(lambda who: float(after[who].sum() / max(before[who].sum(), np.finfo(float).tiny)), len(before))
+
+
+def auroc_interval(truth: npt.NDArray[np.bool_], belief: Scores) -> Interval:
+    """Area under the ROC curve of statements about students, [S, M] each, resampled by student; 0.5 says nothing.
+
+    Raises:
+        ValueError: all statements are true, or none is, or there are fewer than two students.
+    """
+    if truth.all() or not truth.any():
+        raise ValueError("The truth is the same for all statements, so there is nothing to tell apart.")
+    return interval(lambda who: float(roc_auc_score(truth[who].ravel(), belief[who].ravel())), len(truth))
+
+
+def log_scores(truth: npt.NDArray[np.bool_], belief: Scores) -> Scores:
+    """Mean log probability of what is true of each student, nats a statement: [S, M] each -> [S], at most 0.
+
+    A belief counts as at least 1e-6 and at most 1 - 1e-6, so that a single error is not endlessly bad.
+    """
+    certain = np.clip(belief, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(np.where(truth, certain, 1 - certain)).mean(1))
 
 
 def interquartile_mean(values: Scores) -> float:

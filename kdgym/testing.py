@@ -123,9 +123,11 @@ def _check_snapshot(env: SingleEnv) -> None:
     env.restore(snapshot)
     branches = env.branch(2)
     observation, *_ = branches.step(np.stack([np.asarray(after[0]), np.asarray(before[0])]))
-    own, other = branches.row(observation, 0), branches.row(observation, 1)
+    own = branches.row(observation, 0)
     _require(_close(own, expected[0][0]), "The first of two branches does not go where the student itself goes.")
-    _require(not _same(own, other), "Two branches that were taught differently stay equal.")
+    states = [branches.snapshot(i).rows for i in range(2)]  # a weak student may look alike, and is not
+    equal = all(bool((a == b).all()) for a, b in zip(*states, strict=True))
+    _require(not equal, "Two branches that were taught differently stay equal.")
 
 
 def _check_budget_and_ledger(env: SingleEnv) -> None:

@@ -23,7 +23,7 @@ def call(*arguments: str) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("command", ["list", "train", "evaluate", "compare", "headroom", "watch"])
+@pytest.mark.parametrize("command", ["list", "train", "evaluate", "compare", "headroom", "interference", "watch"])
 def test_every_command_explains_itself(command: str) -> None:
     assert command in call("--help")
     assert "Usage" in call(command, "--help")
@@ -49,6 +49,24 @@ def test_compare_writes_table_picture_and_records(tmp_path: Path) -> None:
         "target_proportional",
         "uniform",
     }
+
+
+@pytest.mark.slow
+def test_misconceptions_and_retention_have_tables_of_their_own() -> None:
+    options = ("--agents", "informed", "--episodes", "2", "--misconceptions", "drops_carries,adds_to_multiply")
+    output = call("compare", ID, *options, "--retention", "64")
+    for heading in ("minus uniform", "followed", "cured", "harm", "retention"):
+        assert heading in output
+
+
+@pytest.mark.slow
+def test_interference_writes_table_picture_and_matrix(tmp_path: Path) -> None:
+    picture, records = tmp_path / "new" / "i.png", tmp_path / "i.json"
+    options = ("--students", "4", "--items", "64", "--picture", str(picture), "--json", str(records))
+    assert "helps most" in call("interference", ID, *options)
+    assert picture.stat().st_size > 10_000
+    content = json.loads(records.read_text())
+    assert len(content["mean"]) == len(content["low"]) == len(content["significant"]) == len(content["skills"]) == 14
 
 
 @pytest.mark.slow
@@ -98,6 +116,8 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path, monkeypatch: pytes
         (["evaluate", ID, "--agent", "nobody"], "There is no agent 'nobody'"),
         (["evaluate", ID, "--agent", "uniform", "--device", "nonsense"], "Try 'cpu'"),
         (["train", ID, "--agent", "uniform", "--out", "x"], "nothing to train"),
+        (["compare", ID, "--agents", "uniform", "--misconceptions", "nonsense"], "choose from drops_carries"),
+        (["interference", "kdgym/Nothing-v0"], "kdgym/DataGen-Math-v0"),
         (["evaluate", ID, "--agent", "ppo:missing.zip"], "missing.zip"),
     ],
 )

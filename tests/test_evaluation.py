@@ -12,7 +12,7 @@ from rich.console import Console
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.evaluation import NO_TEACHING, Result, evaluate
 from kdgym.plots import comparison_picture
-from kdgym.report import comparison_json, comparison_table, headroom_table, ranked
+from kdgym.report import besides_tables, comparison_json, comparison_table, headroom_table, ranked
 
 ID = "kdgym/DataGen-Math-v0"
 MINE = """
@@ -119,3 +119,94 @@ def test_the_picture_is_written(tmp_path: Path, results: list[Result]) -> None:
     comparison_picture(ranked(results), results[0], path)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size > 10_000
+
+
+# --- misconceptions, diagnosis, retention ----------------------------------------------------------------------------
+
+SMALL = {"steps": 3, "budget": 600.0, "validation_items": 8}
+DIAGNOSING = (
+    MINE
+    + """
+    def diagnose(self, observation):
+        return BELIEF
+"""
+)
+
+
+def shown(results: list[Result]) -> str:
+    console = Console(width=80)
+    with console.capture() as capture:
+        for table in besides_tables(results):
+            console.print(table)
+    return capture.get()
+
+
+@pytest.fixture(scope="module")
+def misled() -> list[Result]:
+    return [evaluate(ID, agent, 4, retention=100, misconceptions=2, **SMALL) for agent in (NO_TEACHING, "informed")]
+
+
+def test_nothing_more_is_measured_than_was_asked_for(results: list[Result]) -> None:
+    assert all(not result.besides for result in results)
+    assert besides_tables(results) == []
+
+
+def test_misconceptions_and_retention_are_measured_over_the_same_students(misled: list[Result]) -> None:
+    nobody, informed = (result.besides for result in misled)
+    assert np.array_equal(nobody["held"], informed["held"])
+    assert np.array_equal(nobody["expression_before"], informed["expression_before"])
+    assert not nobody["harm"].any() and not nobody["cured"].any()
+    assert informed["harm"].mean() > 0
+    for result in misled:
+        assert result.besides["retained_before"] == pytest.approx(result.after)
+
+
+def test_measuring_retention_changes_no_score() -> None:
+    with_it, without = (evaluate(ID, "uniform", 4, retention=n, **SMALL) for n in (100, 0))
+    assert np.array_equal(with_it.right, without.right)
+    assert np.array_equal(with_it.curve, without.curve)
+
+
+def test_tables_and_json_say_the_same(misled: list[Result]) -> None:
+    content = json.loads(json.dumps(comparison_json(misled, misled[0]), allow_nan=False))
+    text = shown(misled)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    for row in content["agents"]:
+        assert row["agent"] in text
+        for name in ("cured", "harm", "retention"):
+            cell = f"{row[name]['mean']:.2f} [{row[name]['low']:.2f},{row[name]['high']:.2f}]"
+            assert cell in text
+        assert "auroc" not in row  # neither of the two diagnoses
+    record = next(record for record in content["records"] if record["agent"] == "informed")
+    held, cured = (np.array(record["besides"][name]) for name in ("held", "cured"))
+    row = next(row for row in content["agents"] if row["agent"] == "informed")
+    assert row["cured"]["mean"] == pytest.approx(((held * cured).sum(1) / held.sum(1)).mean())
+
+
+@pytest.mark.slow
+def test_a_teacher_that_diagnoses_beats_the_base_rate() -> None:
+    result = evaluate("kdgym/DataGen-Code-OpenEnded-v0", "diagnose_errors", 32, misconceptions=2, steps=1, budget=64.0)
+    (row,) = comparison_json([result], result)["agents"]
+    assert row["auroc"]["low"] > 0.6
+    assert row["log_score"]["low"] > row["log_score_base_rate"]["high"]
+    assert "AUROC" in shown([result])
+
+
+@pytest.mark.parametrize(
+    ("belief", "message"),
+    [
+        ("np.full((2, 6), 1.5)", "from 0 to 1"),
+        ("np.full((2, 6), np.nan)", "from 0 to 1"),
+        ("np.full((2, 5), 0.5)", r"\(2, 6\) probabilities are wanted"),
+        ("[0.5]", r"\(2, 6\) probabilities are wanted"),
+    ],
+)
+def test_an_impossible_diagnosis_is_refused(tmp_path: Path, belief: str, message: str) -> None:
+    (tmp_path / "mine.py").write_text(DIAGNOSING.replace("BELIEF", belief))
+    with pytest.raises(ValueError, match=message):
+        evaluate(ID, str(tmp_path / "mine.py"), 2, misconceptions=1, **SMALL)
+
+
+def test_a_diagnosis_is_asked_for_only_of_students_with_misconceptions(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(DIAGNOSING.replace("BELIEF", "1 / 0"))
+    assert not evaluate(ID, str(tmp_path / "mine.py"), 2, **SMALL).besides

@@ -67,7 +67,7 @@ def imports(folder: str) -> dict[str, set[str]]:
     ("folder", "allowed"),
     [
         ("kdgym/tasks", ("kdgym.tasks", "kdgym.random", "kdgym.sandbox", "kdgym.storage")),
-        ("kdgym/students", ("kdgym.tasks", "kdgym.students", "kdgym.random", "kdgym.storage")),
+        ("kdgym/students", ("kdgym.tasks", "kdgym.students", "kdgym.random", "kdgym.settings", "kdgym.storage")),
         ("envs", ("kdgym.core", "kdgym.tasks", "kdgym.students", "kdgym.random", "kdgym.spaces")),
         ("agents", ("kdgym.integrations",)),
     ],

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -151,27 +150,13 @@ def test_time_and_chance_are_the_same_every_time(sandbox: Sandbox) -> None:
         assert [first] == [second] == other.run([program], [[0, 1]])
 
 
-def workers() -> set[int]:
-    """Processes started by this one (zombies aside)."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = status.read_text().rpartition(") ")[2].split()[:2]
-        except OSError:  # it ended meanwhile
-            continue
-        if int(parent) == os.getpid() and state != "Z":
-            found.add(int(status.parent.name))
-    return found
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="finds workers in /proc")
-def test_killed_workers_are_replaced_in_the_middle_of_a_batch() -> None:
-    before, done = workers(), threading.Event()
+def test_killed_workers_are_replaced_in_the_middle_of_a_batch(processes: Callable[[], set[int]]) -> None:
+    before, done = processes(), threading.Event()
     killed: set[int] = set()
 
     def kill() -> None:
         while len(killed) < 4 and not done.is_set():
-            for worker in workers() - before - killed:
+            for worker in processes() - before - killed:
                 os.kill(worker, signal.SIGKILL)
                 killed.add(worker)
             done.wait(0.05)

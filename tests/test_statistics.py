@@ -14,9 +14,12 @@ from scipy import stats
 
 from kdgym.statistics import (
     Interval,
+    auroc_interval,
     interquartile_mean,
+    log_scores,
     mean_interval,
     probability_of_improvement,
+    retention_interval,
     smallest_detectable_difference,
 )
 
@@ -146,3 +149,56 @@ def test_more_power_needs_a_larger_difference() -> None:
 
 def test_equal_differences_detect_anything() -> None:
     assert smallest_detectable_difference(np.full(8, 0.25)) == 0
+
+
+def test_retention_is_what_is_left_of_the_sum() -> None:
+    before, after = np.array([0.8, 0.4, 0.0, 0.6]), np.array([0.4, 0.3, 0.0, 0.2])
+    found = retention_interval(before, after)
+    assert found.mean == pytest.approx(0.9 / 1.8)
+    assert found.low < 0.5 < found.high <= 0.75  # no student kept more than three quarters
+    assert retention_interval(before, before) == Interval(1.0, 1.0, 1.0)
+
+
+def test_the_interval_of_retention_is_that_of_a_ratio_of_means() -> None:
+    rng = np.random.default_rng(0)
+    before = rng.uniform(0.3, 0.9, 200)
+    after = before * rng.uniform(0.4, 0.8, 200)
+    found = retention_interval(before, after)
+    residual = (after - found.mean * before) / before.mean()  # the delta method
+    half = 1.96 * residual.std(ddof=1) / np.sqrt(200)
+    assert found.low == pytest.approx(found.mean - half, abs=0.2 * half)
+    assert found.high == pytest.approx(found.mean + half, abs=0.2 * half)
+
+
+def test_nothing_learned_is_nothing_to_retain() -> None:
+    with pytest.raises(ValueError, match="nothing to retain"):
+        retention_interval(np.zeros(3), np.zeros(3))
+    with pytest.raises(ValueError, match="at least 2 students"):
+        retention_interval(np.ones(1), np.ones(1))
+
+
+def test_a_diagnosis_is_scored_by_hand() -> None:
+    truth = np.array([[True, False], [False, True]])
+    belief = np.array([[0.9, 0.2], [0.4, 0.3]])
+    found = auroc_interval(truth, belief)
+    assert found.mean == 0.75  # of four pairs of a true and a false statement three are in order
+    assert log_scores(truth, belief) == pytest.approx([np.log(0.9 * 0.8) / 2, np.log(0.6 * 0.3) / 2])
+
+
+@given(arrays(bool, (12, 3)), st.floats(0, 1))
+def test_a_constant_belief_tells_nothing_apart(truth: np.ndarray, belief: float) -> None:
+    constant = np.full(truth.shape, belief)
+    assert (log_scores(truth, constant) <= 0).all() and np.isfinite(log_scores(truth, constant)).all()
+    if truth.all() or not truth.any():
+        with pytest.raises(ValueError, match="nothing to tell apart"):
+            auroc_interval(truth, constant)
+
+
+def test_of_a_constant_belief_every_resample_says_a_half() -> None:
+    truth = np.array([[True, False, False]] * 8)
+    assert auroc_interval(truth, np.full(truth.shape, 1 / 3)) == Interval(0.5, 0.5, 0.5)
+
+
+def test_intervals_of_differences_bear_signs_and_others_do_not() -> None:
+    assert str(Interval(0.5, 0.25, 0.75)) == "+0.50 [+0.25,+0.75]"
+    assert Interval(0.5, 0.25, 0.75).unsigned() == "0.50 [0.25,0.75]"

@@ -12,40 +12,65 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from pydantic import Field
+from pydantic import Field, JsonValue, model_validator
 from torch import Tensor
 
 from kdgym import random
 from kdgym.core import ledger
-from kdgym.core.examination import sit_examination
+from kdgym.core.examiner import Examiner
 from kdgym.core.fields import Layout
 from kdgym.core.lesson import Lesson
+from kdgym.core.misled import Misled
 from kdgym.core.population import Array, PopulationEnv
-from kdgym.core.settings import Settings
-from kdgym.students import Engine, Tables, make_students
-from kdgym.students.pool import POOL_SIZE, base_students
-from kdgym.tasks import Split, make_task
+from kdgym.settings import Settings
+from kdgym.students import Engine, Tables, is_language_model, make_students, recommended_settings
+from kdgym.tasks import Split, make_task, task_options
 from kdgym.tasks.examination import draw_items
+from kdgym.tasks.placebo import Placebo
 
 MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
-# Purposes of a student's random streams; a level's own begin after them.
+# Purposes of a student's random streams; a level's own begin after them. Those below 0 are for what leaves no trace.
 _BASE, _TARGET, _VALIDATION, LEVEL = range(4)
+_UNRELATED, _PRACTICE = -1, -2
+_PLACEBO = 1 << 20  # far from every level's own
 
 
 class CourseSettings(Settings):
     """Arguments of `Course`; see there."""
 
     task: str = "Math"
-    task_options: dict[str, int | float | str | bool] = {}
+    task_options: dict[str, JsonValue] = {}
     student: str = "transformer"
+    student_options: dict[str, Any] = {}
     pool: Literal["train", "evaluation"] = "train"
     steps: int = Field(12, ge=1, le=1000)
     budget: float = Field(12 * 640.0, gt=0, le=1e9)
     max_targets: int = Field(3, ge=1)
     validation_items: int = Field(64, ge=1, le=1024)
+    test_items: int = Field(128, ge=1, le=1024)
+    misconceptions: int | tuple[str, ...] = 0
     reward: Literal["accuracy", "log_loss"] = "accuracy"
+    placebo: bool = False
     device: str = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     engine: Engine = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_student(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What is not given is what suits the student."""
+        return {**recommended_settings(str(given.get("student", ""))), **given}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_options(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """The task's own options may stand beside the settings: ``radix=10`` for ``task_options={"radix": 10}``."""
+        beside = set(task_options(str(given.get("task", "Math")))) & (given.keys() - cls.model_fields.keys())
+        if not beside:
+            return given
+        settings = {name: value for name, value in given.items() if name not in beside}
+        options = {**settings.pop("task_options", {}), **{name: given[name] for name in beside}}
+        return {**settings, "task_options": options}
 
 
 class Course(PopulationEnv):
@@ -83,6 +108,7 @@ class Course(PopulationEnv):
         if config.max_targets > skills:
             raise ValueError(f"max_targets is {config.max_targets}, but the task has only {skills} skills.")
         self.steps, self.lesson_size = config.steps, max(1, int(config.budget / config.steps))
+        self._examiner = Examiner(self.students, config.test_items)
         f32, f64, i64 = torch.float32, torch.float64, torch.int64
         super().__init__(
             num_envs,
@@ -108,14 +134,16 @@ class Course(PopulationEnv):
                 "validation": ((skills * config.validation_items,), i64),
                 "accuracy_history": ((config.steps + 1, skills), f32),
                 "spending_history": ((config.steps, skills), f32),
+                **(self.misled.layout if self.misled else {}),
                 **layout,
             },
             settings={
                 "family": self.family,
                 "level": self.level,
                 "version": 0,
-                **config.model_dump(),
-                "sizes": [self.students.row, POOL_SIZE],
+                **config.model_dump(mode="json"),
+                "edition": self.task.edition,
+                "row": self.students.row,
             },
             device=self.students.device,
             render_mode=render_mode,
@@ -123,12 +151,21 @@ class Course(PopulationEnv):
             text_space=text_space,
         )
         self._everyone = torch.arange(num_envs, device=self.device)
+        self._placebo = Placebo(self.task, self.device) if config.placebo else None
 
     def _prepare(self, config: CourseSettings) -> None:
         """Task and students; a level needs them to say how large its spaces are."""
-        self.config = config
         self.task = make_task(config.task, **config.task_options)
-        self.students = make_students(config.student, self.task, config.device, config.engine)
+        if "max_targets" not in config.model_fields_set:
+            config = config.model_copy(update={"max_targets": min(config.max_targets, len(self.task.skills))})
+        self.config = config
+        self.students = make_students(
+            config.student, self.task, config.device, config.engine, config.dtype, config.student_options
+        )
+        self.recorded = self.recorded and self.students.recordable
+        if config.misconceptions and is_language_model(config.student):
+            raise ValueError("Language models are not schooled in misconceptions; use student='transformer'.")
+        self.misled = Misled(self.students, config.pool, config.misconceptions) if config.misconceptions else None
 
     # --- what a level defines ------------------------------------------------------------------------------------
 
@@ -149,9 +186,17 @@ class Course(PopulationEnv):
     def _begin(self, rows: Tensor, restart: str) -> None:
         state, students = self.state, self.students
         if restart == "base":
-            base = random.integers(self.stream(_BASE)[rows], 1, POOL_SIZE).squeeze(1)
-            state["student"][rows, : students.weights] = self._pool()[base]
+            options = sorted(self.config.task_options.items())
+            recipe = {"task": [self.task.name, self.task.version, self.task.edition, options]}
+            key = self.stream(_BASE)[rows]
+            if self.misled:
+                base, state["held"][rows] = self.misled.draw_base(key, recipe)
+            else:
+                base = self._draw_base(key, recipe)
+            state["student"][rows, : students.weights] = base
         state["student"][rows, students.weights :] = 0
+        if self.misled:
+            state["start"][rows] = state["student"][rows, : students.weights]
         state["target"][rows] = self._draw_targets(self.stream(_TARGET)[rows])
         key = self.stream(_VALIDATION)[rows]
         state["validation"][rows] = draw_items(self.task, "validation", key, self.config.validation_items)
@@ -194,8 +239,12 @@ class Course(PopulationEnv):
     def _train(self, problem: Tensor, answer: Tensor, total: Tensor, tables: Tables | None = None) -> Tensor:
         """Train every student once on its first ``total`` items; the items' losses before, float64 [S, N]. Charged."""
         students = self.students
+        if self._placebo is not None:
+            answer = self._placebo.answers(problem, answer, total, self.stream(_PLACEBO, self.state["step"]))
         loss = students.train(self.state["student"], problem, answer, total, tables).double()
-        tokens, flops = students.tokens_per_item * total, 3.0 * students.forward_flops * total
+        learned = torch.arange(problem.shape[1], device=self.device) < total.unsqueeze(1)
+        tokens = (students.tokens(problem, answer, tables) * learned).sum(1)
+        flops = students.training_flops * students.flops_per_token * tokens
         ledger.charge(self.state["ledger"], "student_training", items=total, tokens=tokens, flops=flops)
         return loss
 
@@ -203,14 +252,17 @@ class Course(PopulationEnv):
         """Accuracy and loss per skill on the episode's validation items, float32 [rows, K] each; charged."""
         state, students, size = self.state, self.students, self.config.validation_items
         right, loss = students.evaluate(state["student"][rows], state["validation"][rows])
-        self._charge_inference(rows, right.shape[1])
+        self._charge_inference(rows, state["validation"][rows])
         loss = torch.nan_to_num(loss.float(), nan=MAX_LOSS).unflatten(1, (-1, size)).mean(2).clamp(0, MAX_LOSS)
         return right.float().unflatten(1, (-1, size)).mean(2), loss
 
-    def _charge_inference(self, rows: Tensor | slice, items: int) -> None:
-        """Bill these students for answering ``items`` problems each."""
-        tokens, flops = items * self.students.tokens_per_item, items * self.students.forward_flops
-        ledger.charge(self.state["ledger"], "student_inference", rows, items=items, tokens=tokens, flops=flops)
+    def _charge_inference(self, rows: Tensor | slice, problem: Tensor) -> None:
+        """Bill these students for answering problems [rows, N]."""
+        tokens = self.students.tokens(problem).sum(1)
+        flops = self.students.flops_per_token * tokens
+        ledger.charge(
+            self.state["ledger"], "student_inference", rows, items=problem.shape[1], tokens=tokens, flops=flops
+        )
 
     def _value(self) -> Tensor:
         """Target-weighted validation score [S]: what the reward is the change of."""
@@ -222,10 +274,9 @@ class Course(PopulationEnv):
 
     # --- what an episode draws -----------------------------------------------------------------------------------
 
-    def _pool(self) -> Tensor:
-        options = sorted(self.config.task_options.items())
-        recipe = {"task": [self.task.name, self.task.version, options], **self.students.recipe}
-        return base_students(self.students, self.config.pool, recipe)
+    def _draw_base(self, key: Tensor, recipe: dict[str, Any]) -> Tensor:
+        """Base students, one a key: weights [rows, weights]."""
+        return self.students.draw_base(key, self.config.pool, recipe)
 
     def _draw_targets(self, key: Tensor) -> Tensor:
         """One to ``max_targets`` skills with weights in proportion to 0.5 + uniform, summing to 1: float32 [rows, K]."""
@@ -242,7 +293,7 @@ class Course(PopulationEnv):
     # --- examination and pictures --------------------------------------------------------------------------------
 
     def examine(self, split: Split = "test") -> dict[str, Array]:
-        """An unaided examination on up to 128 fixed items a skill; changes nothing, charges nothing.
+        """An unaided examination on up to ``test_items`` fixed items a skill; changes nothing, charges nothing.
 
         Args:
             split: ``"train"``, ``"validation"`` or ``"test"``.
@@ -254,8 +305,68 @@ class Course(PopulationEnv):
         Raises:
             ValueError: there is no such split.
         """
-        state = self.state
-        return sit_examination(self.task, split, self.students.evaluate, state["student"], state["target"])
+        correct, asked = self._examiner.mark(self.state["student"], split)
+        score = (self.state["target"].double() * correct / asked).sum(1)
+        return _on_host({"right": correct, "asked": asked, "target": self.state["target"], "score": score})
+
+    def examine_misconceptions(self, split: Split = "test") -> dict[str, Array]:
+        """What became of the wrong rules that students began the episode with; for who scores teachers, not for teachers.
+
+        Args:
+            split: see `examine`; the items are the same.
+
+        Returns:
+            See `kdgym.core.misled.Misled.examine`.
+
+        Raises:
+            ValueError: the environment has no misconceptions, or there is no such split.
+        """
+        if self.misled is None:
+            raise ValueError("These students have no misconceptions; make the environment with misconceptions=2, say.")
+        return _on_host(self.misled.examine(self.state, self._examiner.items(split)))
+
+    def examine_retention(self, items: int, split: Split = "test") -> dict[str, Array]:
+        """What is left of the targets after unrelated training; on copies, so that it changes nothing and charges nothing.
+
+        Args:
+            items: right items each copy learns, in equal shares of the skills that are no target of its episode.
+            split: see `examine`.
+
+        Returns:
+            ``before`` and ``after`` that training: target-weighted accuracy, float64 [S]. Retention is after over before.
+
+        Raises:
+            ValueError: ``items`` is below 1, a student has no skill that is no target, or there is no such split.
+        """
+        unrelated = (self.state["target"] == 0).double()
+        if not unrelated.any(1).all():
+            raise ValueError(
+                "Every skill is a target of some student, so no training is unrelated; choose a smaller max_targets."
+            )
+        accuracy = self._examiner.practise(self.state["student"], self.stream(_UNRELATED), unrelated, items, split)
+        before, after = map(self._on_target, accuracy)
+        return _on_host({"before": before, "after": after})
+
+    def examine_practice(self, skill: int, items: int, split: Split = "test") -> dict[str, Array]:
+        """What practising one skill changes in every skill; on copies, so that it changes nothing and charges nothing.
+
+        Args:
+            skill: index of the skill that each copy practises.
+            items: right items it learns.
+            split: see `examine`.
+
+        Returns:
+            ``before`` and ``after`` that practice: accuracy, float64 [S, K].
+
+        Raises:
+            ValueError: ``items`` is below 1, or there is no such skill or split.
+        """
+        if not 0 <= skill < len(self.task.skills):
+            raise ValueError(f"skill is {skill}; choose from 0 to {len(self.task.skills) - 1}.")
+        share = torch.zeros_like(self.state["target"], dtype=torch.float64)
+        share[:, skill] = 1
+        accuracy = self._examiner.practise(self.state["student"], self.stream(_PRACTICE), share, items, split)
+        return _on_host(dict(zip(("before", "after"), accuracy, strict=True)))
 
     def lesson(self, student: int) -> Lesson:
         """One student's lesson so far, for pictures and the terminal."""
@@ -274,3 +385,7 @@ class Course(PopulationEnv):
         level: Any = type(self)
         population: PopulationEnv = level(num_envs, autoreset=False, **self.config.model_dump())
         return population
+
+
+def _on_host(result: dict[str, Tensor]) -> dict[str, Array]:
+    return {name: value.cpu().numpy().copy() for name, value in result.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     """
 
     steps: int
-    recorded: ClassVar[bool] = True
+    recorded: bool = True
 
     metadata: dict[str, Any] = {
         "render_modes": ["rgb_array", "human"],

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
+from typing import Any
+
 import torch
 
 from kdgym.students.base import Students
@@ -10,7 +14,10 @@ from kdgym.students.reasoner import Reasoners
 from kdgym.students.transformer import Engine, TransformerConfig, TransformerStudents
 from kdgym.tasks.base import Task
 
-STUDENTS = {"transformer": TransformerStudents, "reasoner": Reasoners}
+STUDENTS = ("transformer", "reasoner", "hf:MODEL")
+_HUGGING_FACE = "hf:"
+# A language model reads about a hundred times as many tokens a problem as a tiny student, with ten thousand times the weights.
+_FOR_LANGUAGE_MODELS = {"steps": 6, "budget": 6 * 96.0, "validation_items": 4, "test_items": 16}
 
 __all__ = [
     "STUDENTS",
@@ -21,7 +28,10 @@ __all__ = [
     "TransformerConfig",
     "TransformerStudents",
     "check_device",
+    "is_language_model",
     "make_students",
+    "recommended_population",
+    "recommended_settings",
 ]
 
 
@@ -41,13 +51,61 @@ def check_device(name: str) -> torch.device:
     return device
 
 
-def make_students(name: str, task: Task, device: str, engine: Engine = "auto") -> Students:
-    """The students called ``name``, for ``task``, on ``device``; see `TransformerStudents` for ``engine``.
+def is_language_model(name: str) -> bool:
+    """Whether the students called ``name`` are language models, which are slow and read text."""
+    return name.startswith(_HUGGING_FACE)
+
+
+def recommended_settings(name: str) -> dict[str, Any]:
+    """Environment settings that suit the students called ``name``, where they differ from the usual ones."""
+    return dict(_FOR_LANGUAGE_MODELS) if is_language_model(name) else {}
+
+
+def recommended_population(name: str) -> int:
+    """How many of the students called ``name`` to teach side by side, where nobody says."""
+    return 4 if is_language_model(name) else 64
+
+
+def make_students(
+    name: str,
+    task: Task,
+    device: str,
+    engine: Engine = "auto",
+    dtype: str = "float32",
+    options: dict[str, Any] | None = None,
+) -> Students:
+    """The students called ``name``, for ``task``, on ``device``.
+
+    Args:
+        name: ``"transformer"``, or ``"hf:"`` and a directory, a model prepared by ``kdgym models add``, or a hub id.
+        task: what is taught.
+        device: a torch device.
+        engine: of tiny students, see `TransformerStudents`.
+        dtype: floating-point type of the model.
+        options: of language models, see `kdgym.students.language.LanguageOptions`.
 
     Raises:
-        ValueError: there are no such students, or no such device.
+        ValueError: there are no such students, no such device, or an option is refused.
         KernelUnavailableError: ``engine="kernel"``, and it cannot be had.
     """
+    place = check_device(device)
+    if is_language_model(name):
+        return _language_students(name, task, str(place), dtype, json.dumps(options or {}, sort_keys=True))
     if name not in STUDENTS:
         raise ValueError(f"There is no student {name!r}; choose from {', '.join(STUDENTS)}.")
-    return STUDENTS[name](task, TransformerConfig(), check_device(device), engine=engine)
+    if options:
+        raise ValueError(f"The student {name!r} has no options; {', '.join(options)} was given.")
+    if dtype != "float32":
+        raise ValueError(f"The student {name!r} learns in float32; dtype={dtype!r} is for language models.")
+    kind = Reasoners if name == "reasoner" else TransformerStudents
+    return kind(task, TransformerConfig(), place, engine=engine)
+
+
+@lru_cache(maxsize=4)
+def _language_students(name: str, task: Task, device: str, dtype: str, options: str) -> Students:
+    """Branches of an environment share the engine, which keeps nothing between calls."""
+    from kdgym.students.language import LanguageOptions, LanguageStudents  # transformers takes seconds to import
+    from kdgym.students.pretrained import model_path
+
+    path = model_path(name.removeprefix(_HUGGING_FACE))
+    return LanguageStudents(path, task, LanguageOptions.parse(json.loads(options)), device, getattr(torch, dtype))

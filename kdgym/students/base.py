@@ -24,8 +24,10 @@ class Students(Protocol):
         dtype: floating-point type of states.
         row: numbers a student's state consists of.
         weights: how many of them, from the front, are the model itself; the rest is the optimiser.
-        tokens_per_item: tokens of one problem with its answer.
-        forward_flops: floating-point operations of one forward pass over one item; a training item costs three.
+        answer_width: tokens of an answer as `decode` gives it.
+        flops_per_token: floating-point operations of one forward pass, by token.
+        training_flops: how many forward passes learning from an item costs.
+        recordable: whether nothing is read back to the host, so that a GPU can record a step.
         recipe: JSON-serialisable: students with equal recipes and states learn alike.
     """
 
@@ -34,12 +36,23 @@ class Students(Protocol):
     dtype: torch.dtype
     row: int
     weights: int
-    tokens_per_item: int
-    forward_flops: int
+    answer_width: int
+    flops_per_token: float
+    training_flops: float
+    recordable: bool
     recipe: dict[str, Any]
 
     def initialise(self, key: Tensor) -> Tensor:
         """Untrained students, one a key: int64 [S] -> state [S, row]."""
+
+    def draw_base(self, key: Tensor, pool: str, recipe: dict[str, Any]) -> Tensor:
+        """What students are before an episode, one a key: int64 [S] -> weights [S, weights].
+
+        Args:
+            key: of each student's random stream.
+            pool: ``"train"`` or ``"evaluation"``; no student is in both.
+            recipe: JSON-serialisable description of the task.
+        """
 
     def train(
         self, state: Tensor, problem: Tensor, answer: Tensor, count: Tensor, tables: Tables | None = None
@@ -53,4 +66,13 @@ class Students(Protocol):
         """Unaided exact match and loss: problem ids [S, N] -> bool [S, N], nats an answer token [S, N]."""
 
     def decode(self, state: Tensor, problem: Tensor) -> Tensor:
-        """Unaided answers: problem ids [S, N] -> tokens int64 [S, N, A]."""
+        """Unaided answers: problem ids [S, N] -> the student's own tokens, int64 [S, N, answer_width]."""
+
+    def judge(self, problem: Tensor, said: Tensor) -> Tensor:
+        """The task's verdicts on answers of `decode`: [...] and [..., answer_width] -> bool [...]."""
+
+    def text_of(self, said: Tensor) -> list[str]:
+        """Answers of `decode` as text: int64 [n, answer_width] -> n texts."""
+
+    def tokens(self, problem: Tensor, answer: Tensor | None = None, tables: Tables | None = None) -> Tensor:
+        """Tokens of items, each alone: ids [S, N] -> int64 [S, N]. Answers left out are the listed solutions."""

@@ -57,8 +57,8 @@ INLINE void forward_block(const int Q, Work *s, const Block *w, Kept *k) {
     product(B * Q, D, F, ROWS(k->hidden, F), w->down, D, s->x, D, ADD);
 }
 
-/* A batch's losses, verdicts and probabilities (in `logits`). */
-static void forward(Work *s) {
+/* A batch's tokens and images -> y, the normalised residual stream of the answer positions. */
+static void transform(Work *s) {
     for (int b = 0; b < B; b++)
         product(PATCHES, D, PIXELS, ROWS(s->image + b * PATCHES * PIXELS, PIXELS), s->w.patch, D, s->x + b * L * D, D, SET);
     for (int r = 0; r < B * L; r++) {
@@ -68,10 +68,23 @@ static void forward(Work *s) {
     for (int layer = 0; layer < LAYERS - 1; layer++) forward_block(L, s, &s->w.block[layer], &s->kept[layer]);
     forward_block(A, s, &s->w.block[LAYERS - 1], &s->kept[LAYERS - 1]);
     normalise(B * A, s->x, s->y, s->y_scale);
+}
+
+/* A batch's losses, verdicts and probabilities (in `logits`). */
+static void forward(Work *s) {
+    transform(s);
     product(B * A, VP, D, ROWS(s->y, D), s->w.head, VP, s->logits, VP, SET);
     softmax(s->logits, s->target, s->token_loss, s->likeliest);
     for (int b = 0; b < B; b++) s->loss[b] = total(A, s->token_loss + b * A) / A, s->right[b] = isfinite(s->loss[b]);
     for (int r = 0; r < B * A; r++) s->right[r / A] &= s->likeliest[r] == s->target[r];
+}
+
+/* A batch's likeliest tokens at answer position a alone, the first B of `likeliest`. */
+static void forward_to(Work *s, int a) {
+    float most;
+    transform(s);
+    product(B, VP, D, ROWS(s->y + a * D, A * D), s->w.head, VP, s->logits, VP, SET);
+    for (int b = 0; b < B; b++) s->likeliest[b] = likeliest(s->logits + b * VP, &most);
 }
 
 /* --- backward ------------------------------------------------------------------------------------------------------- */
@@ -217,8 +230,10 @@ void kdgym_train(Work *s, int64_t *next, int64_t students, float *state, int64_t
     restore_denormals(before);
 }
 
+/* One pass over every solution: is it right, its loss, and the likeliest token at each of its A places. */
 void kdgym_evaluate(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const Tables *tables,
-                    const int64_t *problem, const int64_t *solution, int64_t room, uint8_t *right, float *losses) {
+                    const int64_t *problem, const int64_t *solution, int64_t room, uint8_t *right, float *losses,
+                    int64_t *tokens) {
     const unsigned before = flush_denormals();
     for (EVERY_STUDENT) {
         unpack(state + i * stride, &s->w);
@@ -227,28 +242,30 @@ void kdgym_evaluate(Work *s, int64_t *next, int64_t students, const float *state
             forward(s);
             memcpy(losses + at, s->loss, FLOATS(n));
             for (int b = 0; b < n; b++) right[at + b] = s->right[b];
+            for (int r = 0; r < n * A; r++) tokens[at * A + r] = s->likeliest[r] % V; /* V where all are NaN */
         }
     }
     restore_denormals(before);
 }
 
-/* Greedy answers, A tokens an item, token by token; items to `skip` keep what `tokens` holds. */
+/* Greedy answers, A tokens an item, of which `tokens` holds the first `known`: one token at a time of all items that lack it. */
 void kdgym_decode(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const Tables *tables,
-                  const int64_t *problem, const uint8_t *skip, int64_t room, int64_t *tokens) {
+                  const int64_t *problem, const int64_t *known, int64_t room, int64_t *tokens) {
     const unsigned before = flush_denormals();
     for (EVERY_STUDENT) {
         unpack(state + i * stride, &s->w);
-        for (int64_t at = i * room; at < (i + 1) * room;) {
-            int64_t item[B];
-            int n = 0;
-            for (; at < (i + 1) * room && n < B; at++)
-                if (!skip[at]) item[n++] = at;
-            for (int a = 0; a < A && n; a++) {
-                for (int b = 0; b < B; b++) read_item(s, b, tables, problem[item[b < n ? b : 0]], tokens + item[b < n ? b : 0] * A);
-                forward(s);
-                for (int b = 0; b < n; b++) tokens[item[b] * A + a] = s->likeliest[b * A + a] % V;
+        for (int a = 0; a < A; a++)
+            for (int64_t at = i * room, item[B]; at < (i + 1) * room;) {
+                int n = 0;
+                for (; at < (i + 1) * room && n < B; at++)
+                    if (known[at] <= a) item[n++] = at;
+                for (int b = 0; b < B && n; b++) {
+                    const int64_t chosen = item[b < n ? b : 0];
+                    read_item(s, b, tables, problem[chosen], tokens + chosen * A);
+                }
+                if (n) forward_to(s, a);
+                for (int b = 0; b < n; b++) tokens[item[b] * A + a] = s->likeliest[b] % V;
             }
-        }
     }
     restore_denormals(before);
 }

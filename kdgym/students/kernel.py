@@ -26,6 +26,7 @@ from torch import Tensor
 
 from kdgym.storage import cache_directory
 from kdgym.students.network import NetworkShape
+from kdgym.tasks.base import Task
 
 _SOURCES = [Path(__file__).with_name(name) for name in ("kernel.c", "layers.h", "linear_algebra.h")]
 _WIDEST = 16  # floats of the widest vector; matrices have rows of whole vectors
@@ -48,6 +49,7 @@ class Tables:
         scene: the image of every problem, int64 [P], where there are images.
         scenes: patches of every image, uint8 [images, n, p].
         scale: what pixels are multiplied by.
+        written: problem and answer of every row behind the task's own, for students that read text.
     """
 
     prompts: Tensor
@@ -55,6 +57,13 @@ class Tables:
     scene: Tensor | None = None
     scenes: Tensor | None = None
     scale: float = 1.0
+    written: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, task: Task, device: torch.device) -> Tables:
+        """A task's own tables."""
+        scene, scenes = (None if t is None else t.to(device) for t in (task.scene, task.scenes))
+        return cls(task.prompt.to(device), task.answer.to(device), scene, scenes, task.pixel_scale)
 
     def check(self, problem: Tensor, answer: Tensor | None = None) -> None:
         """C would read past a table.
@@ -123,21 +132,31 @@ class Kernel:
         self._run("kdgym_train", state, part, tables.pointers(), problem, answer, count, room, adamw, losses)
         return losses
 
-    def evaluate(self, state: Tensor, tables: Tables, problem: Tensor, solution: Tensor) -> tuple[Tensor, Tensor]:
-        """Verdicts bool [S, N] and losses [S, N] on the problems int64 [S, N] whose right answers are ``solution``."""
+    def evaluate(
+        self, state: Tensor, tables: Tables, problem: Tensor, solution: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One pass over the problems int64 [S, N] with the answers ``solution`` int64 [S, N].
+
+        Returns:
+            Verdicts bool [S, N]; losses [S, N]; at every place of the answer the token that the student finds likeliest after
+            the answer's tokens before it, int64 [S, N, A].
+        """
         tables.check(problem, solution)
         problem, solution = problem.contiguous(), solution.contiguous()
         right, losses = torch.empty(problem.shape, dtype=torch.bool), torch.empty(problem.shape)
-        self._run("kdgym_evaluate", state, tables.pointers(), problem, solution, problem.shape[1], right, losses)
-        return right, losses
+        tokens = torch.empty(*problem.shape, tables.answers.shape[1], dtype=torch.int64)
+        self._run(
+            "kdgym_evaluate", state, tables.pointers(), problem, solution, problem.shape[1], right, losses, tokens
+        )
+        return right, losses, tokens
 
-    def decode(self, state: Tensor, tables: Tables, problem: Tensor, skip: Tensor, answers: Tensor) -> Tensor:
-        """Greedy answers int64 [S, N, A]; where ``skip`` (bool [S, N]) is true, those of ``answers`` [S, N, A] stay."""
+    def decode(self, state: Tensor, tables: Tables, problem: Tensor, begun: Tensor, known: Tensor) -> Tensor:
+        """Greedy answers int64 [S, N, A] that go on after the first ``known`` (int64 [S, N]) tokens of ``begun`` [S, N, A]."""
         tables.check(problem)
-        problem, skip = problem.contiguous(), skip.contiguous()
-        answers = answers.clone(memory_format=torch.contiguous_format)
-        self._run("kdgym_decode", state, tables.pointers(), problem, skip, problem.shape[1], answers)
-        return answers
+        problem, known = problem.contiguous(), known.contiguous()
+        tokens = begun.clone(memory_format=torch.contiguous_format)
+        self._run("kdgym_decode", state, tables.pointers(), problem, known, problem.shape[1], tokens)
+        return tokens
 
     def _run(self, name: str, state: Tensor, *arguments: Tensor | int | ctypes.Structure) -> None:
         """Let torch's number of threads work through the students; each takes the next one that is waiting."""

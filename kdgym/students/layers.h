@@ -71,18 +71,24 @@ INLINE void attend_backward(const int Q, const float *d_mixed, const float *mixe
         for (int e = 0; e < E; e++) d_kv[l * KV + e] = wide_k[l * EW + e], d_kv[l * KV + E + e] = wide_v[l * EW + e];
 }
 
+/* The place of the largest of V logits [VP], the first of several; V if none is a number, as NaN is nobody's maximum. */
+INLINE int likeliest(float *x, float *most) {
+    for (int i = V; i < VP; i++) x[i] = -1e30f;
+    *most = maximum(VP, x);
+    int place[VP], first = V;
+    for (int i = 0; i < VP; i++) place[i] = x[i] == *most ? i : V;
+    for (int i = 0; i < VP; i++) first = place[i] < first ? place[i] : first;
+    return first;
+}
+
 /* Logits [B * A, VP] -> probabilities; losses in nats, and the likeliest token, of all answer tokens. */
-INLINE void softmax(float *logits, const int64_t *target, float *loss, int64_t *likeliest) {
-    float sum[B * A], chosen[B * A];
+INLINE void softmax(float *logits, const int64_t *target, float *loss, int64_t *token) {
+    float sum[B * A], chosen[B * A], most;
     for (int r = 0; r < B * A; r++) {
         float *x = logits + r * VP;
-        for (int i = V; i < VP; i++) x[i] = -1e30f;
-        const float most = maximum(VP, x);
-        int place[VP], first = V; /* not a number is nobody's maximum */
-        for (int i = 0; i < VP; i++) place[i] = x[i] == most ? i : V;
-        for (int i = 0; i < VP; i++) first = place[i] < first ? place[i] : first;
+        token[r] = likeliest(x, &most);
         for (int i = 0; i < VP; i++) x[i] = x[i] - most < -80 ? -80 : x[i] - most;
-        likeliest[r] = first, chosen[r] = x[target[r]];
+        chosen[r] = x[target[r]];
     }
     exponential(B * A * VP, logits);
     for (int r = 0; r < B * A; r++) {

@@ -7,6 +7,7 @@ Everything is a program of batched torch operations over all students, with a ke
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -89,30 +90,27 @@ class Reasoners(TransformerStudents):
             tokens, log_p = tokens.scatter(1, rows, new[0]), log_p.scatter(1, rows, new[1])
         return tokens, log_p
 
-    @torch.no_grad()
-    def decode(self, state: Tensor, problem: Tensor, solved: Tensor | None = None) -> Tensor:
-        """Greedy answers: problem ids int64 [S, N] -> tokens int64 [S, N, A]; see `TransformerStudents.decode`."""
-        parts = []
-        for begin in range(0, len(problem), _GROUP):
-            part = slice(begin, begin + _GROUP)
-            cache = Cache(self.network, state[part], self.tables.prompts[problem[part]])
-            tokens = [cache.logits.argmax(-1)]
-            while len(tokens) < self.network.shape.answer:
-                tokens.append(cache.read(tokens[-1].unsqueeze(-1)).argmax(-1))
-            parts.append(torch.stack(tokens, dim=2))
-        return torch.cat(parts)
+    def _decode(self, state: Tensor, problem: Tensor, begun: Tensor, known: Tensor) -> Tensor:
+        """See `TransformerStudents`; with a cache, and nothing is computed for most of the answers that are known."""
+        unknown = known < begun.shape[2]
+        index = unknown.long().argsort(dim=1, descending=True, stable=True)[:, : int(unknown.sum(1).max())]
+        rows = index.unsqueeze(2).expand(-1, -1, begun.shape[2])
+        asked, begins, stands = problem.gather(1, index), begun.gather(1, rows), known.gather(1, index)
+        parts = [slice(begin, begin + _GROUP) for begin in range(0, len(problem), _GROUP)]
+        answers = [self._answer(state[part], asked[part], begins[part], stands[part]) for part in parts]
+        return begun.scatter(1, rows, torch.cat(answers))
 
-    def evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
-        """Unaided verdicts bool [S, N] and losses [S, N]; see `TransformerStudents.evaluate`."""
-        right, loss = self.compare(state, problem)
-        open_questions = ~right
-        most = int(open_questions.sum(1).max())
-        if most:
-            index = open_questions.long().argsort(dim=1, descending=True, stable=True)[:, :most]
-            asked = problem.gather(1, index)
-            verdict = self.task.judge(asked, self.decode(state, asked))
-            right = right | torch.zeros_like(right).scatter(1, index, verdict)
-        return right, loss
+    @torch.no_grad()
+    def _answer(self, state: Tensor, problem: Tensor, begun: Tensor, known: Tensor) -> Tensor:
+        if not problem.numel():
+            return begun
+        cache, tokens = Cache(self.network, state, self.tables.prompts[problem]), begun.clone()
+        logits = cache.logits
+        for a in range(begun.shape[2]):
+            tokens[:, :, a] = torch.where(a < known, begun[:, :, a], logits.argmax(-1))
+            if a + 1 < begun.shape[2]:
+                logits = cache.read(tokens[:, :, a : a + 1])
+        return tokens
 
     @torch.no_grad()
     def log_p(self, state: Tensor, problem: Tensor, tokens: Tensor) -> Tensor:
@@ -147,4 +145,5 @@ class Reasoners(TransformerStudents):
 
         inputs, _ = self._inputs(problem, tokens, self.tables)
         _, gradient = self.network.gradient(state, inputs, tokens, slope)
-        self.step(state, gradient, active.to(state.dtype).unsqueeze(1), learning_rate)
+        optimiser = replace(self.config, learning_rate=learning_rate)
+        self.step(state, gradient, active.to(state.dtype).unsqueeze(1), optimiser)

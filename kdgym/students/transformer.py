@@ -14,14 +14,16 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from kdgym import random
+from kdgym.students.adamw import AdamWConfig, adamw_step
 from kdgym.students.kernel import Kernel, KernelUnavailableError, Tables
 from kdgym.students.network import Network, NetworkShape
+from kdgym.students.pool import POOL_SIZE, base_students
 from kdgym.tasks.base import Task
 
 _EVALUATION_BATCH = 64  # sequences; keeps the activations of a population within a core's cache
@@ -67,11 +69,16 @@ class TransformerStudents:
 
     Attributes:
         engine: which of the two it is, ``"torch"`` or ``"kernel"``.
+        tokens_per_item: tokens of one problem with its answer.
+        forward_flops: floating-point operations of one forward pass over one item.
 
     Raises:
         KernelUnavailableError: ``engine="kernel"``, and it cannot be had: on another device, in another type, for such
             sizes, or without a C compiler.
     """
+
+    recordable = True
+    training_flops = 3.0
 
     def __init__(
         self,
@@ -84,13 +91,12 @@ class TransformerStudents:
         self.task, self.config, self.dtype = task, config, dtype
         self.device = torch.device(device)
         self.solution = task.solution.to(self.device)
-        scene, scenes = (None if t is None else t.to(self.device) for t in (task.scene, task.scenes))
-        prompts, answers = task.prompt.to(self.device), task.answer.to(self.device)
-        self.tables = Tables(prompts, answers, scene, scenes, task.pixel_scale)
+        self.tables = Tables.of(task, self.device)
+        scenes = self.tables.scenes
         shape = NetworkShape(
             vocabulary=task.vocabulary,
-            prompt=prompts.shape[1],
-            answer=answers.shape[1],
+            prompt=task.prompt.shape[1],
+            answer=task.answer.shape[1],
             width=config.width,
             heads=config.heads,
             layers=config.layers,
@@ -100,10 +106,12 @@ class TransformerStudents:
         )
         self.network = Network(shape, self.device, dtype)
         self.weights = self.network.weights
+        self.answer_width = shape.answer
         self._stride = -(-self.weights // _ROW_ALIGNMENT) * _ROW_ALIGNMENT
         self.row = 3 * self._stride + _ROW_ALIGNMENT
         self.forward_flops = self.network.forward_flops()
         self.tokens_per_item = self.network.shape.length + 1
+        self.flops_per_token = self.forward_flops / self.tokens_per_item
         self._kernel = None if engine == "torch" else self._load_kernel(required=engine == "kernel")
         self.engine: Engine = "torch" if self._kernel is None else "kernel"
         self.recipe = {"student": asdict(config), "engine": self.engine, "dtype": str(dtype)}
@@ -142,6 +150,11 @@ class TransformerStudents:
             view.copy_(normal * scale)
         return state
 
+    def draw_base(self, key: Tensor, pool: str, recipe: dict[str, Any]) -> Tensor:
+        """See `Students.draw_base`: one of the pool's `kdgym.students.pool.POOL_SIZE` schooled students."""
+        base = random.integers(key, 1, POOL_SIZE).squeeze(1)
+        return base_students(self, pool, {**recipe, **self.recipe})[base]
+
     # --- learning ------------------------------------------------------------------------------------------------
 
     def train(
@@ -172,37 +185,25 @@ class TransformerStudents:
             inputs, image = self._inputs(problem[:, part], targets, tables)
             valid = (slot[: targets.shape[1]] < (count - begin)[:, None]).to(self.dtype)
             losses[:, part], gradient = self.network.loss_and_gradient(state, inputs, targets, valid, image)
-            self.step(state, gradient, valid.sum(1, keepdim=True) / size)
+            self.step(state, gradient, valid.sum(1, keepdim=True) / size, self.config)
         return losses
 
-    def step(self, state: Tensor, gradient: Tensor, share: Tensor, learning_rate: float | None = None) -> None:
-        """One AdamW step down a gradient [S, weights], in place.
-
-        Args:
-            state: [S, row].
-            gradient: overwritten.
-            share: of a full batch, [S, 1]: scales the step; students with share 0 stay as they are.
-            learning_rate: where it is not that of the config.
-        """
-        c, p, n = self.config, self.weights, self._stride
-        weight, m, v = state[:, :p], state[:, n : n + p], state[:, 2 * n : 2 * n + p]
-        updates = state[:, 3 * n : 3 * n + 1]
-        active = (share > 0).to(self.dtype)
-        updates += active
-        t = updates.clamp_min(1)
-        rate = (c.learning_rate if learning_rate is None else learning_rate) * share
-        correction = (1 - c.beta2**t).sqrt()
-        m.lerp_(gradient, active * (1 - c.beta1))
-        v.lerp_(gradient.square_(), active * (1 - c.beta2))
-        direction = m / v.sqrt().add_(c.epsilon * correction)
-        weight.mul_(1 - rate * c.weight_decay).addcmul_(direction, -rate * correction / (1 - c.beta1**t))
+    def step(self, state: Tensor, gradient: Tensor, share: Tensor, optimiser: AdamWConfig) -> None:
+        """One AdamW step down a gradient [S, weights], in place; see `adamw_step`."""
+        p, n = self.weights, self._stride
+        weight, m, v = (state[:, begin : begin + p] for begin in (0, n, 2 * n))
+        adamw_step(optimiser, weight, m, v, state[:, 3 * n : 3 * n + 1], gradient, share)
 
     # --- examination ---------------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
         """Verdicts and loss on problems, unaided.
 
-        Where other answers than the listed solution may be right too, the students' own answers go to the task's judge.
+        One teacher-forced pass decides whether the answer is the listed solution: greedy decoding reproduces it if and only
+        if every solution token is the most likely one given those before it. Where other answers may be right too, the
+        students' own answers go to the task's judge; up to the first token that is not the solution's, that pass has found
+        them already.
 
         Args:
             problem: problem ids, int64 [S, N].
@@ -210,48 +211,55 @@ class TransformerStudents:
         Returns:
             ``(right, loss)``: bool [S, N], and nats an answer token [S, N] of the listed solution.
         """
-        right, loss = self.compare(state, problem)
+        solution = self.solution[problem]
+        if self._kernel is not None:
+            right, loss, likeliest = self._kernel.evaluate(state, self.tables, problem, solution)
+        else:
+            right, loss, likeliest = self._evaluate(state, problem, self.tables.answers[solution])
         if self.task.free_form:
-            right = right | self.task.judge(problem, self.decode(state, problem, right))
+            followed = (likeliest == self.tables.answers[solution]).cumprod(-1).sum(-1)
+            right = right | self.task.judge(problem, self._decode(state, problem, likeliest, followed + 1))
         return right, loss
 
-    @torch.no_grad()
-    def compare(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether the students' answers are the listed solutions, bool [S, N], and the loss of those, [S, N].
-
-        One teacher-forced pass decides: greedy decoding reproduces a solution if and only if every token of it is the most
-        likely one given those before it.
-        """
-        if self._kernel is not None:
-            return self._kernel.evaluate(state, self.tables, problem, self.solution[problem])
-        return self._evaluate(state, problem)
-
-    def _evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
-        right, loss = [], []
-        for part in problem.split(_EVALUATION_BATCH, dim=1):
-            targets = self.tables.answers[self.solution[part]]
-            logits = self.network.logits(state, *self._inputs(part, targets, self.tables))
-            right.append((logits.argmax(-1) == targets).all(-1))
+    def _evaluate(self, state: Tensor, problem: Tensor, answers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Kernel.evaluate`; the answers as tokens [S, N, A]."""
+        tokens, loss = [], []
+        for part in torch.arange(problem.shape[1], device=self.device).split(_EVALUATION_BATCH):
+            targets = answers[:, part]
+            logits = self.network.logits(state, *self._inputs(problem[:, part], targets, self.tables))
+            tokens.append(logits.argmax(-1))
             picked = torch.log_softmax(logits, dim=-1).gather(-1, targets.unsqueeze(-1))
             loss.append(-picked.squeeze(-1).mean(-1))
-        return torch.cat(right, dim=1), torch.cat(loss, dim=1)
+        likeliest = torch.cat(tokens, dim=1)
+        return (likeliest == answers).all(-1), torch.cat(loss, dim=1), likeliest
 
     @torch.no_grad()
-    def decode(self, state: Tensor, problem: Tensor, solved: Tensor | None = None) -> Tensor:
-        """Greedy answers token by token: problem ids [S, N] -> tokens int64 [S, N, A].
+    def decode(self, state: Tensor, problem: Tensor) -> Tensor:
+        """Greedy answers token by token: problem ids [S, N] -> tokens int64 [S, N, A]."""
+        begun = self.tables.answers[self.solution[problem]]
+        return self._decode(state, problem, begun, torch.zeros_like(problem))
 
-        Args:
-            problem: problem ids, int64 [S, N].
-            solved: where the answer is known to be the listed solution, bool [S, N].
-        """
-        answers = self.tables.answers[self.solution[problem]]
+    def _decode(self, state: Tensor, problem: Tensor, begun: Tensor, known: Tensor) -> Tensor:
+        """Greedy answers [S, N, A] that go on after the first ``known`` [S, N] tokens of ``begun`` [S, N, A]."""
         if self._kernel is not None:
-            skip = torch.zeros_like(problem, dtype=torch.bool) if solved is None else solved
-            return self._kernel.decode(state, self.tables, problem, skip, answers)
+            return self._kernel.decode(state, self.tables, problem, begun, known)
+        answers = begun.clone()
         for a in range(answers.shape[2]):
             logits = self.network.logits(state, *self._inputs(problem, answers, self.tables))
-            answers[:, :, a] = logits.argmax(-1)[:, :, a]
+            answers[:, :, a] = torch.where(known > a, answers[:, :, a], logits.argmax(-1)[:, :, a])
         return answers
+
+    def judge(self, problem: Tensor, said: Tensor) -> Tensor:
+        """See `Students.judge`."""
+        return self.task.judge(problem, said)
+
+    def text_of(self, said: Tensor) -> list[str]:
+        """See `Students.text_of`."""
+        return [self.task.write_tokens(tokens) for tokens in said.cpu()]
+
+    def tokens(self, problem: Tensor, answer: Tensor | None = None, tables: Tables | None = None) -> Tensor:
+        """See `Students.tokens`: all items are equally long."""
+        return torch.full_like(problem, self.tokens_per_item)
 
     def _inputs(self, problem: Tensor, answers: Tensor, tables: Tables) -> tuple[Tensor, Tensor | None]:
         """What the network reads: tokens [S, B, T + A - 1], and patches [S, B, n, p] where the task has images."""

@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from kdgym.tasks.base import SPLITS, Pool, Skill, Split, Task, UnreadableError
+from kdgym.tasks.base import SPLITS, Misconception, Pool, Skill, Split, Task, UnreadableError
 from kdgym.tasks.code import Code
 from kdgym.tasks.math import Math
+from kdgym.tasks.reasoning import Reasoning
 from kdgym.tasks.scratchpad import Scratchpad
 from kdgym.tasks.vqa import VQA
 
-TASKS: dict[str, Callable[..., Task]] = {"Math": Math, "Code": Code, "VQA": VQA, "Scratchpad": Scratchpad}
+TASKS: dict[str, Callable[..., Task]] = {
+    "Math": Math,
+    "Code": Code,
+    "VQA": VQA,
+    "Reasoning": Reasoning,
+    "Scratchpad": Scratchpad,
+}
 
-__all__ = ["SPLITS", "TASKS", "Pool", "Skill", "Split", "Task", "UnreadableError", "make_task"]
+__all__ = [
+    "SPLITS",
+    "TASKS",
+    "Misconception",
+    "Pool",
+    "Skill",
+    "Split",
+    "Task",
+    "UnreadableError",
+    "make_task",
+    "task_options",
+]
 
 
 @lru_cache(maxsize=8)
-def _build(name: str, options: tuple[tuple[str, Any], ...]) -> Task:
-    return TASKS[name](**dict(options))
+def _build(name: str, options: str) -> Task:
+    return TASKS[name](**json.loads(options))
+
+
+def task_options(name: str) -> tuple[str, ...]:
+    """Names of the options of a task; none if there is no such task."""
+    return tuple(inspect.signature(TASKS[name]).parameters) if name in TASKS else ()
 
 
 def make_task(name: str, **options: Any) -> Task:
     """The task called ``name`` (case matters). Tables are built once per process.
 
     Raises:
-        ValueError: there is no such task, or an option is out of its range.
+        ValueError: there is no such task, it has no such option, or an option is out of its range.
     """
     if name not in TASKS:
         raise ValueError(f"There is no task {name!r}; choose from {', '.join(TASKS)}.")
-    return _build(name, tuple(sorted(options.items())))
+    known = task_options(name)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"The task {name} has no option {option!r}; it has {', '.join(known)}.")
+    return _build(name, json.dumps({option: options[option] for option in sorted(options)}))

@@ -8,10 +8,13 @@ handles. A tiny student reads a problem as tokens, a language model reads it as 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 Split = Literal["train", "validation", "test"]
@@ -34,11 +37,44 @@ class Skill:
 
 
 @dataclass(frozen=True)
+class Misconception:
+    """A wrong rule that students follow where a right one is wanted.
+
+    Attributes:
+        name: short identifier, unique within the task.
+        description: one sentence for a person.
+        wrong: the rule, for every skill it is followed in: arrays of what the task says problems consist of -> answers.
+    """
+
+    name: str
+    description: str
+    wrong: Mapping[str, Callable[..., npt.NDArray[np.int64]]] = field(repr=False, hash=False)
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """Names of the skills in which the rule is followed."""
+        return tuple(self.wrong)
+
+
+@dataclass(frozen=True)
 class Pool:
     """Where each skill's problems of one split lie: ids ``start[k] .. start[k] + count[k] - 1`` (int64, shape [K])."""
 
     start: Tensor
     count: Tensor
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What problems differ in, as far as it tells subskills apart.
+
+    Attributes:
+        names: of F traits, for every skill: [K][F].
+        value: of every problem, [P, F].
+    """
+
+    names: list[list[str]]
+    value: Tensor
 
 
 class Posed(NamedTuple):
@@ -48,11 +84,13 @@ class Posed(NamedTuple):
         prompt: its tokens, int64 [T].
         image: its patches, uint8 [patches, pixels]; None for a task without images.
         solution: id of its right answer.
+        text: its words, as in `Task.text`.
     """
 
     prompt: Tensor
     image: Tensor | None
     solution: int
+    text: str
 
 
 class UnreadableError(ValueError):
@@ -74,6 +112,7 @@ class Task(Protocol):
     Attributes:
         name: the task's name in environment ids.
         version: bumped whenever a problem, a split or a verdict changes.
+        edition: what else the problems depend on, such as the version of a library that makes them.
         skills: the K skills, in the order of every per-skill array.
         prompt: int64 [P, T], the tokens of every problem.
         solution: int64 [P], the id of every problem's right answer.
@@ -85,19 +124,30 @@ class Task(Protocol):
         scenes: uint8 [images, patches, pixels]; None for a task without images.
         pixel_scale: what pixels are multiplied by.
         free_form: whether answers other than the listed solution may be right; then ``judge`` decides.
+        misconceptions: the wrong rules that are known of this task.
     """
 
     name: str
     version: int
+    edition: str
     skills: tuple[Skill, ...]
-    prompt: Tensor
     solution: Tensor
-    answer: Tensor
     skill_of: Tensor
-    vocabulary: int
     answer_pool: Pool
     pixel_scale: float
     free_form: bool
+    misconceptions: tuple[Misconception, ...]
+
+    def __hash__(self) -> int: ...
+
+    @property
+    def prompt(self) -> Tensor: ...
+
+    @property
+    def answer(self) -> Tensor: ...
+
+    @property
+    def vocabulary(self) -> int: ...
 
     @property
     def scene(self) -> Tensor | None: ...
@@ -108,8 +158,17 @@ class Task(Protocol):
     def pool(self, split: Split) -> Pool:
         """Problems of ``split``; no operand pair of one split occurs in another."""
 
+    def traits(self) -> tuple[Traits, ...]:
+        """What subskills are told apart by, the most telling first."""
+
     def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
         """Verdicts on answers given as tokens: problem ids int64 [...], tokens int64 [..., A] -> bool [...]."""
+
+    def mistaken(self, misconception: Misconception) -> Tensor:
+        """What a student with a misconception answers to every problem, as tokens, int64 [P, A].
+
+        The solution where the rule is not followed or finds no answer; a wrong rule may also happen to be right.
+        """
 
     def text(self, problem: int) -> str:
         """The problem as a person or a language model reads it."""
@@ -144,6 +203,8 @@ class Task(Protocol):
 class ClosedTask:
     """What tasks share whose problems have one right answer each and, unless they say otherwise, no images."""
 
+    edition: str = ""
+    skills: tuple[Skill, ...]
     prompt: Tensor
     answer: Tensor
     solution: Tensor
@@ -151,6 +212,16 @@ class ClosedTask:
     scenes: Tensor | None = None
     pixel_scale: float = 1.0
     free_form: bool = False
+    misconceptions: tuple[Misconception, ...] = ()
+
+    def mistaken(self, misconception: Misconception) -> Tensor:
+        """See `Task.mistaken`; here no wrong rule is known."""
+        return self.answer[self.solution]
+
+    def traits(self) -> tuple[Traits, ...]:
+        """The tokens of the prompts, which a student sees."""
+        names = [f"token {place}" for place in range(self.prompt.shape[1])]
+        return (Traits([names] * len(self.skills), self.prompt),)
 
     def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
         """See `Task.judge`."""
@@ -177,7 +248,7 @@ class SentenceTask(ClosedTask, ABC):
 
     @cached_property
     def _by_sentence(self) -> dict[str, int]:
-        return {self.plain(self.text(problem)): problem for problem in range(len(self.prompt))}
+        return {self.plain(self.text(problem)): problem for problem in range(len(self.solution))}
 
     def write_problem(self, problem: int) -> str:
         """See `Task.write_problem`."""
@@ -193,4 +264,4 @@ class SentenceTask(ClosedTask, ABC):
         train, skill = self.pool("train"), int(self.skill_of[found])
         if not train.start[skill] <= found < train.start[skill] + train.count[skill]:
             raise UnreadableError("held_out", f"{problem!r} is kept for examinations; ask for something else.")
-        return Posed(self.prompt[found], None, int(self.solution[found]))
+        return Posed(self.prompt[found], None, int(self.solution[found]), self.text(found))

@@ -26,13 +26,15 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, Split, UnreadableError
+from kdgym.tasks.base import SPLITS, Misconception, Pool, SentenceTask, Skill, Split, UnreadableError
 from kdgym.tasks.executions import FAILED, Executions, signature
 from kdgym.tasks.pipelines import (
     INPUTS,
     KINDS,
     LENGTH,
     LINES,
+    MISCONCEPTIONS,
+    NO_STEP,
     NUMBERS,
     ORDERS,
     STEPS,
@@ -45,7 +47,6 @@ from kdgym.tasks.pipelines import (
 
 Ints = npt.NDArray[np.int64]
 _SPLIT_SHARES = (0.70, 0.15, 0.15)
-_NO_STEP = len(STEPS)
 _FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _LONGEST = 20_000  # characters of a program
 _CONNECTIVES = {
@@ -73,6 +74,7 @@ class Code(SentenceTask):
     name = "Code"
     version = 0
     free_form = True
+    misconceptions = MISCONCEPTIONS
 
     def __init__(self, paraphrases: int = 4) -> None:
         if not 2 <= paraphrases <= 8:
@@ -124,7 +126,7 @@ class Code(SentenceTask):
         rows = []
         for form in KINDS[kind].forms:
             grid = np.stack(np.meshgrid(*(members[group] for group in form), indexing="ij"), -1).reshape(-1, len(form))
-            rows.append(np.pad(grid, ((0, 0), (0, LENGTH - len(form))), constant_values=_NO_STEP))
+            rows.append(np.pad(grid, ((0, 0), (0, LENGTH - len(form))), constant_values=NO_STEP))
         return np.concatenate(rows)
 
     def _build(self) -> None:
@@ -183,7 +185,7 @@ class Code(SentenceTask):
             [[self._token[step.words[i % len(step.words)]] for i in range(2)] for step in STEPS] + [[0, 0]]
         )
         numbers = np.array([*(self._token.get(step.argument, 0) if step.argument else 0 for step in STEPS), 0])
-        length = (steps != _NO_STEP).sum(1)
+        length = (steps != NO_STEP).sum(1)
         types = np.array([self._token[kind.given] for kind in KINDS])[skill]
         prompts, orders = [], []
         for i in range(self._paraphrases):
@@ -203,6 +205,15 @@ class Code(SentenceTask):
         _, first = np.unique(prompt, axis=0, return_index=True)
         return first % len(steps), prompt[first], order[first]
 
+    def mistaken(self, misconception: Misconception) -> Tensor:
+        steps = self.steps.numpy().copy()
+        backwards = torch.isin(self._order, torch.tensor([self._token[word] for word in ORDERS[1]]))
+        for k, kind in enumerate(KINDS):
+            if kind.name in misconception.wrong:
+                here = (self.skill_of == k).numpy()
+                steps[here] = misconception.wrong[kind.name](steps[here], backwards.numpy()[here])
+        return torch.from_numpy(self._line_of_step[steps])
+
     # --- text ----------------------------------------------------------------------------------------------------
 
     def pool(self, split: Split) -> Pool:
@@ -210,7 +221,7 @@ class Code(SentenceTask):
 
     def text(self, problem: int) -> str:
         kind = KINDS[int(self.skill_of[problem])]
-        steps = english([STEPS[step] for step in self.steps[problem].tolist() if step != _NO_STEP], kind.given)
+        steps = english([STEPS[step] for step in self.steps[problem].tolist() if step != NO_STEP], kind.given)
         order = int(self._order[problem])
         begin, between = ("", "")
         if order:

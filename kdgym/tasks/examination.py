@@ -1,4 +1,4 @@
-"""Which problems an examination asks: drawn anew for every episode, or fixed for everybody."""
+"""Which problems are asked in an examination, drawn anew for every episode or fixed for everybody, and which practised."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ def draw_items(task: Task, split: Split, key: Tensor, size: int) -> Tensor:
     place = torch.arange(size, device=key.device) % count[:, None]
     chosen = order.argsort(dim=2, stable=True).gather(2, place.expand(len(key), -1, -1))
     return (start[:, None] + chosen).flatten(1)
+
+
+def draw_practice(task: Task, key: Tensor, share: Tensor, size: int) -> Tensor:
+    """``size`` problems of the train split, skills in proportion to ``share`` [S, K]: keys [S] -> int64 [S, size]."""
+    pool = task.pool("train")
+    place = random.uniform(random.fold(key, 0), size) * share.sum(1, keepdim=True)
+    skill = torch.searchsorted(share.cumsum(1), place, right=True).clamp_max(share.shape[1] - 1)
+    index = random.integers(random.fold(key, 1), size, pool.count.to(key.device)[skill])
+    return pool.start.to(key.device)[skill] + index
 
 
 def fixed_items(task: Task, split: Split, most: int) -> Tensor:

@@ -1,14 +1,17 @@
 """What every program does: a table from (program, type of input) to a signature of its outputs, filled by running it.
 
-A program is executed at most once; its signature is kept in the user's cache.
+A program is executed at most once; its signature is kept in the user's cache, which is written every few hundred executions
+and when the process ends.
 """
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import logging
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,8 +23,15 @@ from kdgym.sandbox import INTERPRETER, Failure, Sandbox
 from kdgym.storage import CorruptFileError, cache_directory, load_tensors, save_tensors
 
 UNSEEN, FAILED = -2, -1  # in place of a signature
-_SAVE_EVERY = 512  # executions; what is lost with a process is executed again in a fraction of a second
+_SAVE_EVERY = 512  # executions; what is lost with a killed process is executed again in a fraction of a second
 _log = logging.getLogger(__name__)
+_in_use: weakref.WeakSet[Executions] = weakref.WeakSet()
+
+
+@atexit.register
+def _save_all() -> None:
+    for executions in list(_in_use):
+        executions.save()
 
 
 def signature(outputs: Sequence[Any] | Failure) -> int:
@@ -61,6 +71,7 @@ class Executions:
         self._unsaved = 0
         self.executed = 0
         self._merge()
+        _in_use.add(self)
 
     def signatures(self, battery: Tensor, program: Tensor) -> Tensor:
         """Signatures of programs, int64 of the shape of both arguments; those not yet seen are executed, and kept."""
@@ -81,8 +92,18 @@ class Executions:
         inputs = [self._batteries[b] for b in (place // self._programs).tolist()]
         outcomes = self._sandbox.run(sources, inputs)
         # What the machine's state may have caused is a failure now and tried again the next time, never kept.
-        keep = [UNSEEN if isinstance(o, Failure) and not o.repeatable else signature(o) for o in outcomes]
-        self._table[place] = torch.tensor(keep)
+        stopped = [isinstance(o, Failure) and not o.repeatable for o in outcomes]
+        if any(stopped):
+            program, outcome = next((s, o) for s, o, stop in zip(sources, outcomes, stopped, strict=True) if stop)
+            warnings.warn(
+                f"{sum(stopped)} of {len(sources)} programs were stopped and count as wrong this time, which another run may "
+                f"judge otherwise; the first ({outcome}):\n{program}Is the machine overloaded, or out of memory?",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        self._table[place] = torch.tensor(
+            [UNSEEN if s else signature(o) for s, o in zip(stopped, outcomes, strict=True)]
+        )
         self.executed += len(place)
         self._unsaved += len(place)
         if self._unsaved >= _SAVE_EVERY:

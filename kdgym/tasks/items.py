@@ -47,6 +47,7 @@ class WrittenLesson:
         prompt: tokens of the accepted items' problems, a tensor [T] each.
         image: their pictures, uint8 [patches, pixels] each, where the task has any.
         answer: tokens of the answers to be learned, [A] each.
+        text: the same as text, for students that read: problem (worded by the task) and answer.
         right: whether each of those is the right answer.
         drawn: how many real items to add.
         rejected: how many items were refused, by reason.
@@ -57,6 +58,7 @@ class WrittenLesson:
     prompt: list[Tensor] = field(default_factory=list)
     image: list[Tensor] = field(default_factory=list)
     answer: list[Tensor] = field(default_factory=list)
+    text: list[tuple[str, str]] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
     drawn: int = 0
     rejected: Counter[Reason] = field(default_factory=Counter)
@@ -132,6 +134,7 @@ def _read_item(lesson: WrittenLesson, task: Task, place: int, raw: Any, left: in
         return
     lesson.prompt.append(posed.prompt)
     lesson.answer.append(answer)
+    lesson.text.append((posed.text, item.answer))
     lesson.right.append(torch.equal(answer, task.answer[posed.solution]))
     if posed.image is not None:
         lesson.image.append(posed.image)

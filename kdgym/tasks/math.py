@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, Split, UnreadableError
+from kdgym.tasks.base import SPLITS, Misconception, Pool, SentenceTask, Skill, Split, UnreadableError
 
 Ints = npt.NDArray[np.int64]
 _SIGNS = ("<", "=", ">")
@@ -88,6 +88,38 @@ RULES: tuple[_Rule, ...] = (
 )  # fmt: skip
 
 
+def _by_column(combine: Callable[..., Ints]) -> Callable[..., Ints]:
+    """An operation done digit by digit, each result cut to one digit."""
+
+    def apply(radix: int, *terms: Ints) -> Ints:
+        result, place = np.zeros_like(terms[0]), 1
+        while any(term.any() for term in terms):
+            result += combine(*(term % radix for term in terms)) % radix * place
+            terms, place = tuple(term // radix for term in terms), place * radix
+        return result
+
+    return apply
+
+
+# Wrong rules take the radix and the operands. The first two are among the most frequent "bugs" of Brown and Burton,
+# "Diagnostic models for procedural bugs in basic mathematical skills", Cognitive Science 2, 1978.
+MISCONCEPTIONS: tuple[Misconception, ...] = (
+    Misconception("drops_carries", "Adds digit by digit and drops every carry.",
+                  {"add": _by_column(lambda a, b: a + b)}),
+    Misconception("smaller_from_larger", "Takes the smaller digit from the larger one, whichever stands where.",
+                  dict.fromkeys(("sub", "difference"), _by_column(lambda a, b: np.abs(a - b)))),
+    Misconception("swaps_larger_and_smaller", "Takes the larger of two numbers for the smaller one.",
+                  {"compare": lambda radix, a, b: 1 - np.sign(a - b), "max": lambda radix, a, b: np.minimum(a, b),
+                   "min": lambda radix, a, b: np.maximum(a, b)}),
+    Misconception("adds_to_multiply", "Adds the numbers that are to be multiplied.",
+                  {"mul": lambda radix, a, b: a + b}),
+    Misconception("swaps_dividend_and_divisor", "Divides the second number by the first.",
+                  {"mod": lambda radix, a, b: np.where(a > 0, b % np.maximum(a, 1), 0)}),
+    Misconception("ignores_third_number", "Leaves out the last of three numbers.",
+                  dict.fromkeys(("add_three", "add_sub"), lambda radix, a, b, c: a + b)),
+)  # fmt: skip
+
+
 class Math(SentenceTask):
     """The arithmetic task. See the module's docstring for the format and `kdgym.tasks.base.Task` for the attributes.
 
@@ -101,6 +133,7 @@ class Math(SentenceTask):
 
     name = "Math"
     version = 0
+    misconceptions = MISCONCEPTIONS
 
     def __init__(self, radix: int = 6, digits: int = 2) -> None:
         if not 3 <= radix <= 10:
@@ -175,6 +208,15 @@ class Math(SentenceTask):
 
     def pool(self, split: Split) -> Pool:
         return self._pools[split]
+
+    def mistaken(self, misconception: Misconception) -> Tensor:
+        answer = self.solution.clone()
+        for k, rule in enumerate(RULES):
+            if rule.name in misconception.wrong:
+                here = self.skill_of == k
+                wrong = misconception.wrong[rule.name](self.radix, *self.operands[here, : rule.arity].T.numpy())
+                answer[here] = torch.from_numpy(wrong) + (self._numbers if rule.answers == "sign" else 0)
+        return self.answer[answer]
 
     def numeral(self, value: int) -> str:
         """``value`` written in this task's base, most significant digit first, without leading zeros."""

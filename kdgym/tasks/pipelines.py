@@ -7,15 +7,18 @@ types (``x[:2]``), and the same words may ask for different lines: "add 2" to a 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from kdgym import random
-from kdgym.tasks.base import Skill
+from kdgym.tasks.base import Misconception, Skill
 
+Ints = npt.NDArray[np.int64]
 LENGTH = 3  # steps of a program at most
 TYPES = ("integer", "string", "list")  # what a program is given
 TYPE_TEXT = ("an integer", "a string", "a list of integers")
@@ -129,6 +132,7 @@ def _all_steps() -> Iterator[Step]:
 
 
 STEPS = tuple(_all_steps())
+NO_STEP = len(STEPS)  # what programs of fewer than LENGTH steps are filled up with
 LINES = tuple(dict.fromkeys(step.line for step in STEPS))  # an answer's tokens, from 1; 0 ends it
 
 
@@ -177,6 +181,54 @@ KINDS: tuple[Kind, ...] = (
                 "slice words slice", "digits map|filter|reduction|slice|order", "slice digits map|filter|reduction",
                 "digits map|filter|slice|order reduction", "size arithmetic|comparison", "size print", "slice size",
                 "slice size arithmetic", "digits reduction print", "words order slice")),
+)  # fmt: skip
+
+
+_OPPOSITE = {"above": "below", "below": "above", "at-least": "at-most", "at-most": "at-least"}
+Exchange = Callable[[str, int | None], tuple[str, int | None]]
+
+
+def _further(word: str, number: int | None) -> tuple[str, int | None]:
+    return word, number and number + 1
+
+
+def _opposite(word: str, number: int | None) -> tuple[str, int | None]:
+    return _OPPOSITE.get(word, word), number
+
+
+def _instead(exchange: Exchange, groups: tuple[str, ...], skills: tuple[str, ...]) -> dict[str, Callable[..., Ints]]:
+    """In place of the steps of some groups the one with another first word or number, where there is such a step."""
+    place = {(step.group, step.words[0], step.argument): i for i, step in enumerate(STEPS)}
+    table = np.arange(NO_STEP + 1)
+    for i, step in enumerate(STEPS):
+        if step.group in groups:
+            table[i] = place.get((step.group, *exchange(step.words[0], step.argument)), i)
+    return dict.fromkeys(skills, lambda steps, backwards: table[steps])
+
+
+def _forget_last(steps: Ints, backwards: npt.NDArray[np.bool_]) -> Ints:
+    length = (steps != NO_STEP).sum(1, keepdims=True)
+    return np.where((np.arange(LENGTH) == length - 1) & (length > 1), NO_STEP, steps)
+
+
+def _as_told(steps: Ints, backwards: npt.NDArray[np.bool_]) -> Ints:
+    place = np.arange(LENGTH)
+    mirrored = (steps != NO_STEP).sum(1, keepdims=True) - 1 - place
+    return np.take_along_axis(steps, np.where(backwards[:, None] & (mirrored >= 0), mirrored, place), axis=1)
+
+
+# Wrong rules take the steps of programs, int64 [n, LENGTH], and whether they are told in the opposite order, and return steps.
+MISCONCEPTIONS: tuple[Misconception, ...] = (
+    Misconception("off_by_one", "Cuts strings and lists one further than told, and counts items from 0.",
+                  _instead(_further, ("slice", "item"), ("slicing", "ordering", "indexing"))),
+    Misconception("swaps_branches", "Takes the other branch of a conditional.",
+                  _instead(_opposite, ("choice",), ("conditional",))),
+    Misconception("swaps_above_and_below", "Confuses greater and less in comparisons and filters.",
+                  _instead(_opposite, ("comparison", "filter"), ("comparison", "filtering", "map_after_filter"))),
+    Misconception("forgets_last_step", "Leaves out the last step of a program.",
+                  dict.fromkeys(("mapping", "methods", "reduce_after_map"), _forget_last)),
+    Misconception("takes_steps_as_told", "Does the steps in the order in which they are told, whatever comes before what.",
+                  dict.fromkeys(("arithmetic", "division", "slicing"), _as_told)),
 )  # fmt: skip
 
 _CHARACTERS = "abcXYZ 0123 "

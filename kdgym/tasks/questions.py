@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from kdgym.tasks.base import Skill
+from kdgym.tasks.base import Misconception, Skill
 from kdgym.tasks.handwriting import Ints
 
 ROWS, COLUMNS = 2, 3
@@ -89,6 +90,9 @@ def _small_one(digit: Ints, small: Ints) -> Ints:
     return np.where(alone, digit[np.arange(len(digit)), small.argmax(1)], -1)[:, None]
 
 
+Solve: TypeAlias = Callable[[Ints, Ints], Ints]
+
+
 @dataclass(frozen=True)
 class Rule(Skill):
     """A skill with its question, the kinds of its argument and its answer, and the answers of all scenes at once.
@@ -100,7 +104,7 @@ class Rule(Skill):
     question: str = ""
     argument: str = "none"  # "cell", "pair", "digit" or "none"
     answers: str = "bit"
-    solve: Callable[[Ints, Ints], Ints] = lambda digit, small: digit
+    solve: Solve = lambda digit, small: digit
 
 
 # Prerequisites are what makes a tiny student learn a skill from fewer items: adding the digits of two cells teaches where to
@@ -141,6 +145,40 @@ RULES: tuple[Rule, ...] = (
     Rule("odd_one_out", "Find the digit that differs from all others, which are alike.", (),
           "Which cell holds a digit that differs from all others?", "none", "cell",
           lambda digit, small: _odd_one_out(digit)),
+)  # fmt: skip
+
+_SOLVE = {rule.name: rule.solve for rule in RULES}
+
+
+def _seeing(look: Solve, *skills: str) -> dict[str, Solve]:
+    """Right answers about what a student sees instead of the digits that are there."""
+
+    def wrong(solve: Solve) -> Solve:
+        return lambda digit, small: solve(look(digit, small), small)
+
+    return {skill: wrong(_SOLVE[skill]) for skill in skills}
+
+
+def _but(skill: str, change: Callable[[Ints], Ints]) -> dict[str, Solve]:
+    """The right answer, changed."""
+    return {skill: lambda digit, small: change(_SOLVE[skill](digit, small))}
+
+
+# Wrong rules are like ``Rule.solve``: -1 where they find no answer.
+MISCONCEPTIONS: tuple[Misconception, ...] = (
+    Misconception("reads_three_as_five", "Takes every 3 for a 5.",
+                  _seeing(lambda digit, small: np.where(digit == 3, 5, digit), "identify", "same", "compare", "sum",
+                          "exists", "count", "small_one", "largest")),
+    Misconception("overlooks_small_digits", "Takes a cell with a small digit for empty.",
+                  _seeing(lambda digit, small: np.where(small > 0, -1, digit), "empty", "exists", "count", "how_many",
+                          "largest")),
+    Misconception("takes_larger_for_sum", "Names the larger of two digits that are to be added.",
+                  {"sum": lambda digit, small: _of_pair(digit, np.maximum)}),
+    Misconception("counts_one_too_many", "Counts the first one twice.",
+                  {**_but("count", lambda answer: answer + (answer > 0)), **_but("how_many", lambda answer: answer + 1)}),
+    Misconception("swaps_smaller_and_larger", "Takes the larger of two digits for the smaller one.",
+                  {**_but("compare", lambda answer: 1 - answer),
+                   "largest": lambda digit, small: np.where(digit < 0, 9, digit).min(1, keepdims=True)}),
 )  # fmt: skip
 
 _ARGUMENTS: dict[str, tuple[dict[str, str | int], ...]] = {

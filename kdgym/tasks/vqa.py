@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, ClosedTask, Pool, Posed, Skill, Split, UnreadableError
+from kdgym.tasks.base import SPLITS, ClosedTask, Misconception, Pool, Posed, Skill, Split, UnreadableError
 from kdgym.tasks.handwriting import INK, Bytes, Ints, draw, load_images, make_stamps
 from kdgym.tasks.questions import (
     ANSWERS,
@@ -36,6 +36,7 @@ from kdgym.tasks.questions import (
     COLUMNS,
     KINDS,
     LAYOUT,
+    MISCONCEPTIONS,
     ROWS,
     RULES,
     VOCABULARY,
@@ -97,11 +98,13 @@ class Rendered(NamedTuple):
         patches: uint8 [6, 64].
         prompt: int64 [T], the tokens of the question.
         solution: id of the right answer.
+        text: the question's words, as in `VQA.text`.
     """
 
     patches: Tensor
     prompt: Tensor
     solution: int
+    text: str
 
 
 class VQA(ClosedTask):
@@ -125,6 +128,7 @@ class VQA(ClosedTask):
 
     name = "VQA"
     version = 0
+    misconceptions = MISCONCEPTIONS
     pixel_scale = 1 / INK
     scene: Tensor
     scenes: Tensor
@@ -207,6 +211,17 @@ class VQA(ClosedTask):
     def pool(self, split: Split) -> Pool:
         return self._pools[split]
 
+    def mistaken(self, misconception: Misconception) -> Tensor:
+        answer = self.solution.clone()
+        for k, rule in enumerate(RULES):
+            if rule.name in misconception.wrong:
+                here = (self.skill_of == k).nonzero().squeeze(1)
+                scene, argument = self.scene[here], self.argument[here].numpy()
+                seen = self.digit[scene].numpy(), self.small[scene].numpy().astype(np.int64)
+                wrong = torch.from_numpy(misconception.wrong[rule.name](*seen)[np.arange(len(here)), argument])
+                answer[here] = torch.where(wrong >= 0, KINDS[rule.answers][0] + wrong, answer[here])
+        return self.answer[answer]
+
     def text(self, problem: int) -> str:
         return LAYOUT + " ".join(write_question(int(self.skill_of[problem]), int(self.argument[problem])))
 
@@ -255,9 +270,8 @@ class VQA(ClosedTask):
         if answer < 0:
             raise ValueError(f"{scene.question!r} has no answer in this picture; ask what its cells do answer.")
         patches, prompt = self._looks[source, form], make_prompt(rule, np.array([argument]))[0]
-        return Rendered(
-            torch.from_numpy(patches), torch.from_numpy(prompt), int(KINDS[RULES[rule].answers][0] + answer)
-        )
+        solution, text = int(KINDS[RULES[rule].answers][0] + answer), LAYOUT + " ".join(write_question(rule, argument))
+        return Rendered(torch.from_numpy(patches), torch.from_numpy(prompt), solution, text)
 
     def _find(self, name: str, cell: _Cell) -> int:
         self._require_digit(cell.digit, f"Cell {name}")
@@ -303,7 +317,7 @@ class VQA(ClosedTask):
             raise UnreadableError("problem", f"{where or 'the picture'}: {first['msg']}.") from error
         except ValueError as error:
             raise UnreadableError("problem", str(error)) from error
-        return Posed(rendered.prompt, rendered.patches, rendered.solution)
+        return Posed(rendered.prompt, rendered.patches, rendered.solution, rendered.text)
 
     def write_tokens(self, tokens: Tensor) -> str:
         token = int(tokens[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,15 @@ FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 
 # Where each teacher is at home.
-HOME = {
-    name: entry.id
-    for entry in reversed(ENVIRONMENTS)
-    for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds)
-} | {"ppo": ID, "feedback_ppo": FEEDBACK}
+HOME = (
+    {
+        name: entry.id
+        for entry in reversed(ENVIRONMENTS)
+        for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds)
+    }
+    | {"ppo": ID, "diagnose_errors": "kdgym/DataGen-Math-OpenEnded-v0", "informed_cure": ID}
+    | {"feedback_ppo": FEEDBACK}
+)
 
 
 def make(num_envs: int, env_id: str = ID) -> Any:
@@ -167,45 +172,26 @@ def test_an_untrained_ppo_says_what_to_do(name: str) -> None:
         load_agent(name, envs).act(envs.reset(seed=0)[0])
 
 
-def feedback(name: str, **seen: float) -> dict[str, np.ndarray]:
-    """What a Feedback teacher does for a student of whom all skills look alike: decision -> entries of the action."""
-    envs = make(1, FEEDBACK)
+def test_diagnose_errors_believes_what_is_followed() -> None:
+    """Of six problems on which a rule is wrong six, three or none were answered as it says; about one rule nothing is known."""
+    rules = {str(i): {"asked": asked, "followed": n} for i, (asked, n) in enumerate([(6, 6), (6, 3), (6, 0), (0, 0)])}
+    agent: Any = load_agent("diagnose_errors", make(1, HOME["diagnose_errors"]))
+    agent.reset((json.dumps({"wrong_rules": rules}),))
+    belief = agent.diagnose(None)
+    assert belief.shape == (1, 4)
+    assert belief[0, 0] > 0.95 > belief[0, 1] > 1 / 3 > 0.2 > belief[0, 2]
+    assert belief[0, 3] == pytest.approx(1 / 3)
+    # Beta-binomial with three of six: C(6,3) B(5,5)/B(2,2) against C(6,3) B(4,9)/B(1,6).
+    odds = 0.5 * (6 * 1 / 630) / (6 * 1 / 1980)
+    assert belief[0, 1] == pytest.approx(odds / (1 + odds))
+
+
+def test_informed_cure_teaches_what_wrong_rules_are_about() -> None:
+    envs = gym.make_vec(ID, num_envs=2, autoreset=False, misconceptions=("smaller_from_larger",), **SMALL)
+    agent: Any = load_agent("informed_cure", envs)
+    agent.attach(envs)
     observation, _ = envs.reset(seed=0)
-    for key, value in seen.items():
-        observation[key][:] = value
-    agent: Any = load_agent(name, envs)
-    if hasattr(agent, "reset"):
-        agent.reset(observation)
-    action, place, parts = agent.act(observation)[0], 0, {}
-    for decision, options in envs.single_action_space.choices.items():
-        parts[decision] = action[place : place + max(1, len(options))]
-        place += len(parts[decision])
-    return parts
-
-
-def test_without_feedback_nobody_is_guided() -> None:
-    assert feedback("no_feedback")["fraction"] == -1
-
-
-@pytest.mark.parametrize("success", [0.0, 0.9])
-def test_thinktuning_never_changes_its_mind(success: float) -> None:
-    assert feedback("thinktuning", success=success)["fraction"] == -0.5
-
-
-def test_hints_get_shorter_as_students_succeed_and_stop() -> None:
-    lengths = [float(feedback("adaptive_hint", success=success)["length"][0]) for success in (0.0, 0.3, 0.6)]
-    assert lengths == sorted(lengths, reverse=True) and lengths[0] == 1
-    assert feedback("adaptive_hint", success=0.7)["fraction"] == -1
-
-
-def test_the_bandit_tries_every_kind_and_returns_to_the_best() -> None:
-    envs = make(1, FEEDBACK)
-    observation, _ = envs.reset(seed=0)
-    agent: Any = load_agent("feedback_bandit", envs)
-    observation["loss"][:] = 1.0
-    agent.reset(observation)
-    kinds = []
-    for _ in range(8):
-        kinds.append(int(agent.act(observation)[0, 5:9].argmax()))
-        observation["loss"] -= 0.1 if kinds[-1] == 2 else 0.0
-    assert kinds == [0, 1, 2, 3, 2, 2, 2, 2]
+    given = envs.single_action_space.decode(agent.act(observation)).reshape(2, 14, 4).sum(2)
+    ill = np.isin([skill.name for skill in envs.task.skills], ["sub", "difference"])
+    assert given[:, ill] == pytest.approx(0.25 + 1 / 28, abs=0.02)
+    assert given[:, ~ill] == pytest.approx(1 / 28, abs=0.02)

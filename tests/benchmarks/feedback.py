@@ -2,8 +2,8 @@
 
     python tests/benchmarks/feedback.py [--students 64] [--rounds 5] [--threads 2] [--group 8] [--json FILE]
 
-The same code with one student after the other is the loop it is compared with. Both run in turns, in one process; a round's ratio
-is of times measured side by side, and the median ratio is what counts on a machine with other work.
+The same code with one student after the other is the loop it is compared with. Both run in turns, in one process; a round's
+ratio is of times measured side by side, and the median ratio is what counts on a machine with other work.
 """
 
 from __future__ import annotations

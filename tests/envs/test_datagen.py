@@ -176,12 +176,22 @@ def test_an_examination_leaves_no_trace() -> None:
         ({"steps": 0}, "steps"),
         ({"max_targets": 99}, "max_targets"),
         ({"task_options": {"radix": 99}}, "radix"),
+        ({"radix": 99}, "radix"),
+        ({"task_options": {"datasets": "gcd"}}, "no option 'datasets'; it has radix, digits"),
+        ({"task_options": "radix"}, "task_options"),
         ({"colour": "red"}, "colour"),
     ],
 )
 def test_wrong_settings_are_refused_in_sentences(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(1, **wrong)
+
+
+def test_options_of_the_task_may_stand_beside_the_settings() -> None:
+    beside, inside = make(1, radix=5), make(1, task_options={"radix": 5})
+    assert beside.task is inside.task and beside.task.radix == 5
+    assert beside.settings == inside.settings
+    assert make(1, task_options={"digits": 1}, radix=7, max_targets=2).config.task_options == {"digits": 1, "radix": 7}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

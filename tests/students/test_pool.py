@@ -31,7 +31,8 @@ def engine() -> TransformerStudents:
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A cache of this test alone, and few students with little schooling, so that a pool takes milliseconds."""
     monkeypatch.setattr(pool, "POOL_SIZE", SIZE)
-    monkeypatch.setattr(pool, "MIXTURE", pool.Schooling(16, 64))
+    monkeypatch.setattr(pool, "_LEAST", 16)
+    monkeypatch.setattr(pool, "_MOST", 64)
     monkeypatch.setenv("KDGYM_CACHE", str(tmp_path / "cache"))
     forget(monkeypatch)
     return tmp_path / "cache"
@@ -78,7 +79,8 @@ def test_every_base_student_was_taught(engine: TransformerStudents) -> None:
 
 
 def test_schooling_is_worth_something(engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "MIXTURE", pool.Schooling(1024, 4096))
+    monkeypatch.setattr(pool, "_LEAST", 1024)
+    monkeypatch.setattr(pool, "_MOST", 4096)
     state = torch.zeros(SIZE, engine.row)
     state[:, : engine.weights] = base_students(engine, "evaluation", RECIPE)
     validation = torch.arange(len(engine.solution)).view(1, -1)[:, ::13].expand(SIZE, -1)
@@ -212,7 +214,7 @@ from kdgym.students import TransformerStudents, pool
 from kdgym.tasks import make_task
 
 meeting, me = Path(sys.argv[1]), sys.argv[2]
-pool.POOL_SIZE, pool.MIXTURE = 4, pool.Schooling(16, 64)
+pool.POOL_SIZE, pool._LEAST, pool._MOST = 4, 16, 64
 built, build = [], pool._build
 
 def slowly(*args):

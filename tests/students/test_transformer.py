@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students import TransformerConfig, TransformerStudents, check_device, make_students
+from kdgym.students import Engine, TransformerConfig, TransformerStudents, check_device, make_students
 from kdgym.tasks import make_task
 from kdgym.tasks.base import Split
 
@@ -94,6 +94,18 @@ def test_an_examination_agrees_with_decoding_token_by_token(engine: TransformerS
     decoded = engine.decode(schooled, problem)
     assert torch.equal((decoded == engine.tables.answers[engine.solution[problem]]).all(-1), right)
     assert 0.1 < right.double().mean() < 0.9
+
+
+@pytest.mark.parametrize("name", ["torch", "kernel"])
+def test_where_other_answers_may_be_right_the_students_own_are_judged(name: Engine) -> None:
+    programs = TransformerStudents(make_task("Code"), engine=name)
+    key, task = torch.arange(2), programs.task
+    state, problem = programs.initialise(key), random.integers(key, 600, len(task.prompt))
+    programs.train(state, problem, programs.solution[problem], full(2, 600))
+    right, _ = programs.evaluate(state, problem)
+    said = programs.decode(state, problem)
+    assert torch.equal(right, task.judge(problem, said))
+    assert (right & (said != task.answer[task.solution[problem]]).any(-1)).any()
 
 
 def test_an_examination_leaves_no_trace(engine: TransformerStudents, schooled: Tensor) -> None:

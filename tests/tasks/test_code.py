@@ -278,6 +278,44 @@ def test_two_writers_keep_what_the_other_wrote(fresh: Path) -> None:
     assert both._executions.executed == 0 and min(executions) > 0, fresh
 
 
+EXECUTE = """
+import torch
+from kdgym.tasks.code import Code
+from kdgym.tasks.executions import UNSEEN
+executions = Code()._executions
+new = (executions._table[:executions._programs] == UNSEEN).nonzero()[:{many}, 0]
+for program in new:
+    executions.signatures(torch.tensor(0), program)
+    {then}
+"""
+
+
+@pytest.mark.usefixtures("fresh")
+def test_what_was_executed_is_kept_when_a_process_ends() -> None:
+    before = Code()._executions._table
+    subprocess.run([sys.executable, "-c", EXECUTE.format(many=100, then="pass")], check=True)
+    assert int((Code()._executions._table != before).sum()) == 100
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_kill_while_the_cache_is_written_damages_nothing(task: Code) -> None:
+    command = [sys.executable, "-c", EXECUTE.format(many=10_000, then="executions.save(); print('saved', flush=True)")]
+    seen = int((Code()._executions._table != UNSEEN).sum())
+    for lines in (1, 2, 7):
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            for _ in range(lines):
+                assert writer.stdout.readline() == b"saved\n"
+            writer.kill()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            table = Code()._executions._table
+        assert int((table != UNSEEN).sum()) >= seen + lines
+        seen = int((table != UNSEEN).sum())
+    place = (table[: task._executions._programs] != UNSEEN).nonzero()[:, 0]
+    assert torch.equal(task._executions.signatures(torch.tensor(0), place), table[place])
+
+
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: content[:-1] + b"?"])
 def test_a_damaged_cache_is_reported_and_rebuilt(fresh: Path, damage: Callable[[bytes], bytes], task: Code) -> None:
     fresh.write_bytes(damage(fresh.read_bytes()))

@@ -1,0 +1,71 @@
+"""Nothing from the test split reaches a teacher: not by observation, reward or info, on any id."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+from kdgym.registration import ENVIRONMENTS
+from kdgym.tasks import Pool, Split
+
+IDS = [entry.id for entry in ENVIRONMENTS]
+
+
+class TestSplitError(AssertionError):
+    """Somebody asked for the test split."""
+
+    __test__ = False
+
+
+def without_test_split(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, asking the task where its test problems are fails."""
+    pool = task.pool
+
+    def guarded(split: Split) -> Pool:
+        if split == "test":
+            raise TestSplitError
+        found: Pool = pool(split)
+        return found
+
+    monkeypatch.setattr(task, "pool", guarded)
+
+
+def keys(value: Any) -> set[str]:
+    """Every key of nested infos."""
+    if not isinstance(value, dict):
+        return set()
+    return set(value) | {key for item in value.values() for key in keys(item)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", IDS)
+def test_lessons_never_touch_the_test_split(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    envs: Any = gym.make_vec(env_id, num_envs=2, steps=3, budget=300.0).unwrapped
+    envs.reset(seed=0)  # base students, which are schooled on train problems, are in the cache from here on
+    with monkeypatch.context() as patch:
+        without_test_split(envs.task, patch)
+        envs.action_space.seed(0)
+        _, info = envs.reset(seed=1)
+        seen = keys(info)
+        for _ in range(4):  # into the next episode
+            _, _, _, _, info = envs.step(envs.action_space.sample())
+            seen |= keys(info)
+        with pytest.raises(TestSplitError):
+            envs.examine("test")
+        envs.examine("validation")
+    assert envs.examine("test")["asked"].all()
+    assert not {key for key in seen if "test" in key.lower()}
+
+
+@pytest.mark.parametrize("env_id", [id for id in IDS if "OpenEnded" in id])
+def test_errors_shown_to_writers_are_train_problems(env_id: str) -> None:
+    """Whatever a writer is shown, it may write itself: the task refuses held-out problems."""
+    envs: Any = gym.make_vec(env_id, num_envs=3, steps=2, budget=200.0).unwrapped
+    observations, _ = envs.reset(seed=0)
+    shown = [error["problem"] for text in observations for error in json.loads(text)["errors"]]
+    assert shown
+    for problem in shown:
+        envs.task.read_problem(problem)
