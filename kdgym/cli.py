@@ -277,7 +277,7 @@ def interference(
 @app.command()
 def watch(
     id: EnvId,
-    agent: Annotated[str, typer.Option(help=AGENT_HELP)] = "adaptive_source",
+    agent: Annotated[str | None, typer.Option(help=f"{AGENT_HELP} The published rule, if left out.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the student.", min=0)] = 0,
     picture: Annotated[Path | None, typer.Option(help="Write the finished lesson there (png).")] = None,
 ) -> None:
@@ -285,9 +285,9 @@ def watch(
     from kdgym.core.lesson import lesson_panel
     from kdgym.evaluation import introduce, load_agent
 
-    find(id)
+    entry = find(id)
     envs: Any = gym.make_vec(id, num_envs=1, pool="evaluation", autoreset=False)
-    teacher: Any = load_agent(agent, envs, seed=seed)
+    teacher: Any = load_agent(agent or entry.published, envs, seed=seed)
     observation, _ = envs.reset(seed=seed)
     introduce(teacher, envs, observation)
     finished = False

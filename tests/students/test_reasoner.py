@@ -112,8 +112,8 @@ def test_an_update_follows_the_gradient_of_any_loss(task: Scratchpad) -> None:
     logits = students.network.logits(weights, torch.cat([task.prompt[problems(task)], tokens[..., :-1]], dim=-1))
     log_p = torch.log_softmax(logits, dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
     (expected,) = torch.autograd.grad(loss(log_p).sum(), weights)
-    stepped = state.clone()
-    students.step(stepped, expected.clone(), torch.tensor([[1.0], [0.0], [1.0]], dtype=torch.float64), 1e-3)
+    stepped, optimiser = state.clone(), TransformerConfig(learning_rate=1e-3)
+    students.step(stepped, expected.clone(), torch.tensor([[1.0], [0.0], [1.0]], dtype=torch.float64), optimiser)
     students.update(state, problems(task), tokens, loss, torch.tensor([True, False, True]), 1e-3)
     torch.testing.assert_close(state, stepped, rtol=1e-9, atol=1e-12)
 
