@@ -1,7 +1,7 @@
 """Every error back with its right answer, and real items for the rest of the money.
 
-LLM2LLM's rule (Lee, Wattanawong, Kim et al., Findings of ACL 2024, section 3) with an offline engine: what the student got
-wrong is what it gets, here without variants.
+LLM2LLM's rule (Lee, Wattanawong, Kim et al., Findings of ACL 2024, section 3) without its variants: what the student got wrong
+is what it gets. Compare llm2llm.
 """
 
 import json

@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from gymnasium import spaces
 from stable_baselines3 import PPO
-from stable_baselines3.common.policies import MultiInputActorCriticPolicy
-from stable_baselines3.common.preprocessing import get_flattened_obs_dim
-from torch import Tensor, nn
 
 from kdgym.integrations.sb3 import SB3Agent
+from kdgym.integrations.sb3_policies import SharedPolicy
 from kdgym.integrations.sb3_training import train_on_policy
 
 STUDENTS = 64
@@ -32,72 +28,6 @@ HYPERPARAMETERS: dict[str, Any] = {
     "target_kl": 0.1,  # ends an update early; without it a first update was seen to move by a KL of 187 and never recover
     "policy_kwargs": {"log_std_init": -0.7},
 }
-
-
-class _Torso(nn.Module):
-    """One small network for every source, which also sees the mean of its skill's sources and the mean of all."""
-
-    def __init__(self, features: int, width: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(features, width)
-        self.second = nn.Linear(3 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, K, M, features] -> [B, K, M, width]."""
-        h = torch.tanh(self.first(x))
-        skill = h.mean(2, keepdim=True).expand_as(h)
-        everything = h.mean((1, 2), keepdim=True).expand_as(h)
-        return torch.tanh(self.second(torch.cat([h, skill, everything], dim=-1)))
-
-
-class _SharedExtractor(nn.Module):
-    """Actor and critic over sources: what it knows of one source it knows of all (Zaheer et al., Deep Sets, 2017)."""
-
-    def __init__(self, sizes: list[int], pairs: int, width: int = 64) -> None:
-        super().__init__()
-        self.sizes, self.pairs = sizes, pairs
-        self.skills = max(size for size in sizes if size < pairs)
-        self.actor, self.critic = _Torso(len(sizes), width), _Torso(len(sizes), width)
-        self.score = nn.Linear(width, 1)
-        self.latent_dim_pi, self.latent_dim_vf = pairs, width
-
-    def _grid(self, flat: Tensor) -> Tensor:
-        sources = self.pairs // self.skills
-        columns = [
-            part.view(-1, self.skills, sources if part.shape[1] == self.pairs else 1).expand(-1, self.skills, sources)
-            if part.shape[1] > 1
-            else part.unsqueeze(2).expand(-1, self.skills, sources)
-            for part in flat.split(self.sizes, dim=1)
-        ]
-        return torch.stack(columns, dim=-1)
-
-    def forward_actor(self, flat: Tensor) -> Tensor:
-        score: Tensor = self.score(self.actor(self._grid(flat))).flatten(1)
-        return score - score.mean(1, keepdim=True)  # shares do not change when all actions shift alike
-
-    def forward_critic(self, flat: Tensor) -> Tensor:
-        value: Tensor = self.critic(self._grid(flat)).mean((1, 2))
-        return value
-
-    def forward(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        return self.forward_actor(flat), self.forward_critic(flat)
-
-
-class SharedPolicy(MultiInputActorCriticPolicy):
-    """SB3's policy for Dict observations with one network shared by all sources."""
-
-    def _build_mlp_extractor(self) -> None:
-        assert isinstance(self.observation_space, spaces.Dict)
-        assert isinstance(self.action_space, spaces.Box)
-        sizes = [get_flattened_obs_dim(space) for space in self.observation_space.spaces.values()]
-        self.mlp_extractor: Any = _SharedExtractor(sizes, self.action_space.shape[0])
-
-    def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
-        self.action_net = nn.Identity()
-        nn.init.orthogonal_(self.mlp_extractor.score.weight, 0.01)  # as SB3 starts its own action_net
-        optimiser: Any = self.optimizer_class
-        self.optimizer = optimiser(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
 
 class Agent:

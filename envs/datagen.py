@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from kdgym.core import SingleEnv
-from kdgym.core.course import LEVEL, MAX_LOSS, Course, CourseSettings
+from kdgym.core.course import LEVEL, MAX_LOSS, Course
+from kdgym.core.course_settings import CourseSettings
 from kdgym.core.population import Array
 from kdgym.spaces import Shares
 from kdgym.tasks.sources import PRICES, Sources
@@ -101,6 +102,8 @@ class SkillList(Course):
     * ``num_envs``: number of students S.
     * ``task``: what is taught, a name of `kdgym.tasks.TASKS`; ``task_options``: its arguments, e.g. ``{"radix": 10}``. They may
       stand beside the other settings instead: ``radix=10``, ``datasets=["gcd", "lcm"]``.
+    * ``skills``: None for the task's own, ``"discovered"`` for clusters of its validation problems, found without labels
+      (`kdgym.tasks.discovery`), ``"discovered:12"`` for twelve of them; the same students, problems and splits.
     * ``student``: ``"transformer"``, or ``"hf:"`` and a model: a directory, one prepared by ``kdgym models add``, or a hub id.
     * ``student_options``: of language models, see `kdgym.students.language.LanguageOptions`; ``dtype``: their type.
     * ``pool``: base students, ``"train"`` or ``"evaluation"``; no student is in both.

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
-from kdgym.core.course import LEVEL, Course, CourseSettings
+from kdgym.core.course import LEVEL, Course
+from kdgym.core.course_settings import CourseSettings
 from kdgym.core.population import Array, Info
 from kdgym.spaces import JsonText
 from kdgym.students import Tables
@@ -46,9 +47,10 @@ class OpenEnded(Course):
     ## Action Space
     ``Text``: a JSON list. ``{"problem": ..., "answer": "..."}`` is an item of the teacher's own, a problem written as in the
     errors shown (a sentence; for pictures ``{"cells": [...], "question": "..."}``, see `kdgym.tasks.vqa.VQA.render`).
-    ``{"draw": n}`` buys n real items: random problems of the train split with their right answers. Every item read costs 1,
-    refused or not. What is refused, and why, is in ``info``: no JSON, a malformed item, no problem of this task, a problem
-    held out for examinations, no possible answer, over budget.
+    ``{"draw": n}`` buys n real items: random problems of the train split with their right answers. ``{"draw": n, "like":
+    problem}`` buys n others of that problem's kind: DataEnvGym's data specification, carried out by an engine that makes no
+    mistakes. Every item read costs 1, refused or not. What is refused, and why, is in ``info``: no JSON, a malformed item, no
+    problem of this task, a problem held out for examinations, no possible answer, over budget.
 
     ## Observation Space
     ``Text``: a JSON object.
@@ -101,6 +103,7 @@ class OpenEnded(Course):
 
     config: OpenEndedSettings
     level = "OpenEnded"
+    skills_are_named = False
     recorded = False  # a lesson is read on the host
 
     def __init__(
@@ -144,7 +147,7 @@ class OpenEnded(Course):
         total, place = written + drawn, torch.arange(size, device=self.device)
         bits, order = random.bits(self.stream(_DRAW, state["step"]), 2 * size).view(-1, 2, size).unbind(1)
         own = (written.cumsum(0) - written).unsqueeze(1) + place  # behind the task's own problems and answers
-        mine, real = place < written.unsqueeze(1), self._draw(bits)
+        mine, real = place < written.unsqueeze(1), self._draw(bits, *self._wanted(written))
         problem = torch.where(mine, len(task.prompt) + own, real)
         answer = torch.where(mine, len(task.answer) + own, self._solution[real])
         shuffled = shuffle(order, total)
@@ -153,6 +156,15 @@ class OpenEnded(Course):
         self._pay(total, (action.double().unsqueeze(1) / len(task.skills)).expand(-1, len(task.skills)))
         ledger.charge(state["ledger"], "teacher", items=action)
         self._practise(slice(None))
+
+    def _wanted(self, written: Tensor) -> tuple[Tensor, Tensor]:
+        """Of which skill every item is to be, and which problem it is not to be: int64 [S, lesson size] each, -1 for any."""
+        wanted = torch.full((self.num_envs, self.lesson_size, 2), -1)
+        for i, (lesson, first) in enumerate(zip(self._lessons, written.tolist(), strict=True)):
+            if lesson.like:
+                wanted[i, first : first + len(lesson.like)] = torch.tensor(lesson.like)
+        skill, other = wanted.to(self.device).unbind(2)
+        return skill, other
 
     def _tables(self) -> Tables:
         """The task's problems and answers, and behind them those that teachers wrote for this step."""
@@ -168,12 +180,13 @@ class OpenEnded(Course):
         written = tuple(item for lesson in lessons for item in lesson.text)
         return Tables(prompts.to(self.device), answers.to(self.device), scene, scenes, task.pixel_scale, written)
 
-    def _draw(self, bits: Tensor, skill: Tensor | None = None) -> Tensor:
-        """Problems of the train split, one for each random number; of any skill, or of the given ones."""
-        start, count = self._train_problems
-        if skill is None:
-            skill = random.to_integers(random.fold(bits, 1), len(count))
-        return start[skill] + random.to_integers(bits, count[skill])
+    def _draw(self, bits: Tensor, skill: Tensor, other: Tensor) -> Tensor:
+        """Problems of the train split, one for each random number; of any skill where it is -1, and not ``other``."""
+        starts, counts = self._train_problems
+        skill = torch.where(skill < 0, random.to_integers(random.fold(bits, 1), len(counts)), skill)
+        start, count = starts[skill], counts[skill]
+        problem = start + random.to_integers(bits, count)
+        return torch.where(problem == other, start + (problem + 1 - start) % count, problem)
 
     def _practise(self, rows: Tensor | slice) -> None:
         """Try problems of the train split, by target; charged as the student's inference."""
@@ -181,7 +194,7 @@ class OpenEnded(Course):
         bits, place = random.bits(self.stream(_PROBE, state["step"])[rows], 2 * n).view(-1, 2, n).unbind(1)
         goal = state["target"][rows].double().cumsum(1)
         skill = torch.searchsorted(goal, random.to_uniform(place) * goal[:, -1:], right=True)
-        probe = self._draw(bits, skill.clamp_max(goal.shape[1] - 1))
+        probe = self._draw(bits, skill.clamp_max(goal.shape[1] - 1), torch.full_like(skill, -1))
         state["probe"][rows] = probe
         state["given"][rows] = self.students.decode(state["student"][rows], probe)
         self._charge_inference(rows, probe)

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv
-from kdgym.core.course import LEVEL, MAX_LOSS, Course, CourseSettings
+from kdgym.core.course import LEVEL, MAX_LOSS, Course
+from kdgym.core.course_settings import CourseSettings
 from kdgym.core.population import Array
-from kdgym.spaces import TreeMoves
+from kdgym.spaces import TreeChoices, TreeMoves
 from kdgym.tasks.regions import split_into_regions
 from kdgym.tasks.sources import in_random_order
 
 _OPENING, _LESSON = range(LEVEL, LEVEL + 2)  # purposes of a student's random streams
-KEEP, EXPLORE, MORE, LESS, STOP = range(5)
 
 
 class SkillTreeSettings(CourseSettings):
@@ -52,8 +52,9 @@ class SkillTree(Course):
     ``actions="box"``: `kdgym.spaces.TreeMoves`, a ``Box(-1, 1, (K * (1 + M),), float32)``, skill by skill. A positive first
     entry explores; otherwise the other M entries, times ``largest_change``, are added to the allocations of the open subskills.
 
-    ``actions="discrete"``: ``MultiDiscrete([5] * K)``: 0 keep the allocations, 1 explore, 2 more and 3 less for every open
-    subskill (half of ``largest_change``), 4 stop them all. `action_masks` says what would have an effect, bool [S, 5 * K].
+    ``actions="discrete"``: `kdgym.spaces.TreeChoices`, a ``MultiDiscrete([5] * K)``: 0 keep the allocations, 1 explore, 2 more
+    and 3 less for every open subskill (half of ``largest_change``), 4 stop them all. `action_masks` says what would have an
+    effect, bool [S, 5 * K].
 
     ## Observation Space
     A ``Dict`` of float32 boxes: ``accuracy``, ``loss``, ``change``, ``target``, ``budget`` and ``time`` as on the Skill-List
@@ -116,7 +117,7 @@ class SkillTree(Course):
         self._shape, pairs = (skills, subskills), skills * subskills
         room = max(1, int(self.config.budget / self.config.steps))
         box = TreeMoves(skills, subskills, self.config.largest_change / room)
-        discrete = spaces.MultiDiscrete([5] * skills)
+        self._choices = TreeChoices(skills)
         unit = spaces.Box(0, 1, (pairs,))
         super().__init__(
             num_envs,
@@ -126,7 +127,7 @@ class SkillTree(Course):
                 "subskill_loss": spaces.Box(0, MAX_LOSS, (pairs,)),
                 "subskill_spend": unit,
             },
-            action_space=box if self.config.actions == "box" else discrete,
+            action_space=box if self.config.actions == "box" else self._choices,
             layout={
                 "open": (self._shape, torch.int64),
                 "turn": (self._shape, torch.int64),
@@ -170,10 +171,10 @@ class SkillTree(Course):
         if self.config.actions == "box":
             given = action.view(-1, skills, 1 + subskills)
             return given[:, :, 0] > 0, torch.round(given[:, :, 1:] * self.config.largest_change).long()
-        choice, step = action.long().unsqueeze(2), (self.config.largest_change + 1) // 2
-        change = step * ((choice == MORE).long() - (choice == LESS).long())
-        change = torch.where(choice == STOP, -self.state["allocation"], change)
-        return choice.squeeze(2) == EXPLORE, change.expand(-1, -1, subskills)
+        choice, step, moves = action.long().unsqueeze(2), (self.config.largest_change + 1) // 2, TreeChoices
+        change = step * ((choice == moves.MORE).long() - (choice == moves.LESS).long())
+        change = torch.where(choice == moves.STOP, -self.state["allocation"], change)
+        return choice.squeeze(2) == moves.EXPLORE, change.expand(-1, -1, subskills)
 
     def _grow(self, explore: Tensor, change: Tensor) -> None:
         state, opened = self.state, self.state["open"]
@@ -203,18 +204,16 @@ class SkillTree(Course):
             raise ValueError(
                 f"The actions are {given.dtype} of shape {given.shape}; give integers of shape {expected}."
             )
-        if given.min() < 0 or given.max() > STOP:
-            raise ValueError(f"The actions run from {given.min()} to {given.max()}; 0 to {STOP} is allowed.")
+        if given.min() < 0 or given.max() > TreeChoices.STOP:
+            raise ValueError(
+                f"The actions run from {given.min()} to {given.max()}; 0 to {TreeChoices.STOP} is allowed."
+            )
         return torch.from_numpy(given.astype(np.int64)).to(self.device)
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Which discrete choices would have an effect, bool [S, 5 * K]; keeping is always possible."""
-        opened = self.state["open"] > 0
-        some, all_open = opened.any(2), opened.all(2)
-        spends = (self.state["allocation"] > 0).any(2)
-        masks = torch.stack([torch.ones_like(some), ~all_open, some, spends, spends], dim=2)
-        allowed: npt.NDArray[np.bool_] = masks.flatten(1).cpu().numpy()
-        return allowed
+        opened, allocation = (self.state[name].flatten(1).cpu().numpy() for name in ("open", "allocation"))
+        return self._choices.masks(opened, allocation)
 
 
 class SkillTreeEnv(SingleEnv):

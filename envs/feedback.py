@@ -16,7 +16,8 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
-from kdgym.core.course import LEVEL, MAX_LOSS, Course, CourseSettings
+from kdgym.core.course import LEVEL, MAX_LOSS, Course
+from kdgym.core.course_settings import CourseSettings
 from kdgym.core.population import Array
 from kdgym.core.validation import checked_choices
 from kdgym.spaces import FeedbackMoves
@@ -175,6 +176,11 @@ class FeedbackMath(Course):
     ) -> None:
         self._prepare(FeedbackSettings.parse(settings))
         config, k = self.config, len(self.task.skills)
+        if not isinstance(self.task, Scratchpad) or not isinstance(self.students, Reasoners) or config.placebo:
+            raise ValueError(
+                "Feedback is for task='Scratchpad' with its own skills and student='reasoner', without placebo; got "
+                f"task={config.task!r}, skills={config.skills!r}, student={config.student!r}, placebo={config.placebo}."
+            )
         self.objective = Objective(config.clip, config.kl, config.shaping_constant)
         self.moves = FeedbackMoves(_CHOICES)
         levels = [_LEVELS.get(name, len(options)) for name, options in _CHOICES.items()]

@@ -37,7 +37,10 @@ Retention = Annotated[
     int, typer.Option(metavar="ITEMS", help="Unrelated training after the lesson, to see what is retained.", min=0)
 ]
 Student = Annotated[
-    str, typer.Option(help="Who learns: transformer, or hf: and a directory, a prepared model or a hub id.")
+    str | None,
+    typer.Option(
+        help="Who learns: hf: and a directory, a prepared model or a hub id; a tiny transformer, if left out."
+    ),
 ]
 Placebo = Annotated[
     bool | None,
@@ -84,7 +87,9 @@ def _settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
     return given
 
 
-def _evaluate(id: str, agents: list[str], episodes: int, **settings: Any) -> list[Any]:
+def _evaluate(
+    id: str, agents: list[str], episodes: int, retention: int = 0, placebo: bool = False, **settings: Any
+) -> list[Any]:
     """Evaluate every agent on the same students, with a progress bar."""
     from kdgym.evaluation import NO_TEACHING, agent_module, evaluate
 
@@ -98,7 +103,17 @@ def _evaluate(id: str, agents: list[str], episodes: int, **settings: Any) -> lis
         total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
         for agent in agents:
             bar.update(total, description=agent)
-            results.append(evaluate(id, agent, episodes, progress=lambda n: bar.advance(total, n), **settings))
+            results.append(
+                evaluate(
+                    id,
+                    agent,
+                    episodes,
+                    progress=lambda n: bar.advance(total, n),
+                    retention=retention,
+                    placebo=placebo,
+                    **settings,
+                )
+            )
             if agent == NO_TEACHING:
                 bar.advance(total, episodes * steps)
         bar.update(total, description="done")
@@ -132,7 +147,9 @@ def list_() -> None:
 def train(
     id: EnvId,
     out: Annotated[Path, typer.Option(help="Directory of result, checkpoint and TensorBoard log.")],
-    agent: Annotated[str, typer.Option(help="A teacher that can be trained: ppo, constant, or your file.")] = "ppo",
+    agent: Annotated[
+        str, typer.Option(help="A teacher that can be trained: ppo, maskable_ppo, constant, or your file.")
+    ] = "ppo",
     steps: Annotated[int, typer.Option(help="Environment steps, over all students.", min=1)] = 100_000,
     seed: Annotated[int, typer.Option(help="Seed of teacher and students.", min=0)] = 0,
     threads: Threads = 0,
@@ -169,7 +186,7 @@ def evaluate(
     episodes: Episodes = 64,
     misconceptions: Misconceptions = "0",
     retention: Retention = 0,
-    student: Student = "transformer",
+    student: Student = None,
     placebo: Placebo = None,
     settings: Settings = None,
     json_file: Json = None,
@@ -191,7 +208,7 @@ def compare(
     episodes: Episodes = 64,
     misconceptions: Misconceptions = "0",
     retention: Retention = 0,
-    student: Student = "transformer",
+    student: Student = None,
     placebo: Placebo = None,
     settings: Settings = None,
     picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
@@ -210,8 +227,12 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    beside = {"retention": retention, "placebo": is_language_model(student) if placebo is None else placebo}
-    given = _settings(settings, student=student, device=device, **_misconceptions(misconceptions))
+    beside: dict[str, Any] = {
+        "retention": retention,
+        "placebo": is_language_model(student or "") if placebo is None else placebo,
+    }
+    learner: dict[str, Any] = {"student": student} if student else {}
+    given = _settings(settings, device=device, **learner, **_misconceptions(misconceptions))
     results = _evaluate(id, names, episodes, **beside, **given)
     control = results[0]
     for table in (comparison_table(results, control), *besides_tables(results)):
@@ -283,11 +304,12 @@ def watch(
 ) -> None:
     """Watch one lesson live: the student's skill profile, step by step."""
     from kdgym.core.lesson import lesson_panel
-    from kdgym.evaluation import introduce, load_agent
+    from kdgym.evaluation import encoding, introduce, load_agent
 
     entry = find(id)
-    envs: Any = gym.make_vec(id, num_envs=1, pool="evaluation", autoreset=False)
-    teacher: Any = load_agent(agent or entry.published, envs, seed=seed)
+    name = agent or entry.published
+    envs: Any = gym.make_vec(id, num_envs=1, pool="evaluation", autoreset=False, **encoding(name))
+    teacher: Any = load_agent(name, envs, seed=seed)
     observation, _ = envs.reset(seed=seed)
     introduce(teacher, envs, observation)
     finished = False

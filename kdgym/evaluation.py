@@ -31,9 +31,10 @@ class Agent(Protocol):
     """A teacher of S students at once: observations are arrays [S, n], an action is an array [S, m].
 
     Optional: ``reset(observation)`` at the start of every episode, ``upper_bound = True`` with ``attach(envs)`` for agents
-    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file, and
-    ``diagnose(observation)``: after the last lesson of students with misconceptions, the probability [S, M] that each
-    student began with each of the task's.
+    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file, ``study(metadata)``
+    for agents that read what the environment says about itself (``metadata["skills"]``, say), ``actions = "discrete"``
+    for agents that speak this encoding of the actions where an environment has several, and ``diagnose(observation)``:
+    after the last lesson of students with misconceptions, the probability [S, M] that each student began with each of them.
     """
 
     def act(self, observation: Observation) -> npt.NDArray[np.float32]:
@@ -127,10 +128,25 @@ def load_agent(name: str, envs: PopulationEnv, seed: int = 0) -> Agent:
     return agent
 
 
+def encoding(agent: str) -> dict[str, Any]:
+    """The setting of the environment that makes it take this agent's actions, where the agent asks for one."""
+    actions = _attribute(agent, "actions")
+    return {"actions": actions} if actions else {}
+
+
+def _attribute(agent: str, name: str) -> Any:
+    """What the agent's class says of itself; None of one without a class here: no teaching, and an SB3 zip."""
+    if agent == NO_TEACHING or (agent.endswith(".zip") and ":" not in agent):
+        return None
+    return getattr(agent_module(agent.partition(":")[0]).Agent, name, None)
+
+
 def introduce(agent: Any, envs: PopulationEnv, observation: Observation) -> None:
     """Begin an episode for an agent: attach upper bounds to the environment, and reset agents that have a memory."""
     if getattr(agent, "upper_bound", False):
         agent.attach(envs)
+    if hasattr(agent, "study"):
+        agent.study(envs.metadata)
     if hasattr(agent, "reset"):
         agent.reset(observation)
 
@@ -171,7 +187,7 @@ def evaluate(
         size = min(population, episodes - begin)
 
         def make(twin: bool, size: int = size) -> Any:
-            options = {**settings, "placebo": True} if twin else settings
+            options = {**encoding(agent), **settings, **({"placebo": True} if twin else {})}
             return gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **options)
 
         part, lessons = _teach_once(make(twin=False), agent, first_seed + begin, progress, retention)
@@ -185,14 +201,7 @@ def evaluate(
         actor: {unit: np.concatenate([part["cost"][actor][unit] for part in parts]) for unit in units}
         for actor, units in parts[0]["cost"].items()
     }
-    upper_bound = agent != NO_TEACHING and _sees_more(agent)
-    return Result(env_id, agent, upper_bound, cost=cost, besides=besides, **joined)
-
-
-def _sees_more(agent: str) -> bool:
-    if agent.endswith(".zip"):
-        return False
-    return bool(getattr(agent_module(agent.partition(":")[0]).Agent, "upper_bound", False))
+    return Result(env_id, agent, bool(_attribute(agent, "upper_bound")), cost=cost, besides=besides, **joined)
 
 
 def _teach_once(

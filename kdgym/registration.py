@@ -39,16 +39,24 @@ _SKILL_LIST: dict[str, Any] = {
     "family": "datagen",
     "population": "SkillList",
     "controls": ("uniform", "random"),
-    "published": "weakest_skill",
-    "teachers": ("learning_progress", "target_proportional", "constant", "adaptive_source"),
+    "published": "stat",
+    "teachers": (
+        "stat_errors",
+        "stat_no_state",
+        "stat_random",
+        "weakest_skill",
+        "learning_progress",
+        "target_proportional",
+        "adaptive_source",
+    ),
     "upper_bounds": ("informed", "lookahead"),
 }
 _OPEN_ENDED: dict[str, Any] = {
     "family": "datagen_open_ended",
     "population": "OpenEnded",
     "controls": ("random_real",),
-    "published": "copy_errors",
-    "teachers": (),
+    "published": "llm2llm",
+    "teachers": ("copy_errors", "open_ended", "arte"),
     "upper_bounds": ("informed_writer",),
 }
 _SKILL_TREE: dict[str, Any] = {
@@ -56,7 +64,7 @@ _SKILL_TREE: dict[str, Any] = {
     "population": "SkillTree",
     "controls": ("tree_uniform", "tree_random"),
     "published": "alternating",
-    "teachers": ("fill_balanced", "threshold", "tree_target"),
+    "teachers": ("fill_balanced", "threshold", "tree_constant", "tree_target"),
     "upper_bounds": ("tree_lookahead",),
 }
 
@@ -65,19 +73,19 @@ ENVIRONMENTS = (
         "kdgym/DataGen-Math-v0",
         summary="Split a data budget over 14 arithmetic skills and data engines of hidden quality.",
         settings={"task": "Math"},
-        **_SKILL_LIST,
+        **{**_SKILL_LIST, "teachers": (*_SKILL_LIST["teachers"], "constant")},
     ),
     Entry(
         "kdgym/DataGen-Code-v0",
         summary="The same over 14 kinds of short Python programs, which are run to be judged.",
         settings={"task": "Code"},
-        **{**_SKILL_LIST, "teachers": ("learning_progress", "target_proportional", "adaptive_source")},
+        **_SKILL_LIST,
     ),
     Entry(
         "kdgym/DataGen-VQA-v0",
         summary="The same over 15 kinds of questions about pictures of handwritten digits.",
         settings={"task": "VQA"},
-        **{**_SKILL_LIST, "teachers": ("learning_progress", "target_proportional", "adaptive_source")},
+        **_SKILL_LIST,
     ),
     Entry(
         "kdgym/DataGen-Reasoning-v0",

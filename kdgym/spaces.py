@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box, Text
+from gymnasium.spaces import Box, MultiDiscrete, Text
 
 Floats = npt.NDArray[np.float32]
 
@@ -136,6 +136,36 @@ class FeedbackMoves(Box):
 
     def __repr__(self) -> str:
         return f"FeedbackMoves({self.choices})"
+
+
+class TreeChoices(MultiDiscrete):
+    """``MultiDiscrete([5] * K)``: for each of K skills keep the allocations, explore, give more, give less, or stop.
+
+    Args:
+        skills: K.
+        seed: seed of ``sample``.
+    """
+
+    KEEP, EXPLORE, MORE, LESS, STOP = range(5)
+
+    def __init__(self, skills: int, seed: int | None = None) -> None:
+        super().__init__([5] * skills, seed=seed)
+        self.skills = skills
+
+    def masks(self, opened: npt.ArrayLike, allocation: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Which choices would have an effect, bool [S, 5 * K]; keeping is always possible.
+
+        Args:
+            opened: the observation ``open``, [S, K * M].
+            allocation: the observation ``allocation``, [S, K * M].
+        """
+        is_open, spends = (np.asarray(x).reshape(len(np.asarray(x)), self.skills, -1) > 0 for x in (opened, allocation))
+        some, busy = is_open.any(2), spends.any(2)
+        masks = np.stack([np.ones_like(some), ~is_open.all(2), some, busy, busy], axis=2)
+        return np.asarray(masks.reshape(len(masks), -1))
+
+    def __repr__(self) -> str:
+        return f"TreeChoices({self.skills})"
 
 
 class JsonText(Text):

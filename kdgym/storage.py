@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -74,3 +76,48 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not header or metadata.get("sha256") != _digest(tensors, header):
         raise CorruptFileError(f"The checksum of {path} does not match its content; the file is damaged.")
     return tensors, json.loads(header)
+
+
+def load_or_build(
+    path: Path, header: Mapping[str, Any], build: Callable[[], dict[str, Tensor]], what: str
+) -> dict[str, Tensor]:
+    """Tensors from a file of the cache, or else from ``build``, which is then written there.
+
+    Processes that want the same file at once build it once. A damaged file is reported and built again; a cache that cannot be
+    written is reported, and what was built is used all the same.
+
+    Args:
+        path: the file.
+        header: see `save_tensors`.
+        build: makes the tensors.
+        what: what they are, in the plural, for messages.
+    """
+    tensors = _read(path, what)
+    if tensors is not None:
+        return tensors
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            tensors = _read(path, what)  # another process may have built them while this one waited
+            if tensors is None:
+                tensors = build()
+                save_tensors(path, tensors, header)
+    except OSError as error:
+        warnings.warn(
+            f"The cache {path.parent} cannot be written ({error}), so the {what} are built anew in every process. "
+            "Set KDGYM_CACHE to a directory you can write to.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return build() if tensors is None else tensors
+
+
+def _read(path: Path, what: str) -> dict[str, Tensor] | None:
+    """The tensors in a file, or None where there is none or only a damaged one."""
+    if not path.is_file():
+        return None
+    try:
+        return load_tensors(path)[0]
+    except CorruptFileError as error:
+        warnings.warn(f"{error} The {what} are built again.", RuntimeWarning, stacklevel=4)
+        return None

@@ -60,6 +60,23 @@ def test_misconceptions_and_retention_have_tables_of_their_own() -> None:
 
 
 @pytest.mark.slow
+def test_a_placebo_has_a_table_of_its_own_and_settings_are_passed_on(tmp_path: Path) -> None:
+    records, settings = (
+        tmp_path / "c.json",
+        ("--set", "steps=2", "--set", "validation_items=2", "--set", "reward=log_loss"),
+    )
+    output = call(
+        "compare", ID, "--agents", "uniform", "--episodes", "2", "--placebo", *settings, "--json", str(records)
+    )
+    assert "learned" in output
+    record = json.loads(records.read_text())["records"][0]
+    assert len(record["besides"]["placebo"]) == 2
+    assert len(record["curve"][0]) == 2 + 1
+    result = runner.invoke(app, ["evaluate", ID, "--agent", "random", "--set", "steps"])
+    assert "NAME=VALUE" in str(result.exception)
+
+
+@pytest.mark.slow
 def test_interference_writes_table_picture_and_matrix(tmp_path: Path) -> None:
     picture, records = tmp_path / "new" / "i.png", tmp_path / "i.json"
     options = ("--students", "4", "--items", "64", "--picture", str(picture), "--json", str(records))

@@ -6,25 +6,25 @@ A level adds what the teacher sees and how its action becomes training items.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from pydantic import Field, JsonValue, model_validator
 from torch import Tensor
 
 from kdgym import random
 from kdgym.core import ledger
+from kdgym.core.course_settings import CourseSettings
 from kdgym.core.examiner import Examiner
 from kdgym.core.fields import Layout
 from kdgym.core.lesson import Lesson
 from kdgym.core.misled import Misled
 from kdgym.core.population import Array, PopulationEnv
-from kdgym.settings import Settings
-from kdgym.students import Engine, Tables, is_language_model, make_students, recommended_settings
-from kdgym.tasks import Split, make_task, task_options
+from kdgym.students import Students, Tables, is_language_model, make_students
+from kdgym.tasks import Split, Task, make_task
+from kdgym.tasks.discovery import under_skills
 from kdgym.tasks.examination import draw_items
 from kdgym.tasks.placebo import Placebo
 
@@ -33,44 +33,6 @@ MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
 _BASE, _TARGET, _VALIDATION, LEVEL = range(4)
 _UNRELATED, _PRACTICE = -1, -2
 _PLACEBO = 1 << 20  # far from every level's own
-
-
-class CourseSettings(Settings):
-    """Arguments of `Course`; see there."""
-
-    task: str = "Math"
-    task_options: dict[str, JsonValue] = {}
-    student: str = "transformer"
-    student_options: dict[str, Any] = {}
-    pool: Literal["train", "evaluation"] = "train"
-    steps: int = Field(12, ge=1, le=1000)
-    budget: float = Field(12 * 640.0, gt=0, le=1e9)
-    max_targets: int = Field(3, ge=1)
-    validation_items: int = Field(64, ge=1, le=1024)
-    test_items: int = Field(128, ge=1, le=1024)
-    misconceptions: int | tuple[str, ...] = 0
-    reward: Literal["accuracy", "log_loss"] = "accuracy"
-    placebo: bool = False
-    device: str = "cpu"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    engine: Engine = "auto"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_student(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """What is not given is what suits the student."""
-        return {**recommended_settings(str(given.get("student", ""))), **given}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _take_options(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """The task's own options may stand beside the settings: ``radix=10`` for ``task_options={"radix": 10}``."""
-        beside = set(task_options(str(given.get("task", "Math")))) & (given.keys() - cls.model_fields.keys())
-        if not beside:
-            return given
-        settings = {name: value for name, value in given.items() if name not in beside}
-        options = {**settings.pop("task_options", {}), **{name: given[name] for name in beside}}
-        return {**settings, "task_options": options}
 
 
 class Course(PopulationEnv):
@@ -85,6 +47,10 @@ class Course(PopulationEnv):
         layout: the level's own state.
         render_mode, autoreset, text_space: see `PopulationEnv`.
 
+    Attributes:
+        metadata: with ``skills``, a list of name, description and names of prerequisites in the order of all per-skill
+            arrays, unless the level keeps them to itself (``skills_are_named``).
+
     Raises:
         ValueError: a setting does not fit the task.
     """
@@ -93,6 +59,7 @@ class Course(PopulationEnv):
     family: ClassVar[str] = "DataGen"
     level: ClassVar[str]
     currency: ClassVar[str] = "money"  # what a budget is of
+    skills_are_named: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -150,22 +117,32 @@ class Course(PopulationEnv):
             autoreset=autoreset,
             text_space=text_space,
         )
+        if self.skills_are_named:
+            self.metadata["skills"] = [
+                {"name": s.name, "description": s.description, "prerequisites": list(s.prerequisites)}
+                for s in self.task.skills
+            ]
         self._everyone = torch.arange(num_envs, device=self.device)
         self._placebo = Placebo(self.task, self.device) if config.placebo else None
 
     def _prepare(self, config: CourseSettings) -> None:
         """Task and students; a level needs them to say how large its spaces are."""
-        self.task = make_task(config.task, **config.task_options)
+        own = make_task(config.task, **config.task_options)
+        self.task = own if config.skills is None else under_skills(own, config.skills)
         if "max_targets" not in config.model_fields_set:
             config = config.model_copy(update={"max_targets": min(config.max_targets, len(self.task.skills))})
         self.config = config
-        self.students = make_students(
-            config.student, self.task, config.device, config.engine, config.dtype, config.student_options
-        )
+        self.students = self._make_students(self.task)
+        # Base students went to school before anybody grouped their problems anew: they are the same under either view.
+        self._schooled = self.students if self.task is own else self._make_students(own)
         self.recorded = self.recorded and self.students.recordable
         if config.misconceptions and is_language_model(config.student):
             raise ValueError("Language models are not schooled in misconceptions; use student='transformer'.")
         self.misled = Misled(self.students, config.pool, config.misconceptions) if config.misconceptions else None
+
+    def _make_students(self, task: Task) -> Students:
+        c = self.config
+        return make_students(c.student, task, c.device, c.engine, c.dtype, c.student_options)
 
     # --- what a level defines ------------------------------------------------------------------------------------
 
@@ -276,7 +253,7 @@ class Course(PopulationEnv):
 
     def _draw_base(self, key: Tensor, recipe: dict[str, Any]) -> Tensor:
         """Base students, one a key: weights [rows, weights]."""
-        return self.students.draw_base(key, self.config.pool, recipe)
+        return self._schooled.draw_base(key, self.config.pool, recipe)
 
     def _draw_targets(self, key: Tensor) -> Tensor:
         """One to ``max_targets`` skills with weights in proportion to 0.5 + uniform, summing to 1: float32 [rows, K]."""

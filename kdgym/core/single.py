@@ -38,6 +38,8 @@ class SingleEnv(gym.Env[dict[str, Array], Array]):
 
     def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
         self.students = self.population(num_envs=1, render_mode=render_mode, autoreset=False, **settings)
+        self.metadata = {**self.metadata, **self.students.metadata}
+        del self.metadata["autoreset_mode"]  # one student has none
         self.render_mode = render_mode
         self.observation_space = self.students.single_observation_space
         self.action_space = self.students.single_action_space

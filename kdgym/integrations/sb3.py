@@ -12,11 +12,14 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
+from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from kdgym.integrations import sb3_policies
 
 
 class PopulationVecEnv(VecEnv):
@@ -70,7 +73,8 @@ class PopulationVecEnv(VecEnv):
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
         if len(list(self._get_indices(indices))) != self.num_envs:
             raise ValueError("A method of a population speaks for all its students; leave indices out.")
-        return [getattr(self.population, method_name)(*args, **kwargs)] * self.num_envs
+        result = getattr(self.population, method_name)(*args, **kwargs)
+        return list(result) if method_name == "action_masks" else [result] * self.num_envs  # masks come one a student
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
         return [False] * len(list(self._get_indices(indices)))
@@ -95,11 +99,15 @@ class SB3Agent:
     """A trained SB3 policy as a kdgym teacher; acts deterministically."""
 
     def __init__(self, model: BaseAlgorithm) -> None:
-        self.model = model
+        self.model: Any = model
 
-    def act(self, observation: dict[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-        action, _ = self.model.predict(observation, deterministic=True)
-        return np.asarray(np.clip(action, -1, 1))
+    def act(
+        self, observation: dict[str, npt.NDArray[np.float32]], masks: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[Any]:
+        """What to do now; ``masks`` [S, choices], for MaskablePPO only, are the choices that would have an effect."""
+        allowed = {} if masks is None else {"action_masks": masks}
+        action, _ = self.model.predict(observation, deterministic=True, **allowed)
+        return np.asarray(action if masks is not None else np.clip(action, -1, 1))
 
     @classmethod
     def from_zip(cls, path: Path, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> SB3Agent:
@@ -114,20 +122,20 @@ class SB3Agent:
             _, parameters, _ = load_from_zip_file(path, load_data=False)
         except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is not a model that Stable-Baselines3 saved ({error}).") from error
-        algorithm = _algorithm(described)
-        policy = _policy(described)
+        algorithm, policy = _classes(described, observation_space)
         options = described.get("policy_kwargs", {})
         if ":serialized:" in options:
             raise ValueError(
                 f"{path} has policy_kwargs that only pickle can read; use plain numbers, strings and lists."
             )
         unused: dict[type, dict[str, Any]] = {
-            PPO: {},
             SAC: {"buffer_size": 1, "target_entropy": 0.0},  # otherwise it asks an environment that is not there
             TD3: {"buffer_size": 1},
         }
         make: Any = algorithm
-        model = make(policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **unused[algorithm])
+        model = make(
+            policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **unused.get(algorithm, {})
+        )
         model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
         try:
             model._setup_model()
@@ -137,27 +145,25 @@ class SB3Agent:
         return cls(model)
 
 
-def _algorithm(described: dict[str, Any]) -> type[PPO | SAC | TD3]:
-    """The algorithm whose hyper-parameters these are."""
+def _classes(described: dict[str, Any], observation_space: spaces.Space[Any]) -> tuple[type[BaseAlgorithm], Any]:
+    """The algorithm that has these hyper-parameters, and its policy: kdgym's shared one, or SB3's own."""
+    algorithm = _algorithm(described)
+    module = str(described.get("policy_class", {}).get("__module__"))
+    if module == sb3_policies.__name__:
+        return algorithm, sb3_policies.MaskableSharedPolicy if algorithm is MaskablePPO else sb3_policies.SharedPolicy
+    if module.startswith(("stable_baselines3.", "sb3_contrib.")):
+        return algorithm, "MultiInputPolicy" if isinstance(observation_space, spaces.Dict) else "MlpPolicy"
+    raise ValueError(
+        f"The zip's policy is from {module}, which is not known; use SB3's MultiInputPolicy or MlpPolicy, or kdgym's own."
+    )
+
+
+def _algorithm(described: dict[str, Any]) -> type[BaseAlgorithm]:
     if "clip_range" in described:
-        return PPO
+        buffer = described.get("rollout_buffer_class") or {}  # the one thing in which a MaskablePPO's zip is another
+        return MaskablePPO if "maskable" in str(buffer.get("__module__")) else PPO
     if "target_entropy" in described:
         return SAC
     if "policy_delay" in described:
         return TD3
-    raise ValueError("The zip is not from PPO, SAC or TD3; those can be loaded without pickle.")
-
-
-def _policy(described: dict[str, Any]) -> Any:
-    """SB3's own policy for Dict or Box observations, or kdgym's shared one."""
-    described_policy = described.get("policy_class", {})
-    name = f"{described_policy.get('__module__')}.{described_policy.get(':type:')}"
-    if described_policy.get("__module__") == "kdgym.agents.ppo":
-        from kdgym.agents.ppo import SharedPolicy  # an agent is only imported when a zip names it
-
-        return SharedPolicy
-    if str(described_policy.get("__module__", "")).startswith("stable_baselines3."):
-        return "MultiInputPolicy" if "MultiInput" in name else "MlpPolicy"
-    raise ValueError(
-        f"The zip's policy class {name} is not known; use SB3's MultiInputPolicy or MlpPolicy, or kdgym's SharedPolicy."
-    )
+    raise ValueError("The zip is not from PPO, MaskablePPO, SAC or TD3; those can be loaded without pickle.")

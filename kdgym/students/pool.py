@@ -10,18 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from rich.progress import Progress
 from torch import Tensor
 
 from kdgym import random
-from kdgym.storage import CorruptFileError, cache_directory, load_tensors, save_tensors
+from kdgym.storage import cache_directory, load_or_build
 from kdgym.students.base import Students
 from kdgym.tasks.base import Task
 from kdgym.tasks.examination import draw_practice
@@ -60,40 +57,8 @@ def keep(students: Students, pool: str, recipe: dict[str, Any], build: Callable[
     name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     if name not in _loaded:
         path = cache_directory() / "students" / f"{students.task.name.lower()}-{pool}-{name}.safetensors"
-        _loaded[name] = _read_or_build(path, recipe, build)
+        _loaded[name] = load_or_build(path, recipe, lambda: {"weights": build()}, "base students")["weights"]
     return _loaded[name].to(students.device, students.dtype)
-
-
-def _read_or_build(path: Path, recipe: dict[str, Any], build: Callable[[], Tensor]) -> Tensor:
-    weights = _read(path)
-    if weights is not None:
-        return weights
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            weights = _read(path)  # another process may have built them while this one waited
-            if weights is None:
-                weights = build()
-                save_tensors(path, {"weights": weights}, recipe)
-    except OSError as error:
-        warnings.warn(
-            f"The cache {path.parent} cannot be written ({error}), so the base students are built anew in every process. "
-            "Set KDGYM_CACHE to a directory you can write to.",
-            RuntimeWarning,
-            stacklevel=5,
-        )
-    return build() if weights is None else weights
-
-
-def _read(path: Path) -> Tensor | None:
-    """The pool in a file, or None where there is none; a damaged one is reported and will be replaced."""
-    if not path.is_file():
-        return None
-    try:
-        return load_tensors(path)[0]["weights"]
-    except CorruptFileError as error:
-        warnings.warn(f"{error} The base students are built again.", RuntimeWarning, stacklevel=6)
-        return None
 
 
 def _build(students: Students, pool: str) -> Tensor:

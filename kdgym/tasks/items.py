@@ -2,13 +2,15 @@
 
 A lesson is a JSON list. ``{"problem": ..., "answer": "..."}`` is an item; what a problem looks like is the task's matter (a
 sentence, or the description of a picture). ``{"draw": n}`` buys n real items: random problems of the train split with their
-right answers. Nothing that a teacher writes raises: what cannot be read is refused, counted and explained.
+right answers; ``{"draw": n, "like": problem}`` buys n others of the given problem's kind, as a data engine makes variants of an
+example. Nothing that a teacher writes raises: what cannot be read is refused, counted and explained.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import torch
@@ -16,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json
 from torch import Tensor
 
-from kdgym.tasks.base import Task, UnreadableError
+from kdgym.tasks.base import Posed, Task, UnreadableError
 
 MOST_CHARACTERS = 2**20
 _EXPLAINED = 8  # reasons written out in full
@@ -34,6 +36,7 @@ class _Item(BaseModel):
 class _Draw(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     draw: Annotated[int, Field(ge=1, le=1_000_000)]
+    like: str | dict[str, Any] | None = None
 
 
 _ADAPTER: TypeAdapter[_Item | _Draw] = TypeAdapter(_Item | _Draw)
@@ -50,6 +53,7 @@ class WrittenLesson:
         text: the same as text, for students that read: problem (worded by the task) and answer.
         right: whether each of those is the right answer.
         drawn: how many real items to add.
+        like: of the first ones of those, the skill they are of, and the problem they are not, -1 if it is no real one.
         rejected: how many items were refused, by reason.
         explained: the first refusals, for a person or a language model.
         processed: items that were read, accepted or not; each costs as much as one.
@@ -61,6 +65,7 @@ class WrittenLesson:
     text: list[tuple[str, str]] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
     drawn: int = 0
+    like: list[tuple[int, int]] = field(default_factory=list)
     rejected: Counter[Reason] = field(default_factory=Counter)
     explained: list[str] = field(default_factory=list)
     processed: int = 0
@@ -117,13 +122,7 @@ def _read_item(lesson: WrittenLesson, task: Task, place: int, raw: Any, left: in
         lesson.refuse("malformed", f"Item {place}: {where or 'the item'}: {first['msg']}.")
         return
     if isinstance(item, _Draw):
-        bought = min(item.draw, left)
-        lesson.drawn += bought
-        lesson.processed += bought
-        if bought < item.draw:
-            lesson.refuse(
-                "over_budget", f"Item {place}: there is money for {bought} of {item.draw}.", item.draw - bought
-            )
+        _read_draw(lesson, task, place, item, left)
         return
     lesson.processed += 1
     try:
@@ -138,3 +137,38 @@ def _read_item(lesson: WrittenLesson, task: Task, place: int, raw: Any, left: in
     lesson.right.append(torch.equal(answer, task.answer[posed.solution]))
     if posed.image is not None:
         lesson.image.append(posed.image)
+
+
+def _read_draw(lesson: WrittenLesson, task: Task, place: int, item: _Draw, left: int) -> None:
+    bought = min(item.draw, left)
+    if item.like is not None:
+        try:
+            posed = task.read_problem(item.like)
+        except UnreadableError as error:
+            lesson.processed += 1
+            lesson.refuse(error.reason, f"Item {place}: {error}")
+            return
+        lesson.like += [(posed.skill, _find(task, posed))] * bought
+    lesson.drawn += bought
+    lesson.processed += bought
+    if bought < item.draw:
+        lesson.refuse("over_budget", f"Item {place}: there is money for {bought} of {item.draw}.", item.draw - bought)
+
+
+@lru_cache(maxsize=4)
+def _train_problems(task: Task) -> dict[tuple[int, bytes], int]:
+    """Every train problem, by its skill and by what a student sees of it: prompt and picture."""
+    pool, prompt = task.pool("train"), task.prompt.numpy()
+    places = enumerate(zip(pool.start.tolist(), pool.count.tolist(), strict=True))
+    ids = [(skill, problem) for skill, (start, n) in places for problem in range(start, start + n)]
+    if task.scene is None or task.scenes is None:
+        return {(skill, prompt[i].tobytes()): i for skill, i in ids}
+    scene, scenes = task.scene.numpy(), task.scenes.numpy()
+    return {(skill, prompt[i].tobytes() + scenes[scene[i]].tobytes()): i for skill, i in ids}
+
+
+def _find(task: Task, posed: Posed) -> int:
+    """The train problem that a student cannot tell from the posed one, or -1."""
+    image = b"" if posed.image is None else posed.image.numpy().tobytes()
+    known = _train_problems(task)
+    return known.get((posed.skill, posed.prompt.numpy().tobytes() + image), -1)

@@ -99,12 +99,14 @@ class Rendered(NamedTuple):
         prompt: int64 [T], the tokens of the question.
         solution: id of the right answer.
         text: the question's words, as in `VQA.text`.
+        skill: place of the question's skill.
     """
 
     patches: Tensor
     prompt: Tensor
     solution: int
     text: str
+    skill: int
 
 
 class VQA(ClosedTask):
@@ -271,7 +273,7 @@ class VQA(ClosedTask):
             raise ValueError(f"{scene.question!r} has no answer in this picture; ask what its cells do answer.")
         patches, prompt = self._looks[source, form], make_prompt(rule, np.array([argument]))[0]
         solution, text = int(KINDS[RULES[rule].answers][0] + answer), LAYOUT + " ".join(write_question(rule, argument))
-        return Rendered(torch.from_numpy(patches), torch.from_numpy(prompt), solution, text)
+        return Rendered(torch.from_numpy(patches), torch.from_numpy(prompt), solution, text, rule)
 
     def _find(self, name: str, cell: _Cell) -> int:
         self._require_digit(cell.digit, f"Cell {name}")
@@ -317,7 +319,7 @@ class VQA(ClosedTask):
             raise UnreadableError("problem", f"{where or 'the picture'}: {first['msg']}.") from error
         except ValueError as error:
             raise UnreadableError("problem", str(error)) from error
-        return Posed(rendered.prompt, rendered.patches, rendered.solution, rendered.text)
+        return Posed(rendered.prompt, rendered.patches, rendered.solution, rendered.text, rendered.skill)
 
     def write_tokens(self, tokens: Tensor) -> str:
         token = int(tokens[0])

@@ -4,65 +4,74 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
 import kdgym.agents
 from kdgym.agents.constant import train as search
-from kdgym.agents.ppo import SharedPolicy
-from kdgym.evaluation import agent_module, agent_names, load_agent
+from kdgym.evaluation import agent_module, agent_names, encoding, introduce, load_agent
 from kdgym.integrations.sb3 import as_vec_env
+from kdgym.integrations.sb3_policies import MaskableSharedPolicy, SharedPolicy
 from kdgym.registration import ENVIRONMENTS
 
-ID, FEEDBACK = "kdgym/DataGen-Math-v0", "kdgym/Feedback-Math-v0"
+ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
 FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 
-# Where each teacher is at home.
-HOME = (
-    {
-        name: entry.id
-        for entry in reversed(ENVIRONMENTS)
-        for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds)
-    }
-    | {"ppo": ID, "diagnose_errors": "kdgym/DataGen-Math-OpenEnded-v0", "informed_cure": ID}
-    | {"feedback_ppo": FEEDBACK}
-)
+# Where each teacher is at home: on every id of its level.
+TRAINED = ("ppo", "maskable_ppo", "feedback_ppo")
+HOMES: dict[str, list[str]] = {name: [] for name in agent_names()}
+for entry in ENVIRONMENTS:
+    numeric, tree = entry.family in ("datagen", "datagen_skill_tree"), entry.family == "datagen_skill_tree"
+    for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds):
+        HOMES[name].append(entry.id)
+    HOMES["ppo"] += [entry.id] * numeric
+    HOMES["maskable_ppo"] += [entry.id] * tree
+HOMES["diagnose_errors"], HOMES["informed_cure"] = ["kdgym/DataGen-Math-OpenEnded-v0"], [ID]
+HOMES["feedback_ppo"] = ["kdgym/Feedback-Math-v0"]
 
 
-def make(num_envs: int, env_id: str = ID) -> Any:
-    return gym.make_vec(env_id, num_envs=num_envs, autoreset=False, **SMALL)
+def make(num_envs: int, env_id: str = ID, **changes: Any) -> Any:
+    return gym.make_vec(env_id, num_envs=num_envs, autoreset=False, **{**SMALL, **changes})
 
 
 @pytest.fixture(scope="module")
-def untrained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Agents that are loaded from a file: name -> what `load_agent` takes."""
-    folder = tmp_path_factory.mktemp("ppo")
-    policies: dict[str, Any] = {"ppo": SharedPolicy, "feedback_ppo": "MultiInputPolicy"}
-    for name, policy in policies.items():
-        PPO(policy, as_vec_env(gym.make_vec(HOME[name], num_envs=2, **SMALL)), seed=0).save(folder / f"{name}.zip")
-    return {name: f"{name}:{folder / name}.zip" for name in policies}
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
+    """Saves a trainable agent that has learned nothing, for an id; returns how the command line names it."""
+
+    def save(name: str, env_id: str) -> str:
+        path = tmp_path_factory.mktemp(name) / "model.zip"
+        vec_env = as_vec_env(gym.make_vec(env_id, num_envs=2, **SMALL, **encoding(name)))
+        policies: dict[str, Any] = {"ppo": SharedPolicy, "feedback_ppo": "MultiInputPolicy"}
+        make_model: Any = MaskablePPO if name == "maskable_ppo" else PPO
+        make_model(policies.get(name, MaskableSharedPolicy), vec_env).save(path)
+        return f"{name}:{path}"
+
+    return save
 
 
 @pytest.mark.parametrize("students", [1, 3])
-@pytest.mark.parametrize("name", agent_names())
-def test_every_teacher_gives_valid_lessons(name: str, students: int, untrained: dict[str, str]) -> None:
-    envs = make(students, HOME[name])
-    agent: Any = load_agent(untrained.get(name, name), envs, seed=0)
+@pytest.mark.parametrize(("name", "env_id"), [(name, env_id) for name in agent_names() for env_id in HOMES[name]])
+def test_every_teacher_gives_valid_lessons_wherever_it_is_at_home(
+    name: str, env_id: str, students: int, untrained: Callable[[str, str], str]
+) -> None:
+    envs = make(students, env_id, **encoding(name))
+    agent: Any = load_agent(untrained(name, env_id) if name in TRAINED else name, envs, seed=0)
     observation, _ = envs.reset(seed=0)
-    if getattr(agent, "upper_bound", False):
-        agent.attach(envs)
-    if hasattr(agent, "reset"):
-        agent.reset(observation)
+    introduce(agent, envs, observation)
     for _ in range(3):
         action = agent.act(observation)
-        assert envs.action_space.contains(action if isinstance(action, list) else np.asarray(action, dtype=np.float32))
+        assert envs.action_space.contains(
+            tuple(action) if isinstance(action, list) else np.asarray(action, dtype=envs.action_space.dtype)
+        )
         observation, _, terminated, _, _ = envs.step(action)
     assert terminated.all()
 
@@ -81,7 +90,7 @@ def test_teachers_import_no_insides(path: Path) -> None:
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module or "")
     ours = {name for name in imported if name.startswith("kdgym")}
-    assert all(name.startswith("kdgym.integrations") for name in ours)
+    assert all(name.startswith(("kdgym.agents", "kdgym.integrations")) for name in ours)
 
 
 def test_the_template_is_the_shortest() -> None:
@@ -91,8 +100,7 @@ def test_the_template_is_the_shortest() -> None:
 def shares(name: str, observation: dict[str, np.ndarray]) -> np.ndarray:
     envs = make(len(observation["time"]))
     agent: Any = load_agent(name, envs)
-    if hasattr(agent, "reset"):
-        agent.reset(observation)
+    introduce(agent, envs, observation)
     result: np.ndarray = envs.single_action_space.decode(agent.act(observation))
     return result.reshape(len(result), 14, 4)
 
@@ -165,17 +173,49 @@ def test_the_search_of_constant_writes_what_it_loads(tmp_path: Path, monkeypatch
     assert agent.numbers != load_agent("constant", make(1)).numbers  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", ["ppo", "feedback_ppo"])
-def test_an_untrained_ppo_says_what_to_do(name: str) -> None:
-    envs = make(1, HOME[name])
-    with pytest.raises(ValueError, match="kdgym train"):
+@pytest.mark.parametrize("name", TRAINED)
+def test_an_untrained_teacher_says_what_to_do(name: str) -> None:
+    envs = make(1, HOMES[name][-1], **encoding(name))
+    with pytest.raises(ValueError, match=f"kdgym train ID --agent {name}"):
         load_agent(name, envs).act(envs.reset(seed=0)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "env_id"), [(name, env_id) for name in TRAINED for env_id in HOMES[name]])
+def test_training_works_on_every_numeric_id(
+    name: str, env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = agent_module(name)
+    monkeypatch.setattr(module, "STUDENTS", 2)
+    path = module.train(env_id, 24, tmp_path)
+    envs = make(1, env_id, **encoding(name))
+    agent: Any = load_agent(f"{name}:{path}", envs)
+    observation, _ = envs.reset(seed=0)
+    assert envs.action_space.contains(agent.act(observation).astype(envs.action_space.dtype))
+
+
+@pytest.mark.parametrize("env_id", HOMES["ppo"])
+def test_what_the_policy_knows_of_one_skill_it_knows_of_all(env_id: str) -> None:
+    """Skills that change places change places in the action, and nothing else does."""
+    envs = make(1, env_id)
+    policy: Any = PPO(SharedPolicy, as_vec_env(gym.make_vec(env_id, num_envs=1, **SMALL)), seed=0).policy
+    observation, _ = envs.reset(seed=0)
+    skills = observation["target"].shape[1]
+    order = np.random.default_rng(0).permutation(skills)
+
+    def exchange(x: np.ndarray) -> np.ndarray:
+        return x if x.shape[1] == 1 else x.reshape(1, skills, -1)[:, order].reshape(1, -1)
+
+    action, _ = policy.predict(observation, deterministic=True)
+    moved, _ = policy.predict({key: exchange(value) for key, value in observation.items()}, deterministic=True)
+    assert moved == pytest.approx(exchange(action), abs=1e-5)
+    assert np.ptp(action) > 1e-4
 
 
 def test_diagnose_errors_believes_what_is_followed() -> None:
     """Of six problems on which a rule is wrong six, three or none were answered as it says; about one rule nothing is known."""
     rules = {str(i): {"asked": asked, "followed": n} for i, (asked, n) in enumerate([(6, 6), (6, 3), (6, 0), (0, 0)])}
-    agent: Any = load_agent("diagnose_errors", make(1, HOME["diagnose_errors"]))
+    agent: Any = load_agent("diagnose_errors", make(1, HOMES["diagnose_errors"][0]))
     agent.reset((json.dumps({"wrong_rules": rules}),))
     belief = agent.diagnose(None)
     assert belief.shape == (1, 4)

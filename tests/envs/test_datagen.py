@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.tasks import SPLITS
+from kdgym.testing import check
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
@@ -262,3 +263,25 @@ def test_a_good_teacher_teaches_more_than_a_bad_one() -> None:
         scores[teacher] = envs.examine("test")["score"].mean()
     assert scores["clean"] > scores["uniform"] + 0.2
     assert scores["wrong answers"] < scores["uniform"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["", "-OpenEnded", "-SkillTree"])
+def test_every_level_teaches_discovered_skills_to_the_same_students(level: str) -> None:
+    env_id = f"kdgym/DataGen-Math{level}-v0"
+    check(env_id, skills="discovered:8", radix=4)
+    found, own = (make_population(env_id, skills) for skills in ("discovered:8", None))
+    assert len(found.task.skills) == 8
+    for envs in (found, own):
+        envs.reset(seed=3)
+    assert torch.equal(found.state["student"], own.state["student"])
+
+
+def make_population(env_id: str, skills: str | None) -> Any:
+    return gym.make_vec(env_id, num_envs=3, skills=skills, radix=4).unwrapped
+
+
+@pytest.mark.parametrize("skills", ["given", "discovered:", "discovered:1000", "discovered:x", "found:3"])
+def test_unknown_ways_to_find_skills_are_refused(skills: str) -> None:
+    with pytest.raises(ValueError, match="skills"):
+        gym.make(ID, skills=skills)

@@ -12,10 +12,12 @@ from gymnasium.spaces import MultiDiscrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import PPO
 
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.integrations.sb3 import as_vec_env
+from kdgym.integrations.sb3_policies import MaskableSharedPolicy
 
 ID = "kdgym/DataGen-Math-SkillTree-v0"
 SMALL: dict[str, Any] = {"steps": 6, "budget": 6 * 64.0, "validation_items": 8, "first_items": 2}
@@ -156,3 +158,26 @@ def test_maskable_ppo_learns_and_keeps_to_the_masks() -> None:
     masks = env.unwrapped.action_masks()  # type: ignore[attr-defined]
     action, _ = model.predict(observation, action_masks=masks)
     assert set(np.unique(action)) <= {KEEP, EXPLORE}
+
+
+def test_a_teacher_finds_the_masks_in_what_it_sees() -> None:
+    envs = make(3, actions="discrete")
+    observation, _ = envs.reset(seed=0)
+    envs.single_action_space.seed(0)
+    for _ in range(5):
+        seen = envs.single_action_space.masks(observation["open"], observation["allocation"])
+        assert np.array_equal(seen, envs.action_masks())
+        observation, *_ = envs.step(np.stack([envs.single_action_space.sample() for _ in range(3)]))
+
+
+def test_maskable_ppo_sees_the_masks_of_every_student_of_a_population() -> None:
+    envs: Any = gym.make_vec(ID, num_envs=4, actions="discrete", **SMALL)
+    vec_env = as_vec_env(envs)
+    vec_env.reset()
+    envs.step(np.stack([choices(envs, EXPLORE if i == 2 else KEEP)[0] for i in range(4)]))
+    masks = get_action_masks(vec_env)
+    assert np.array_equal(masks, envs.action_masks())
+    assert masks[2].sum() > masks[0].sum()
+    model = MaskablePPO(MaskableSharedPolicy, vec_env, n_steps=6, batch_size=12, n_epochs=1)
+    model.learn(48)
+    assert model.num_timesteps == 48

@@ -200,6 +200,14 @@ def test_thinktuning_teaches_more_than_silence() -> None:
     assert after[1].mean() > after[0].mean() + 0.03
 
 
+@pytest.mark.parametrize(
+    "settings", [{"task": "Math"}, {"student": "transformer"}, {"placebo": True}, {"skills": "discovered"}]
+)
+def test_what_feedback_is_not_for_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Feedback is for task='Scratchpad'"):
+        make(1, **settings)
+
+
 # --- spaces ----------------------------------------------------------------------------------------------------------
 
 

@@ -12,13 +12,14 @@ import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
+from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.agents.ppo import SharedPolicy
 from kdgym.integrations.sb3 import SB3Agent, as_vec_env
+from kdgym.integrations.sb3_policies import MaskableSharedPolicy, SharedPolicy
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
@@ -112,6 +113,18 @@ def test_a_saved_model_acts_the_same_and_is_never_unpickled(
     observation, _ = envs.reset(seed=0)
     expected = np.clip(teacher.predict(observation, deterministic=True)[0], -1, 1)
     assert np.array_equal(agent.act(observation), expected)
+
+
+@pytest.mark.parametrize("policy", ["MultiInputPolicy", MaskableSharedPolicy])
+def test_a_saved_maskable_model_acts_the_same(policy: Any, tmp_path: Path) -> None:
+    envs: Any = gym.make_vec("kdgym/DataGen-Math-SkillTree-v0", num_envs=4, actions="discrete", **SMALL)
+    teacher = MaskablePPO(policy, as_vec_env(envs), n_steps=3, batch_size=6, seed=0)
+    teacher.save(tmp_path / "model.zip")
+    agent = SB3Agent.from_zip(tmp_path / "model.zip", envs.single_observation_space, envs.single_action_space)
+    observation, _ = envs.reset(seed=0)
+    masks = envs.action_masks()
+    expected, _ = teacher.predict(observation, action_masks=masks, deterministic=True)
+    assert np.array_equal(agent.act(observation, masks), expected)
 
 
 def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:

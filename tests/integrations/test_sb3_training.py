@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.save_util import load_from_zip_file
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.agents.ppo import SharedPolicy
+from kdgym.integrations.sb3_policies import SharedPolicy
 from kdgym.integrations.sb3_training import train_on_policy
 
 ID = "kdgym/DataGen-Math-v0"

@@ -95,6 +95,11 @@ def test_language_models_get_shorter_courses_unless_told_otherwise(settings: dic
     assert recommended_settings("transformer") == {}
 
 
+def test_misconceptions_are_for_students_that_go_to_school(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not schooled"):
+        gym.make(ID, misconceptions=2, **settings)
+
+
 KILLED = """
 import json, sys, numpy as np, torch, gymnasium as gym, kdgym
 from pathlib import Path

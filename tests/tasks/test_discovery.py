@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from kdgym.tasks import SPLITS, Skill, Task, make_task
-from kdgym.tasks.discovery import Discovery, RegroupedTask, abstract, agreement, discover
+from kdgym.tasks.discovery import Discovery, abstract, agreement, discover
+from kdgym.tasks.regrouped import RegroupedTask
 
 SMALL = {"Math": {"radix": 4}, "VQA": {"digits": 5}}
 

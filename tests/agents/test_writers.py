@@ -1,0 +1,137 @@
+"""Teachers that write: what they ask for comes from the student's errors, and no engine shows them what is held out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import kdgym  # noqa: F401  # registers the environments
+from kdgym.agents import arte
+from kdgym.agents.llm2llm import VARIANTS
+from kdgym.evaluation import introduce, load_agent
+
+IDS = [f"kdgym/DataGen-{task}-OpenEnded-v0" for task in ("Math", "Code", "VQA")]
+
+
+def make(env_id: str, students: int = 2, **changes: Any) -> tuple[Any, Any]:
+    settings: dict[str, Any] = {"steps": 6, "budget": 6 * 256.0, "validation_items": 8, **changes}
+    envs: Any = gym.make_vec(env_id, num_envs=students, autoreset=False, **settings)
+    return envs, envs.reset(seed=0)[0]
+
+
+def teacher(name: str, envs: Any, observation: Any) -> Any:
+    agent: Any = load_agent(name, envs)
+    introduce(agent, envs, observation)
+    return agent
+
+
+@pytest.fixture
+def taught(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The problems of every lesson given, as the students get them."""
+    from kdgym.students import TransformerStudents
+
+    seen: list[torch.Tensor] = []
+    train = TransformerStudents.train
+
+    def record(self: Any, rows: Any, problem: Any, *rest: Any) -> Any:
+        seen.append(problem.clone())
+        return train(self, rows, problem, *rest)
+
+    monkeypatch.setattr(TransformerStudents, "train", record)
+    return seen
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("name", ["llm2llm", "open_ended"])
+def test_every_error_shown_gets_its_variants_and_all_the_money_is_spent(env_id: str, name: str) -> None:
+    envs, observation = make(env_id)
+    for text, seen in zip(teacher(name, envs, observation).act(observation), map(json.loads, observation), strict=True):
+        lesson = json.loads(text)
+        assert sum(item["draw"] for item in lesson) == seen["items"]
+        shown = [error["problem"] for error in seen["errors"]]
+        asked = [item["like"] for item in lesson if "like" in item]
+        assert all(problem in shown for problem in asked)
+        if name == "llm2llm":
+            assert asked == shown[: len(asked)]
+            assert {item["draw"] for item in lesson[: len(asked) - 1]} == {VARIANTS}
+        else:
+            assert len(asked) == len(lesson)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_variants_are_others_of_the_same_kind_and_never_held_out(env_id: str, taught: list[torch.Tensor]) -> None:
+    envs, observation = make(env_id)
+    errors = [json.loads(text)["errors"][0]["problem"] for text in observation]
+    envs.step([json.dumps([{"draw": 256, "like": problem}]) for problem in errors])
+    task, train = envs.task, envs.task.pool("train")
+    for problem, given in zip(errors, taught[-1], strict=True):
+        posed = task.read_problem(problem)
+        first, count = int(train.start[posed.skill]), int(train.count[posed.skill])
+        assert ((given >= first) & (given < first + count)).all()
+        same = (task.prompt[given] == posed.prompt).all(1)
+        if posed.image is not None:
+            same &= (task.scenes[task.scene[given]] == posed.image).flatten(1).all(1)
+        assert not same.any()
+        assert len(given.unique()) > 50
+
+
+def test_a_draw_like_the_only_other_problem_is_that_one(taught: list[torch.Tensor]) -> None:
+    envs, _ = make(IDS[0], students=1)
+    start, pool = int(envs.task.pool("train").start[0]), envs._train_problems
+    envs._train_problems = (pool[0], torch.full_like(pool[1], 2))
+    envs.step([json.dumps([{"draw": 256, "like": envs.task.write_problem(start)}])])
+    assert taught[-1].unique().tolist() == [start + 1]
+
+
+def test_a_held_out_example_is_refused_and_charged() -> None:
+    envs, _ = make(IDS[0], students=1)
+    held_out = envs.task.text(int(envs.task.pool("test").start[0]))
+    *_, info = envs.step([json.dumps([{"draw": 9, "like": held_out}, {"draw": 9, "like": "what?"}, {"draw": 1}])])
+    items = info["items"]
+    assert (items["accepted"], items["rejected"]["held_out"], items["rejected"]["problem"]) == (1, 1, 1)
+    assert envs.ledger()["teacher"]["items"] == 3
+
+
+def test_money_limits_what_is_drawn_like_an_example() -> None:
+    envs, _ = make(IDS[0], students=1)
+    problem = envs.task.write_problem(0)
+    *_, info = envs.step([json.dumps([{"draw": 200, "like": problem}, {"draw": 200, "like": problem}])])
+    assert info["items"]["accepted"] == 256
+    assert info["items"]["rejected"]["over_budget"] == 144
+
+
+def test_arte_tries_every_draft_and_then_gives_what_helped_most() -> None:
+    envs, observation = make(IDS[0], students=1)
+    agent = teacher("arte", envs, observation)
+    seen = json.loads(observation[0])
+    lessons = []
+    for step in range(6):
+        change = {3: 0.2}.get(step, -0.1)  # after the third draft
+        lessons.append(json.loads(agent.act([json.dumps({**seen, "change": change})])[0]))
+    drafts = [draft(seen["errors"], seen["items"]) for draft in arte.DRAFTS]
+    assert lessons[:4] == drafts
+    assert lessons[4] == lessons[5] == drafts[2]
+    assert all(sum(item.get("draw", 1) for item in lesson) == seen["items"] for lesson in lessons)
+
+
+def test_writers_of_a_student_without_errors_buy_real_items() -> None:
+    envs, observation = make(IDS[0], students=1)
+    seen = {**json.loads(observation[0]), "errors": []}
+    for name in ("llm2llm", "open_ended", "arte"):
+        assert json.loads(teacher(name, envs, observation).act([json.dumps(seen)])[0]) == [{"draw": 256}]
+
+
+def test_constant_explores_at_every_step() -> None:
+    envs: Any = gym.make_vec("kdgym/DataGen-Math-SkillTree-v0", num_envs=2, autoreset=False, validation_items=8)
+    observation, _ = envs.reset(seed=0)
+    agent = teacher("tree_constant", envs, observation)
+    first = agent.act(observation)
+    for _ in range(4):
+        observation, *_ = envs.step(agent.act(observation))
+    assert np.array_equal(agent.act(observation), first)
+    assert observation["open"].all()
