@@ -270,9 +270,11 @@ class FeedbackMath(Course):
         if config.kl > 0:
             base = students.log_p(state["base"], rollouts.problem, rollouts.tokens)
 
-        def loss(log_p: Tensor) -> Tensor:
-            shaping, weight = decision.shaping, decision.weight
-            return grpo_loss(log_p, rollouts, advantage, counted, shaping, weight, self.objective, base)
+        def loss(log_p: Tensor, part: slice) -> Tensor:
+            given, gain, kept = rollouts.of(part), advantage[part], counted[part]
+            shaping, weight = decision.shaping[part], decision.weight[part]
+            anchor = None if base is None else base[part]
+            return grpo_loss(log_p, given, gain, kept, shaping, weight, self.objective, anchor)
 
         for _ in range(config.epochs):
             problem, tokens = rollouts.problem, rollouts.tokens

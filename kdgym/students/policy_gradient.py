@@ -14,7 +14,7 @@ that a teacher wrote into a rollout are off-policy. What to do with them is a fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -40,6 +40,10 @@ class Rollouts:
     log_p: Tensor
     valid: Tensor
     feedback: Tensor
+
+    def of(self, students: slice) -> Rollouts:
+        """What some of the students wrote."""
+        return Rollouts(*(getattr(self, field.name)[students] for field in fields(self)))
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ class Reasoners(TransformerStudents):
         state: Tensor,
         problem: Tensor,
         tokens: Tensor,
-        loss: Callable[[Tensor], Tensor],
+        loss: Callable[[Tensor, slice], Tensor],
         active: Tensor,
         learning_rate: float,
     ) -> None:
@@ -133,17 +133,21 @@ class Reasoners(TransformerStudents):
             state: [S, row], changed in place.
             problem: int64 [S, B].
             tokens: int64 [S, B, A].
-            loss: from the tokens' log-probabilities [S, B, A] to each student's loss [S].
+            loss: from the log-probabilities [s, B, A] of the tokens of some students, and which these are, to their losses [s].
             active: students that learn, bool [S]; the others stay as they are.
             learning_rate: of this step.
         """
 
-        def slope(log_p: Tensor) -> Tensor:
-            with torch.enable_grad():
-                variable = log_p.detach().requires_grad_()
-                return torch.autograd.grad(loss(variable).sum(), variable)[0]
+        gradients = []
+        for begin in range(0, len(state), _GROUP):
+            part = slice(begin, begin + _GROUP)
 
-        inputs, _ = self._inputs(problem, tokens, self.tables)
-        _, gradient = self.network.gradient(state, inputs, tokens, slope)
+            def slope(log_p: Tensor, part: slice = part) -> Tensor:
+                with torch.enable_grad():
+                    variable = log_p.detach().requires_grad_()
+                    return torch.autograd.grad(loss(variable, part).sum(), variable)[0]
+
+            inputs, _ = self._inputs(problem[part], tokens[part], self.tables)
+            gradients.append(self.network.gradient(state[part], inputs, tokens[part], slope)[1])
         optimiser = replace(self.config, learning_rate=learning_rate)
-        self.step(state, gradient, active.to(state.dtype).unsqueeze(1), optimiser)
+        self.step(state, torch.cat(gradients), active.to(state.dtype).unsqueeze(1), optimiser)

@@ -203,7 +203,7 @@ def test_loss_and_gradient_are_those_of_trl(kl: float, tmp_path: Path) -> None:
     advantage = group_advantages(random.uniform(torch.tensor([[3]]), 12).float().view(1, 3, 4)).flatten(1)
     for _ in range(2):
         everybody = torch.ones(1, dtype=torch.bool)
-        reasoners.update(state, each, tokens, lambda log_p: loss_of(log_p, given, advantage), everybody, 0.02)
+        reasoners.update(state, each, tokens, lambda log_p, _: loss_of(log_p, given, advantage), everybody, 0.02)
 
     model = AsLanguageModel(reasoners, state[:, : reasoners.weights])
     base_log_p = reasoners.log_p(base, each, tokens)

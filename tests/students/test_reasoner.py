@@ -105,7 +105,7 @@ def test_an_update_follows_the_gradient_of_any_loss(task: Scratchpad) -> None:
     state = students.initialise(torch.arange(STUDENTS))
     tokens, _ = students.sample(state, problems(task), chance(5))
 
-    def loss(log_p: Tensor) -> Tensor:
+    def loss(log_p: Tensor, _: slice = slice(None)) -> Tensor:
         return (log_p.exp() ** 2).sum((1, 2)) - log_p[:, 0].sum(1)
 
     weights = state[:, : students.weights].clone().requires_grad_()
