@@ -289,7 +289,8 @@ class FeedbackMath(Course):
         practised = total[:, :, COLUMNS.index("groups")] > 0
         for name, value in summary(total, self.config.group).items():
             known = practised.repeat_interleave(value.shape[1] // practised.shape[1], dim=1)
-            self.state[name][rows] = torch.where(known, value.float(), self.state[name][rows]).clamp(0, MAX_LOSS)
+            finite = torch.nan_to_num(value.float(), nan=MAX_LOSS).clamp(0, MAX_LOSS)
+            self.state[name][rows] = torch.where(known, finite, self.state[name][rows])
 
     def _observe_level(self) -> dict[str, Tensor]:
         share = self.config.price * self.state["feedback"] / self.config.budget

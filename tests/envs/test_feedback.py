@@ -200,6 +200,25 @@ def test_thinktuning_teaches_more_than_silence() -> None:
     assert after[1].mean() > after[0].mean() + 0.03
 
 
+def test_a_student_that_diverged_harms_nobody() -> None:
+    """Its own observation stays within the space, and the others learn as they do without it."""
+    envs, students = make(), []
+    for diverged in (False, True):
+        envs.reset(seed=0)
+        if diverged:
+            envs.state["student"][0] = torch.nan
+        observation, reward, *_ = envs.step(act(envs, **RULE))
+        assert envs.observation_space.contains(observation)
+        assert np.isfinite(reward).all()
+        students.append(weights(envs)[1:])
+    torch.testing.assert_close(students[0], students[1])
+
+
+def test_a_group_has_at_least_two_attempts() -> None:
+    with pytest.raises(ValueError, match="group=1"):
+        make(1, group=1)
+
+
 @pytest.mark.parametrize(
     "settings", [{"task": "Math"}, {"student": "transformer"}, {"placebo": True}, {"skills": "discovered"}]
 )
