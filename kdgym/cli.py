@@ -227,13 +227,10 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    beside: dict[str, Any] = {
-        "retention": retention,
-        "placebo": is_language_model(student or "") if placebo is None else placebo,
-    }
-    learner: dict[str, Any] = {"student": student} if student else {}
+    learner = {"student": student} if student else {}  # a family has its own, where nobody says
+    twins = is_language_model(student or "") if placebo is None else placebo
     given = _settings(settings, device=device, **learner, **_misconceptions(misconceptions))
-    results = _evaluate(id, names, episodes, **beside, **given)
+    results = _evaluate(id, names, episodes, retention=retention, placebo=twins, **given)
     control = results[0]
     for table in (comparison_table(results, control), *besides_tables(results)):
         console.print(table)
@@ -293,6 +290,28 @@ def interference(
         interference_picture(result, picture)
         console.print(f"Picture: {picture}")
     _write_json(json_file, result.to_json())
+
+
+@app.command()
+def discover(
+    id: EnvId,
+    encoder: Annotated[str, typer.Option(help="How problems are compared: tfidf or minilm.")] = "tfidf",
+    clusters: Annotated[
+        int | None, typer.Option(help="How many skills; by their silhouette, if left out.", min=2)
+    ] = None,
+) -> None:
+    """Find an environment's skills without labels, and how well they agree with its own (adjusted Rand index)."""
+    from kdgym.report import discovery_table
+    from kdgym.tasks import make_task
+    from kdgym.tasks.discovery import agreement
+    from kdgym.tasks.discovery import discover as find_skills
+
+    task = make_task(find(id).settings["task"])
+    with console.status("Reading problems ..."):
+        found = find_skills(task, clusters, encoder)  # type: ignore[arg-type]  # checked there
+    console.print(discovery_table(found))
+    agreed = f"adjusted Rand index {agreement(task, found):.3f}, silhouette {found.silhouette:.3f}"
+    console.print(f"{len(found.sizes)} skills found by {encoder}, {len(task.skills)} by label: {agreed}")
 
 
 @app.command()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from kdgym.evaluation import Result
@@ -21,6 +23,7 @@ from kdgym.statistics import (
     retention_interval,
     smallest_detectable_difference,
 )
+from kdgym.tasks.discovery import Discovery
 
 
 def ranked(results: Sequence[Result]) -> list[Result]:
@@ -105,6 +108,19 @@ def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any
         ],
         "records": [result.to_json() for result in rows],
     }
+
+
+def discovery_table(found: Discovery) -> Table:
+    """Skills found without labels: how many problems each has, and what one of them says beyond what all say."""
+    table = Table(box=None, header_style="bold")
+    for name in ("skill", "problems"):
+        table.add_column(name, no_wrap=True, min_width=8)
+    table.add_column("for example", no_wrap=True, overflow="ellipsis")
+    texts = [text for examples in found.examples for text in examples]
+    common = len(commonprefix(texts))  # noqa: RUF071  # of texts, not of paths
+    for skill, (size, examples) in enumerate(zip(found.sizes.tolist(), found.examples, strict=True)):
+        table.add_row(f"found_{skill}", str(size), escape(examples[0][common:]))
+    return table
 
 
 def headroom_table(results: Sequence[Result], control: Result, best: Result, roles: dict[str, str]) -> Table:

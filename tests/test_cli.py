@@ -23,7 +23,9 @@ def call(*arguments: str) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("command", ["list", "train", "evaluate", "compare", "headroom", "interference", "watch"])
+@pytest.mark.parametrize(
+    "command", ["discover", "snapshots", "list", "train", "evaluate", "compare", "headroom", "interference", "watch"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     assert command in call("--help")
     assert "Usage" in call(command, "--help")
@@ -152,3 +154,10 @@ def test_errors_are_sentences(arguments: list[str], message: str, tmp_path: Path
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_discover_says_how_well_found_skills_agree_with_labels() -> None:
+    output = call("discover", "kdgym/DataGen-VQA-v0", "--clusters", "15")
+    assert "15 skills found by tfidf, 15 by label: adjusted Rand index" in output
+    assert runner.invoke(app, ["discover", "kdgym/DataGen-VQA-v0", "--encoder", "bert"]).exit_code != 0

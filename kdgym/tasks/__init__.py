@@ -10,6 +10,7 @@ from typing import Any
 
 from kdgym.tasks.base import SPLITS, Misconception, Pool, Skill, Split, Task, UnreadableError
 from kdgym.tasks.code import Code
+from kdgym.tasks.human_eval import HumanEval
 from kdgym.tasks.math import Math
 from kdgym.tasks.reasoning import Reasoning
 from kdgym.tasks.scratchpad import Scratchpad
@@ -20,12 +21,15 @@ TASKS: dict[str, Callable[..., Task]] = {
     "Code": Code,
     "VQA": VQA,
     "Reasoning": Reasoning,
+    "HumanEval": HumanEval,
     "Scratchpad": Scratchpad,
 }
+TEXT_ONLY = ("HumanEval",)  # too long for students that read tokens
 
 __all__ = [
     "SPLITS",
     "TASKS",
+    "TEXT_ONLY",
     "Misconception",
     "Pool",
     "Skill",
