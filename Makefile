@@ -50,6 +50,7 @@ bench: $(STAMP)  ## speed: ratios to straightforward loops, share of the process
 	$(BIN)/python tests/benchmarks/population.py --json tests/benchmarks/population.json --picture docs/speed.png
 	$(BIN)/python tests/benchmarks/environment.py --json tests/benchmarks/environment.json
 	$(BIN)/python tests/benchmarks/tasks.py --json tests/benchmarks/tasks.json
+	$(BIN)/python tests/benchmarks/feedback.py --json tests/benchmarks/feedback.json
 	$(BIN)/python tests/benchmarks/ray_workers.py --json tests/benchmarks/ray-workers.json
 
 size: $(STAMP)  ## lines per folder, and the limits

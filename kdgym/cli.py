@@ -37,7 +37,10 @@ Retention = Annotated[
     int, typer.Option(metavar="ITEMS", help="Unrelated training after the lesson, to see what is retained.", min=0)
 ]
 Student = Annotated[
-    str, typer.Option(help="Who learns: transformer, or hf: and a directory, a prepared model or a hub id.")
+    str | None,
+    typer.Option(
+        help="Who learns: hf: and a directory, a prepared model or a hub id; a tiny transformer, if left out."
+    ),
 ]
 Placebo = Annotated[
     bool | None,
@@ -183,7 +186,7 @@ def evaluate(
     episodes: Episodes = 64,
     misconceptions: Misconceptions = "0",
     retention: Retention = 0,
-    student: Student = "transformer",
+    student: Student = None,
     placebo: Placebo = None,
     settings: Settings = None,
     json_file: Json = None,
@@ -205,7 +208,7 @@ def compare(
     episodes: Episodes = 64,
     misconceptions: Misconceptions = "0",
     retention: Retention = 0,
-    student: Student = "transformer",
+    student: Student = None,
     placebo: Placebo = None,
     settings: Settings = None,
     picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
@@ -224,8 +227,9 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    twins = is_language_model(student) if placebo is None else placebo
-    given = _settings(settings, student=student, device=device, **_misconceptions(misconceptions))
+    learner = {"student": student} if student else {}  # a family has its own, where nobody says
+    twins = is_language_model(student or "") if placebo is None else placebo
+    given = _settings(settings, device=device, **learner, **_misconceptions(misconceptions))
     results = _evaluate(id, names, episodes, retention=retention, placebo=twins, **given)
     control = results[0]
     for table in (comparison_table(results, control), *besides_tables(results)):
@@ -313,7 +317,7 @@ def discover(
 @app.command()
 def watch(
     id: EnvId,
-    agent: Annotated[str, typer.Option(help=AGENT_HELP)] = "adaptive_source",
+    agent: Annotated[str | None, typer.Option(help=f"{AGENT_HELP} The published rule, if left out.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the student.", min=0)] = 0,
     picture: Annotated[Path | None, typer.Option(help="Write the finished lesson there (png).")] = None,
 ) -> None:
@@ -321,9 +325,10 @@ def watch(
     from kdgym.core.lesson import lesson_panel
     from kdgym.evaluation import encoding, introduce, load_agent
 
-    find(id)
-    envs: Any = gym.make_vec(id, num_envs=1, pool="evaluation", autoreset=False, **encoding(agent))
-    teacher: Any = load_agent(agent, envs, seed=seed)
+    entry = find(id)
+    name = agent or entry.published
+    envs: Any = gym.make_vec(id, num_envs=1, pool="evaluation", autoreset=False, **encoding(name))
+    teacher: Any = load_agent(name, envs, seed=seed)
     observation, _ = envs.reset(seed=seed)
     introduce(teacher, envs, observation)
     finished = False

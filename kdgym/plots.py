@@ -16,7 +16,7 @@ from kdgym.evaluation import Result
 from kdgym.interference import Interference
 from kdgym.statistics import mean_interval
 
-_CONTROLS = ("no teaching", "random", "uniform")
+_CONTROLS = ("no teaching", "random", "uniform", "no_feedback")
 
 
 def lesson_picture(lesson: Lesson) -> npt.NDArray[np.uint8]:
@@ -33,7 +33,7 @@ def lesson_picture(lesson: Lesson) -> npt.NDArray[np.uint8]:
     money[:, : len(lesson.spending)] = lesson.spending[:, order].T
     total = np.nansum(money, axis=0, keepdims=True)
     shown = right.imshow(money / np.where(total > 0, total, 1), vmin=0, vmax=1, cmap="magma", aspect="auto")
-    figure.colorbar(shown, ax=right, label="share of the step's money")
+    figure.colorbar(shown, ax=right, label=f"share of the step's {lesson.currency}")
     left.set_yticks(range(len(order)), names)
     for label, k in zip(left.get_yticklabels(), order, strict=True):
         label.set_fontweight("bold" if lesson.target[k] > 0 else "normal")
@@ -95,7 +95,7 @@ def _label(result: Result) -> str:
 def _colour(result: Result) -> str:
     """Colour-blind safe (Okabe and Ito): grey controls, one colour a teacher by name, stable between pictures."""
     if result.agent in _CONTROLS:
-        return "0.55" if result.agent == "uniform" else "0.75"
+        return "0.55" if result.agent in ("uniform", "no_feedback") else "0.75"
     palette = {
         "target_proportional": "#56B4E9",
         "weakest_skill": "#D55E00",
@@ -104,6 +104,13 @@ def _colour(result: Result) -> str:
         "adaptive_source": "#009E73",
         "informed": "#CC79A7",
         "lookahead": "#882255",
+        "thinktuning": "#D55E00",
+        "thinktuning_plain": "#E69F00",
+        "adaptive_hint": "#009E73",
+        "full_solutions": "#56B4E9",
+        "luffy": "#0072B2",
+        "feedback_ppo": "#CC79A7",
+        "feedback_lookahead": "#882255",
     }
     return palette.get(result.agent, "black")
 

@@ -141,6 +141,24 @@ ENVIRONMENTS = (
         settings={"task": "Reasoning"},
         **_SKILL_TREE,
     ),
+    Entry(
+        "kdgym/Feedback-Math-v0",
+        family="feedback",
+        population="FeedbackMath",
+        summary="Comment on some of a student's attempts while it practises arithmetic in steps by GRPO.",
+        controls=("no_feedback",),
+        published="thinktuning",
+        teachers=(
+            "thinktuning_mask",
+            "thinktuning_plain",
+            "thinktuning_ratio",
+            "full_solutions",
+            "luffy",
+            "adaptive_hint",
+            "feedback_bandit",
+        ),
+        upper_bounds=("feedback_lookahead",),
+    ),
 )
 
 

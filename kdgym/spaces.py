@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,52 @@ class TreeMoves(Box):
 
     def __repr__(self) -> str:
         return f"TreeMoves({self.skills}, {self.subskills}, largest={self.largest})"
+
+
+class FeedbackMoves(Box):
+    """``Box(-1, 1, (n,))`` for decisions of which some are amounts and some are choices.
+
+    An amount takes one entry, -1 for the least and 1 for the most; a choice takes one entry an option, and the largest counts.
+
+    Args:
+        choices: name of every choice -> its options; an amount has none. Entries are in this order.
+        seed: seed of ``sample``.
+    """
+
+    def __init__(self, choices: Mapping[str, Sequence[str]], seed: int | None = None) -> None:
+        self.choices = {name: tuple(options) for name, options in choices.items()}
+        super().__init__(-1.0, 1.0, (sum(max(1, len(o)) for o in self.choices.values()),), np.float32, seed=seed)
+
+    def encode(self, students: int, **decisions: Any) -> Floats:
+        """The action [S, n] of named decisions, each one for all or an array [S].
+
+        Args:
+            students: S.
+            decisions: amounts in [0, 1], options by name or index; what is left out is 0, or the first option.
+
+        Raises:
+            ValueError: there is no such decision or option, or an amount is out of range.
+        """
+        unknown = decisions.keys() - self.choices.keys()
+        if unknown:
+            raise ValueError(f"Unknown decisions {sorted(unknown)}; known: {', '.join(self.choices)}.")
+        parts = [self._entries(name, decisions.get(name, 0), students) for name in self.choices]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def _entries(self, name: str, decision: Any, students: int) -> npt.NDArray[np.float64]:
+        options = self.choices[name]
+        if isinstance(decision, str):
+            if decision not in options:
+                raise ValueError(f"{name}={decision!r} is refused; choose from {', '.join(options)}.")
+            decision = options.index(decision)
+        given = np.broadcast_to(np.asarray(decision), (students,))
+        most = max(1, len(options) - 1)
+        if not ((given >= 0) & (given <= most)).all():
+            raise ValueError(f"{name} runs from {given.min()} to {given.max()}; 0 to {most} is allowed.")
+        return np.where(np.arange(len(options)) == given[:, None], 1.0, -1.0) if options else 2.0 * given[:, None] - 1
+
+    def __repr__(self) -> str:
+        return f"FeedbackMoves({self.choices})"
 
 
 class TreeChoices(MultiDiscrete):

@@ -110,6 +110,14 @@ def test_watch_shows_the_lesson_and_saves_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_watch_shows_what_students_of_another_family_learn(tmp_path: Path) -> None:
+    output = call("watch", "kdgym/Feedback-Math-v0", "--picture", str(tmp_path / "lesson.png"))
+    assert "step 8/8" in output
+    assert "tokens" in output
+    assert (tmp_path / "lesson.png").is_file()
+
+
+@pytest.mark.slow
 def test_train_and_use_what_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("CANDIDATES", 2), ("STUDENTS", 2), ("ELITE", 1)):
         monkeypatch.setattr(kdgym.agents.constant, name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from kdgym.spaces import Shares
+from kdgym.spaces import FeedbackMoves, Shares
 
 TEMPERATURE = 4.0
 SCALES = st.floats(1e-6, 1e6)
@@ -124,3 +125,28 @@ def test_other_temperatures_and_sizes_are_other_spaces() -> None:
 
 def test_it_says_what_it_is() -> None:
     assert repr(Shares(3, 2.0)) == "Shares(3, temperature=2.0)"
+
+
+def feedback_moves() -> FeedbackMoves:
+    return FeedbackMoves({"fraction": (), "kind": ("mark", "full"), "weight": ()})
+
+
+def test_feedback_moves_encode_by_name() -> None:
+    action = feedback_moves().encode(2, fraction=np.array([0.0, 0.5]), kind="full", weight=1)
+    assert action.tolist() == [[-1, -1, 1, 1], [0, -1, 1, 1]]
+    assert feedback_moves().encode(1, kind=[0]).tolist() == [[-1, 1, -1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("decisions", "message"),
+    [
+        ({"amount": 1}, "known: fraction, kind, weight"),
+        ({"kind": "loud"}, "choose from mark, full"),
+        ({"kind": 2}, "0 to 1"),
+        ({"fraction": 1.5}, "0 to 1"),
+        ({"fraction": float("nan")}, "0 to 1"),
+    ],
+)
+def test_bad_feedback_moves_are_refused(decisions: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        feedback_moves().encode(1, **decisions)

@@ -56,7 +56,9 @@ class Course(PopulationEnv):
     """
 
     config: CourseSettings
+    family: ClassVar[str] = "DataGen"
     level: ClassVar[str]
+    currency: ClassVar[str] = "money"  # what a budget is of
     skills_are_named: ClassVar[bool] = True
 
     def __init__(
@@ -103,7 +105,7 @@ class Course(PopulationEnv):
                 **layout,
             },
             settings={
-                "family": "DataGen",
+                "family": self.family,
                 "level": self.level,
                 "version": 0,
                 **config.model_dump(mode="json"),
@@ -163,11 +165,11 @@ class Course(PopulationEnv):
         if restart == "base":
             options = sorted(self.config.task_options.items())
             recipe = {"task": [self.task.name, self.task.version, self.task.edition, options]}
-            key, pool = self.stream(_BASE)[rows], self.config.pool
+            key = self.stream(_BASE)[rows]
             if self.misled:
                 base, state["held"][rows] = self.misled.draw_base(key, recipe)
             else:
-                base = self._schooled.draw_base(key, pool, recipe)
+                base = self._draw_base(key, recipe)
             state["student"][rows, : students.weights] = base
         state["student"][rows, students.weights :] = 0
         if self.misled:
@@ -248,6 +250,10 @@ class Course(PopulationEnv):
         return (self.state["target"].double() * per_skill.double()).sum(1)
 
     # --- what an episode draws -----------------------------------------------------------------------------------
+
+    def _draw_base(self, key: Tensor, recipe: dict[str, Any]) -> Tensor:
+        """Base students, one a key: weights [rows, weights]."""
+        return self._schooled.draw_base(key, self.config.pool, recipe)
 
     def _draw_targets(self, key: Tensor) -> Tensor:
         """One to ``max_targets`` skills with weights in proportion to 0.5 + uniform, summing to 1: float32 [rows, K]."""
@@ -349,6 +355,7 @@ class Course(PopulationEnv):
             spending=state["spending_history"][student, :done].cpu().numpy().copy(),
             steps=self.config.steps,
             budget_left=float(1 - state["spent"][student] / self.config.budget),
+            currency=self.currency,
         )
 
     def _branched(self, num_envs: int) -> PopulationEnv:

@@ -25,6 +25,7 @@ class Lesson:
         spending: money spent on each skill at each step, [t, K].
         steps: length of the whole episode.
         budget_left: share of the money left, [0, 1].
+        currency: what money is called there.
     """
 
     skills: list[str]
@@ -33,6 +34,7 @@ class Lesson:
     spending: Floats
     steps: int
     budget_left: float
+    currency: str = "money"
 
 
 def lesson_panel(lesson: Lesson) -> RenderableType:
@@ -42,7 +44,7 @@ def lesson_panel(lesson: Lesson) -> RenderableType:
     share = lesson.spending.sum(0) / max(float(lesson.spending.sum()), 1e-9)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in (("skill", "left"), ("target", "right"), ("accuracy", "left"), ("", "right"), ("gain", "right"),
-                          ("money", "right")):  # fmt: skip
+                          (lesson.currency, "right")):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for k in np.argsort(-lesson.target, kind="stable"):
         curve = "".join(_LEVELS[round(float(a) * 8)] for a in lesson.accuracy[:, k]).ljust(lesson.steps + 1, "·")

@@ -36,6 +36,22 @@ def checked_actions(actions: Any, num_envs: int, space: spaces.Space[Any]) -> np
     return given.astype(np.float32)
 
 
+def checked_choices(actions: Any, num_envs: int, space: spaces.MultiDiscrete) -> npt.NDArray[np.int64]:
+    """Choices [S, n] of S students, as int64.
+
+    Raises:
+        ValueError: they have the wrong shape, are no integers, or there are not so many options.
+    """
+    given, expected = np.asarray(actions), (num_envs, *space.shape)
+    if given.shape != expected or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(f"The actions are {given.dtype} of shape {given.shape}; give integers of shape {expected}.")
+    outside = (given < 0) | (given >= space.nvec)
+    if outside.any():
+        i, j = np.argwhere(outside)[0]
+        raise ValueError(f"Choice {j} of student {i} is {given[i, j]}; 0 to {space.nvec[j] - 1} is allowed.")
+    return given.astype(np.int64)
+
+
 def checked_options(options: dict[str, Any] | None, num_envs: int, started: bool) -> tuple[npt.NDArray[np.bool_], str]:
     """Options of a reset: which students start (bool [S]), and from what (``"base"`` or ``"continue"``).
 

@@ -10,10 +10,11 @@ import torch
 
 from kdgym.students.base import Students
 from kdgym.students.kernel import Tables
+from kdgym.students.reasoner import Reasoners
 from kdgym.students.transformer import Engine, TransformerConfig, TransformerStudents
 from kdgym.tasks.base import Task
 
-STUDENTS = ("transformer", "hf:MODEL")
+STUDENTS = ("transformer", "reasoner", "hf:MODEL")
 _HUGGING_FACE = "hf:"
 # A language model reads about a hundred times as many tokens a problem as a tiny student, with ten thousand times the weights.
 _FOR_LANGUAGE_MODELS = {"steps": 6, "budget": 6 * 96.0, "validation_items": 4, "test_items": 16}
@@ -21,6 +22,7 @@ _FOR_LANGUAGE_MODELS = {"steps": 6, "budget": 6 * 96.0, "validation_items": 4, "
 __all__ = [
     "STUDENTS",
     "Engine",
+    "Reasoners",
     "Students",
     "Tables",
     "TransformerConfig",
@@ -95,7 +97,8 @@ def make_students(
         raise ValueError(f"The student {name!r} has no options; {', '.join(options)} was given.")
     if dtype != "float32":
         raise ValueError(f"The student {name!r} learns in float32; dtype={dtype!r} is for language models.")
-    return TransformerStudents(task, TransformerConfig(), place, engine=engine)
+    kind = Reasoners if name == "reasoner" else TransformerStudents
+    return kind(task, TransformerConfig(), place, engine=engine)
 
 
 @lru_cache(maxsize=4)

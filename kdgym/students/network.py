@@ -16,6 +16,7 @@ bookkeeping; the tests compare it with autograd in float64.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -91,10 +92,10 @@ class Network:
         self.weights = sum(self._sizes)
         self._queries = [length] * (shape.layers - 1) + [shape.answer]
         future = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
-        mask = torch.zeros(length, length, dtype=dtype, device=device).masked_fill_(future, -1e4)
-        self._masks = {n: mask[length - n :].repeat_interleave(shape.heads, dim=0) for n in set(self._queries)}
+        self.mask = torch.zeros(length, length, dtype=dtype, device=device).masked_fill_(future, -1e4)
+        self._masks = {n: self.mask[length - n :].repeat_interleave(shape.heads, dim=0) for n in set(self._queries)}
         self._floors = {n: (m - _MAX_SCORE) for n, m in self._masks.items()}
-        self._ceiling = torch.tensor(_MAX_SCORE, dtype=dtype, device=device)
+        self.ceiling = torch.tensor(_MAX_SCORE, dtype=dtype, device=device)
         self._vocabulary = torch.arange(shape.vocabulary, device=device)
 
     def views(self, weights: Tensor) -> list[Tensor]:
@@ -140,25 +141,43 @@ class Network:
         Returns:
             Losses in nats an answer token, [S, B], 0 for filler; gradient [S, P].
         """
+        a = targets.shape[2]
+        share = (valid / (a * valid.sum(1, keepdim=True).clamp_min(1))).unsqueeze(2)
+        log_p, gradient = self.gradient(weights, inputs, targets, lambda log_p: -share.expand_as(log_p), image)
+        return -log_p.mean(-1) * valid, gradient
+
+    def gradient(
+        self,
+        weights: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+        slope: Callable[[Tensor], Tensor],
+        image: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the targets, [S, B, A], and the gradient [S, P] of any function of them.
+
+        Args:
+            weights, inputs, targets, image: see `loss_and_gradient`.
+            slope: from the log-probabilities to the function's derivative by each of them, both [S, B, A].
+        """
         s, b, a = targets.shape
         matrices, kept = self.views(weights), []  # type: tuple[list[Tensor], list[_Kept]]
         x, letters = self._embed(matrices, inputs, image)
         x = self._forward(x, matrices, b, kept)
         y, scale = _normalise(x)
         logits = (y @ matrices[2]).view(s, b, a, -1)
-        log_p = torch.log_softmax(logits, dim=-1)
+        all_log_p = torch.log_softmax(logits, dim=-1)
         target = targets.unsqueeze(-1)
-        loss = -log_p.gather(-1, target).squeeze(-1).mean(-1) * valid
-        share = valid / (a * valid.sum(1, keepdim=True).clamp_min(1))
-        d_logits = log_p.exp_().scatter_add_(-1, target, torch.full_like(target, -1, dtype=logits.dtype))
-        d_logits = (d_logits * share.view(s, b, 1, 1)).view(s, b * a, -1)
+        log_p = all_log_p.gather(-1, target).squeeze(-1)
+        d_logits = all_log_p.exp_().scatter_add_(-1, target, torch.full_like(target, -1, dtype=logits.dtype))
+        d_logits = (d_logits * -slope(log_p).unsqueeze(-1)).view(s, b * a, -1)
         gradients: list[Tensor] = [y.mT @ d_logits]
         dx = _normalise_backward(d_logits @ matrices[2].mT, y, scale)
         for i in reversed(range(self.shape.layers)):
             dx, d_block = self._block_backward(dx, matrices[3 + 4 * i : 7 + 4 * i], kept[i])
             gradients[1:1] = d_block
         first, patches = self._embed_backward(dx.view(s, b, self.shape.length, -1), letters, image)
-        return loss, torch.cat([part.flatten(1) for part in [*first, *gradients, *patches]], dim=1)
+        return log_p, torch.cat([part.flatten(1) for part in [*first, *gradients, *patches]], dim=1)
 
     def _embed(self, matrices: list[Tensor], inputs: Tensor, image: Tensor | None) -> tuple[Tensor, Tensor]:
         """The residual stream at all positions [S, B * L, d], and the tokens one-hot, [S, B * (T + A - 1), V].
@@ -193,7 +212,7 @@ class Network:
         q = (y_last @ wqkv[:, :, :d]).view(s * b, queries * self.shape.heads, e)
         k, v = (y @ wqkv[:, :, d:]).view(s * b, length, 2 * e).split(e, dim=2)
         score = torch.baddbmm(self._masks[queries], q, k.mT, alpha=e**-0.5)
-        attention = score.clamp_(self._floors[queries], self._ceiling).exp_()
+        attention = score.clamp_(self._floors[queries], self.ceiling).exp_()
         attention = attention / attention.sum(2, keepdim=True)
         mixed = (attention @ v).view(s, b * queries, d)
         x = x + mixed @ wo
@@ -225,3 +244,56 @@ class Network:
             whole.view(s, b, length, d)[:, :, length - queries :] += last.view(s, b, queries, d)
         d_input += _normalise_backward(dy, kept.y, kept.y_scale)
         return d_input, [d_wqkv, d_wo, d_w1, d_w2]
+
+
+class Cache:
+    """Keys and values of what students have read so far, so that the next token costs one position and not all of them.
+
+    Args:
+        network: whose forward pass this is, one token at a time.
+        weights: [S, P].
+        prompt: tokens read at first, int64 [S, B, T].
+        copies: continuations of every prompt, G; they share what was read.
+    """
+
+    def __init__(self, network: Network, weights: Tensor, prompt: Tensor, copies: int = 1) -> None:
+        self.network, self._matrices = network, network.views(weights)
+        (s, b, _), n = prompt.shape, network.shape
+        width = 2 * n.width // n.heads
+        self._kept = [
+            torch.empty(s * b, n.length, width, dtype=weights.dtype, device=weights.device) for _ in range(n.layers)
+        ]
+        self._shape, self._read = (s, b), 0
+        self.logits = self.read(prompt)
+        self._kept = [kept.repeat_interleave(copies, dim=0) for kept in self._kept]
+        self._shape = (s, b * copies)
+        self.logits = self.logits.repeat_interleave(copies, dim=1)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Read tokens, int64 [S, B, n]; the scores of the one after them, [S, B, V]."""
+        s, b, n = tokens.shape
+        start, self._read = self._read, self._read + n
+        table, position, output, *blocks = self._matrices
+        x = table.gather(1, tokens.view(s, b * n, 1).expand(-1, -1, table.shape[2])).view(s, b, n, -1)
+        x = (x + position[:, None, start : self._read]).view(s, b * n, -1)
+        for layer, kept in enumerate(self._kept):
+            queries = 1 if layer == len(self._kept) - 1 else n
+            x = self._block(x, blocks[4 * layer : 4 * layer + 4], kept, start, queries)
+        scores: Tensor = _normalise(x)[0] @ output
+        return scores
+
+    def _block(self, x: Tensor, matrices: list[Tensor], kept: Tensor, start: int, queries: int) -> Tensor:
+        """As `Network._block`, for the last ``queries`` of the positions read now."""
+        wqkv, wo, w1, w2 = matrices
+        (s, d), b, shape = (len(x), x.shape[2]), self._shape[1], self.network.shape
+        y, _ = _normalise(x)
+        kept[:, start : self._read] = (y @ wqkv[:, :, d:]).view(s * b, self._read - start, -1)
+        k, v = kept[:, : self._read].split(d // shape.heads, dim=2)
+        y, x = (part.view(s, b, -1, d)[:, :, -queries:].reshape(s, b * queries, d) for part in (y, x))
+        q = (y @ wqkv[:, :, :d]).view(s * b, queries * shape.heads, -1)
+        mask = self.network.mask[self._read - queries : self._read, : self._read].repeat_interleave(shape.heads, dim=0)
+        score = torch.baddbmm(mask, q, k.mT, alpha=(d // shape.heads) ** -0.5)
+        attention = torch.clamp(score, mask - _MAX_SCORE, self.network.ceiling).exp_()
+        attention = attention / attention.sum(2, keepdim=True)
+        x = x + (attention @ v).view(s, b * queries, d) @ wo
+        return x + torch.relu_(_normalise(x)[0] @ w1) @ w2

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students.adamw import adamw_step
+from kdgym.students.adamw import AdamWConfig, adamw_step
 from kdgym.students.kernel import Kernel, KernelUnavailableError, Tables
 from kdgym.students.network import Network, NetworkShape
 from kdgym.students.pool import POOL_SIZE, base_students
@@ -185,12 +185,14 @@ class TransformerStudents:
             inputs, image = self._inputs(problem[:, part], targets, tables)
             valid = (slot[: targets.shape[1]] < (count - begin)[:, None]).to(self.dtype)
             losses[:, part], gradient = self.network.loss_and_gradient(state, inputs, targets, valid, image)
-            p, n = self.weights, self._stride
-            weight, m, v = (state[:, begin : begin + p] for begin in (0, n, 2 * n))
-            adamw_step(
-                self.config, weight, m, v, state[:, 3 * n : 3 * n + 1], gradient, valid.sum(1, keepdim=True) / size
-            )
+            self.step(state, gradient, valid.sum(1, keepdim=True) / size, self.config)
         return losses
+
+    def step(self, state: Tensor, gradient: Tensor, share: Tensor, optimiser: AdamWConfig) -> None:
+        """One AdamW step down a gradient [S, weights], in place; see `adamw_step`."""
+        p, n = self.weights, self._stride
+        weight, m, v = (state[:, begin : begin + p] for begin in (0, n, 2 * n))
+        adamw_step(optimiser, weight, m, v, state[:, 3 * n : 3 * n + 1], gradient, share)
 
     # --- examination ---------------------------------------------------------------------------------------------
 

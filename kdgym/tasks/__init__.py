@@ -13,6 +13,7 @@ from kdgym.tasks.code import Code
 from kdgym.tasks.human_eval import HumanEval
 from kdgym.tasks.math import Math
 from kdgym.tasks.reasoning import Reasoning
+from kdgym.tasks.scratchpad import Scratchpad
 from kdgym.tasks.vqa import VQA
 
 TASKS: dict[str, Callable[..., Task]] = {
@@ -21,6 +22,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "VQA": VQA,
     "Reasoning": Reasoning,
     "HumanEval": HumanEval,
+    "Scratchpad": Scratchpad,
 }
 TEXT_ONLY = ("HumanEval",)  # too long for students that read tokens
 

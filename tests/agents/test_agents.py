@@ -27,15 +27,16 @@ FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 
 # Where each teacher is at home: on every id of its level.
-TRAINED = ("ppo", "maskable_ppo")
+TRAINED = ("ppo", "maskable_ppo", "feedback_ppo")
 HOMES: dict[str, list[str]] = {name: [] for name in agent_names()}
 for entry in ENVIRONMENTS:
-    numeric, tree = entry.family != "datagen_open_ended", entry.family == "datagen_skill_tree"
+    numeric, tree = entry.family in ("datagen", "datagen_skill_tree"), entry.family == "datagen_skill_tree"
     for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds):
         HOMES[name].append(entry.id)
     HOMES["ppo"] += [entry.id] * numeric
     HOMES["maskable_ppo"] += [entry.id] * tree
 HOMES["diagnose_errors"], HOMES["informed_cure"] = ["kdgym/DataGen-Math-OpenEnded-v0"], [ID]
+HOMES["feedback_ppo"] = ["kdgym/Feedback-Math-v0"]
 
 
 def make(num_envs: int, env_id: str = ID, **changes: Any) -> Any:
@@ -49,8 +50,9 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
     def save(name: str, env_id: str) -> str:
         path = tmp_path_factory.mktemp(name) / "model.zip"
         vec_env = as_vec_env(gym.make_vec(env_id, num_envs=2, **SMALL, **encoding(name)))
-        model = PPO(SharedPolicy, vec_env) if name == "ppo" else MaskablePPO(MaskableSharedPolicy, vec_env)
-        model.save(path)
+        policies: dict[str, Any] = {"ppo": SharedPolicy, "feedback_ppo": "MultiInputPolicy"}
+        make_model: Any = MaskablePPO if name == "maskable_ppo" else PPO
+        make_model(policies.get(name, MaskableSharedPolicy), vec_env).save(path)
         return f"{name}:{path}"
 
     return save

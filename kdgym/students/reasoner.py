@@ -1,0 +1,153 @@
+"""Students that reason in tokens: they sample attempts, go on from what a teacher wrote, and learn by policy gradient.
+
+They are `TransformerStudents`; here is what reinforcement needs beside what those can do.
+Everything is a program of batched torch operations over all students, with a key-value cache where tokens are sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from kdgym.students.network import Cache
+from kdgym.students.transformer import TransformerStudents
+
+_GROUP = 16  # students at a time; keeps the activations of a pass within the cache of a core
+
+
+class Reasoners(TransformerStudents):
+    """S students side by side; arguments, attributes and errors are those of `TransformerStudents`."""
+
+    @torch.no_grad()
+    def sample(
+        self, state: Tensor, problem: Tensor, uniform: Tensor, given: Tensor | None = None, count: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Sample attempts from the students' own distributions.
+
+        Args:
+            state: [S, row].
+            problem: problem ids, int64 [S, P].
+            uniform: random numbers in [0, 1), [S, P * G, A]: G attempts at every problem, side by side.
+            given: what attempts begin with, int64 [S, P * G, A]; ``count``, int64 [S, P * G], tokens of it stand.
+
+        Returns:
+            Tokens int64 [S, P * G, A] and their log-probabilities [S, P * G, A], also of those given.
+        """
+        parts = [slice(begin, begin + _GROUP) for begin in range(0, len(problem), _GROUP)]
+        done = [
+            self._sample(
+                state[part],
+                problem[part],
+                uniform[part],
+                None if given is None or count is None else (given[part], count[part]),
+            )
+            for part in parts
+        ]
+        return torch.cat([tokens for tokens, _ in done]), torch.cat([log_p for _, log_p in done])
+
+    def _sample(
+        self, state: Tensor, problem: Tensor, uniform: Tensor, forced: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        cache = Cache(self.network, state, self.tables.prompts[problem], uniform.shape[1] // problem.shape[1])
+        logits, tokens, log_p = cache.logits, [], []
+        for a in range(uniform.shape[2]):
+            likely = torch.log_softmax(logits, dim=-1)
+            below = likely.exp().cumsum(-1) <= uniform[:, :, a : a + 1]
+            token = below.sum(-1).clamp_max(logits.shape[-1] - 1)
+            if forced is not None:
+                token = torch.where(a < forced[1], forced[0][:, :, a], token)
+            tokens.append(token)
+            log_p.append(likely.gather(-1, token.unsqueeze(-1)).squeeze(-1))
+            if a + 1 < uniform.shape[2]:
+                logits = cache.read(token.unsqueeze(-1))
+        return torch.stack(tokens, dim=2), torch.stack(log_p, dim=2)
+
+    def resume(
+        self, state: Tensor, problem: Tensor, uniform: Tensor, begun: Tensor, given: Tensor, chosen: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Let students go on from attempts that were begun for them.
+
+        Args:
+            state: [S, row].
+            problem: int64 [S, B].
+            uniform: [S, B, A].
+            begun: int64 [S, B, A], of which the first ``given``, int64 [S, B], tokens stand.
+            chosen: which attempts are meant, bool [S, B]; nothing is computed for most of the others.
+
+        Returns:
+            Tokens int64 [S, B, A] and log-probabilities [S, B, A]; without meaning where not chosen.
+        """
+        most = int(chosen.sum(1).max())
+        index = chosen.long().argsort(dim=1, descending=True, stable=True)[:, :most]
+        rows = index.unsqueeze(2).expand(-1, -1, begun.shape[2])
+        tokens, log_p = begun.clone(), torch.zeros_like(begun, dtype=state.dtype)
+        if most:
+            chance, prefix = uniform.gather(1, rows), begun.gather(1, rows)
+            new = self.sample(state, problem.gather(1, index), chance, prefix, given.gather(1, index))
+            tokens, log_p = tokens.scatter(1, rows, new[0]), log_p.scatter(1, rows, new[1])
+        return tokens, log_p
+
+    def _decode(self, state: Tensor, problem: Tensor, begun: Tensor, known: Tensor) -> Tensor:
+        """See `TransformerStudents`; with a cache, and nothing is computed for most of the answers that are known."""
+        unknown = known < begun.shape[2]
+        index = unknown.long().argsort(dim=1, descending=True, stable=True)[:, : int(unknown.sum(1).max())]
+        rows = index.unsqueeze(2).expand(-1, -1, begun.shape[2])
+        asked, begins, stands = problem.gather(1, index), begun.gather(1, rows), known.gather(1, index)
+        parts = [slice(begin, begin + _GROUP) for begin in range(0, len(problem), _GROUP)]
+        answers = [self._answer(state[part], asked[part], begins[part], stands[part]) for part in parts]
+        return begun.scatter(1, rows, torch.cat(answers))
+
+    @torch.no_grad()
+    def _answer(self, state: Tensor, problem: Tensor, begun: Tensor, known: Tensor) -> Tensor:
+        if not problem.numel():
+            return begun
+        cache, tokens = Cache(self.network, state, self.tables.prompts[problem]), begun.clone()
+        logits = cache.logits
+        for a in range(begun.shape[2]):
+            tokens[:, :, a] = torch.where(a < known, begun[:, :, a], logits.argmax(-1))
+            if a + 1 < begun.shape[2]:
+                logits = cache.read(tokens[:, :, a : a + 1])
+        return tokens
+
+    @torch.no_grad()
+    def log_p(self, state: Tensor, problem: Tensor, tokens: Tensor) -> Tensor:
+        """Log-probabilities of attempts int64 [S, B, A] at problems int64 [S, B]."""
+        logits = self.network.logits(state, *self._inputs(problem, tokens, self.tables))
+        return torch.log_softmax(logits, dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+    def update(
+        self,
+        state: Tensor,
+        problem: Tensor,
+        tokens: Tensor,
+        loss: Callable[[Tensor, slice], Tensor],
+        active: Tensor,
+        learning_rate: float,
+    ) -> None:
+        """One AdamW step down the gradient of a loss, in place.
+
+        Args:
+            state: [S, row], changed in place.
+            problem: int64 [S, B].
+            tokens: int64 [S, B, A].
+            loss: from the log-probabilities [s, B, A] of the tokens of some students, and which these are, to their losses [s].
+            active: students that learn, bool [S]; the others stay as they are.
+            learning_rate: of this step.
+        """
+
+        gradients = []
+        for begin in range(0, len(state), _GROUP):
+            part = slice(begin, begin + _GROUP)
+
+            def slope(log_p: Tensor, part: slice = part) -> Tensor:
+                with torch.enable_grad():
+                    variable = log_p.detach().requires_grad_()
+                    return torch.autograd.grad(loss(variable, part).sum(), variable)[0]
+
+            inputs, _ = self._inputs(problem[part], tokens[part], self.tables)
+            gradients.append(self.network.gradient(state[part], inputs, tokens[part], slope)[1])
+        optimiser = replace(self.config, learning_rate=learning_rate)
+        self.step(state, torch.cat(gradients), active.to(state.dtype).unsqueeze(1), optimiser)
