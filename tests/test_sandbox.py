@@ -104,7 +104,8 @@ def test_an_attack_fails_and_the_next_program_runs(sandbox: Sandbox, name: str) 
     program, reason = ATTACKS[name]
     attack, honest = sandbox.run([program, HONEST], [[[1, 2, 3], [4]], [[1, 3, 2], []]])
     assert isinstance(attack, Failure)
-    assert attack.reason == reason, attack
+    # On a busy machine the clock may stop what would have run out of memory.
+    assert attack.reason in ({"memory", "time"} if reason == "memory" else {reason}), attack
     assert honest == [[3, 2, 1], []]
 
 
