@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 import typer
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kdgym.llm.commands import app as models
 from kdgym.registration import ENVIRONMENTS, Entry, find
 from kdgym.wrappers.cli import app as snapshots
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help="A gym for teacher agents."
 )
 app.add_typer(snapshots, name="snapshots")
+app.add_typer(models, name="models")
 console = Console()
 
 EnvId = Annotated[str, typer.Argument(metavar="ID", help="Environment id, for example kdgym/DataGen-Math-v0.")]
@@ -30,6 +31,9 @@ Episodes = Annotated[int, typer.Option(help="Student seeds, the same for every t
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all results there, per seed.")]
 Device = Annotated[str, typer.Option(help="Torch device of the students: cpu, cuda, ...")]
 Threads = Annotated[int, typer.Option(help="Torch threads; 0 leaves torch's choice.", min=0)]
+BaseUrl = Annotated[str | None, typer.Option(help="Endpoint of teachers that are language models, .../v1.")]
+Model = Annotated[str | None, typer.Option(help="Name of the model at that endpoint.")]
+TranscriptFile = Annotated[Path | None, typer.Option("--transcript", help="Append all prompts and answers (JSONL).")]
 AGENT_HELP = "A name (see kdgym list), a file like mine.py, NAME:FILE for a trained one, or an SB3 zip."
 
 
@@ -49,7 +53,13 @@ def _set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _evaluate(id: str, agents: list[str], episodes: int, device: str) -> list[Any]:
+def _options(**given: str | Path | None) -> dict[str, str]:
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def _evaluate(
+    id: str, agents: list[str], episodes: int, device: str, options: dict[str, str] | None = None
+) -> list[Any]:
     """Evaluate every agent on the same students, with a progress bar."""
     from kdgym.evaluation import NO_TEACHING, agent_module, evaluate
 
@@ -63,7 +73,10 @@ def _evaluate(id: str, agents: list[str], episodes: int, device: str) -> list[An
         total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
         for agent in agents:
             bar.update(total, description=agent)
-            results.append(evaluate(id, agent, episodes, progress=lambda n: bar.advance(total, n), device=device))
+            done = evaluate(
+                id, agent, episodes, progress=lambda n: bar.advance(total, n), options=options, device=device
+            )
+            results.append(done)
             if agent == NO_TEACHING:
                 bar.advance(total, episodes * steps)
         bar.update(total, description="done")
@@ -135,9 +148,14 @@ def evaluate(
     json_file: Json = None,
     device: Device = "cpu",
     threads: Threads = 0,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    transcript: TranscriptFile = None,
 ) -> None:
     """Score one teacher on unseen students, against the control at the same budget."""
-    compare(id, agents=agent, episodes=episodes, json_file=json_file, device=device, threads=threads, picture=None)
+    compare(
+        id, agent, episodes, None, json_file, device, threads, base_url=base_url, model=model, transcript=transcript
+    )
 
 
 @app.command()
@@ -151,6 +169,9 @@ def compare(
     json_file: Json = None,
     device: Device = "cpu",
     threads: Threads = 0,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    transcript: TranscriptFile = None,
 ) -> None:
     """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
     from kdgym.report import comparison_json, comparison_table, ranked
@@ -162,7 +183,8 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    results = _evaluate(id, names, episodes, device)
+    options = _options(base_url=base_url, model=model, transcript=transcript)
+    results = _evaluate(id, names, episodes, device, options)
     control = results[0]
     console.print(comparison_table(results, control))
     if picture is not None:
@@ -205,7 +227,7 @@ def watch(
 ) -> None:
     """Watch one lesson live: the student's skill profile, step by step."""
     from kdgym.core.lesson import lesson_panel
-    from kdgym.evaluation import introduce, load_agent
+    from kdgym.evaluation import decide, introduce, load_agent
 
     find(id)
     envs: Any = gym.make_vec(id, num_envs=1, pool="evaluation", autoreset=False)
@@ -215,7 +237,7 @@ def watch(
     finished = False
     with Live(lesson_panel(envs.lesson(0)), console=console, refresh_per_second=8) as live:
         while not finished:
-            observation, _, terminated, truncated, _ = envs.step(np.asarray(teacher.act(observation)))
+            observation, _, terminated, truncated, _ = envs.step(decide(teacher, envs, observation))
             finished = bool((terminated | truncated).all())
             live.update(lesson_panel(envs.lesson(0)))
     if picture is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +29,9 @@ class Agent(Protocol):
     """A teacher of S students at once: observations are arrays [S, n], an action is an array [S, m].
 
     Optional: ``reset(observation)`` at the start of every episode, ``upper_bound = True`` with ``attach(envs)`` for agents
-    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file.
+    that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file, ``spent()`` for
+    agents whose own decisions cost something: unit -> [S] of the last ``act``, billed to the teacher; and ``options``, the
+    names of keyword arguments that ``Agent`` takes from the command line.
     """
 
     def act(self, observation: Observation) -> npt.NDArray[np.float32]:
@@ -97,8 +99,10 @@ def agent_module(name: str) -> ModuleType:
     return module
 
 
-def load_agent(name: str, envs: PopulationEnv, seed: int = 0) -> Agent:
+def load_agent(name: str, envs: PopulationEnv, seed: int = 0, options: Mapping[str, str] | None = None) -> Agent:
     """Make the agent ``name``: a name, a Python file, ``NAME:FILE`` for a trained one, or an SB3 zip.
+
+    Of ``options``, it gets those that its class names in ``options``.
 
     Raises:
         ValueError: there is no such agent or file.
@@ -108,7 +112,9 @@ def load_agent(name: str, envs: PopulationEnv, seed: int = 0) -> Agent:
 
         return SB3Agent.from_zip(Path(name), envs.single_observation_space, envs.single_action_space)
     base, _, file = name.partition(":")
-    agent: Agent = agent_module(base).Agent(envs.single_observation_space, envs.single_action_space, seed=seed)
+    kind = agent_module(base).Agent
+    wanted = {key: value for key, value in (options or {}).items() if key in getattr(kind, "options", ())}
+    agent: Agent = kind(envs.single_observation_space, envs.single_action_space, seed=seed, **wanted)
     if file:
         if not Path(file).is_file():
             raise ValueError(f"The agent {name!r} needs the file {file}, which does not exist.")
@@ -124,6 +130,14 @@ def introduce(agent: Any, envs: PopulationEnv, observation: Observation) -> None
         agent.reset(observation)
 
 
+def decide(agent: Any, envs: PopulationEnv, observation: Observation) -> Any:
+    """The agent's next actions; what they cost the agent itself is billed to the teacher."""
+    action = np.asarray(agent.act(observation))
+    if hasattr(agent, "spent"):
+        envs.bill("teacher", **agent.spent())
+    return action
+
+
 def evaluate(
     env_id: str,
     agent: str,
@@ -132,6 +146,7 @@ def evaluate(
     first_seed: int = FIRST_SEED,
     population: int = 64,
     progress: Progress = lambda steps: None,
+    options: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Result:
     """Let an agent teach ``episodes`` unseen students and examine them on the test split before and after.
@@ -143,6 +158,7 @@ def evaluate(
         first_seed: seeds are ``first_seed .. first_seed + episodes - 1``; the same for every agent.
         population: students taught side by side.
         progress: called after every step with the number of student-steps done.
+        options: see `load_agent`.
         settings: passed to the environment.
 
     Raises:
@@ -154,7 +170,7 @@ def evaluate(
     for begin in range(0, episodes, population):
         size = min(population, episodes - begin)
         envs: Any = gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **settings)
-        parts.append(_teach_once(envs, agent, first_seed + begin, progress))
+        parts.append(_teach_once(envs, agent, first_seed + begin, progress, options))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "cost"}
     cost = {
         actor: {unit: np.concatenate([part["cost"][actor][unit] for part in parts]) for unit in units}
@@ -170,17 +186,19 @@ def _sees_more(agent: str) -> bool:
     return bool(getattr(agent_module(agent.partition(":")[0]).Agent, "upper_bound", False))
 
 
-def _teach_once(envs: PopulationEnv, name: str, first_seed: int, progress: Progress) -> dict[str, Any]:
+def _teach_once(
+    envs: PopulationEnv, name: str, first_seed: int, progress: Progress, options: Mapping[str, str] | None
+) -> dict[str, Any]:
     """One episode of a population from the evaluation pool."""
     observation, _ = envs.reset(seed=first_seed)
     before = envs.examine("test")
     curve = [envs.score()]
     if name != NO_TEACHING:
-        agent = load_agent(name, envs, seed=first_seed)
+        agent = load_agent(name, envs, seed=first_seed, options=options)
         introduce(agent, envs, observation)
         finished = False
         while not finished:
-            observation, _, terminated, truncated, _ = envs.step(np.asarray(agent.act(observation)))
+            observation, _, terminated, truncated, _ = envs.step(decide(agent, envs, observation))
             curve.append(envs.score())
             progress(envs.num_envs)
             finished = bool((terminated | truncated).all())
