@@ -31,8 +31,13 @@ Episodes = Annotated[int, typer.Option(help="Student seeds, the same for every t
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all results there, per seed.")]
 Device = Annotated[str, typer.Option(help="Torch device of the students: cpu, cuda, ...")]
 Threads = Annotated[int, typer.Option(help="Torch threads; 0 leaves torch's choice.", min=0)]
-BaseUrl = Annotated[str | None, typer.Option(help="Endpoint of teachers that are language models, .../v1.")]
-Model = Annotated[str | None, typer.Option(help="Name of the model at that endpoint.")]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(help="Where a teacher's language model is: an endpoint (.../v1), or transformers or vllm in process."),
+]
+Model = Annotated[str | None, typer.Option(help="Name of the language model there.")]
+TokenBudget = Annotated[float | None, typer.Option(help="Tokens after which the language model is not asked again.")]
+SecondsBudget = Annotated[float | None, typer.Option(help="Waiting time after which it is not asked again.")]
 TranscriptFile = Annotated[Path | None, typer.Option("--transcript", help="Append all prompts and answers (JSONL).")]
 AGENT_HELP = "A name (see kdgym list), a file like mine.py, NAME:FILE for a trained one, or an SB3 zip."
 
@@ -53,12 +58,13 @@ def _set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _options(**given: str | Path | None) -> dict[str, str]:
-    return {name: str(value) for name, value in given.items() if value is not None}
+def _options(**given: Any) -> dict[str, Any]:
+    """What was given of the options of teachers."""
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _evaluate(
-    id: str, agents: list[str], episodes: int, device: str, options: dict[str, str] | None = None
+    id: str, agents: list[str], episodes: int, device: str, options: dict[str, Any] | None = None
 ) -> list[Any]:
     """Evaluate every agent on the same students, with a progress bar."""
     from kdgym.evaluation import NO_TEACHING, agent_module, evaluate
@@ -151,11 +157,12 @@ def evaluate(
     base_url: BaseUrl = None,
     model: Model = None,
     transcript: TranscriptFile = None,
+    token_budget: TokenBudget = None,
+    seconds_budget: SecondsBudget = None,
 ) -> None:
     """Score one teacher on unseen students, against the control at the same budget."""
-    compare(
-        id, agent, episodes, None, json_file, device, threads, base_url=base_url, model=model, transcript=transcript
-    )
+    asked = (base_url, model, transcript, token_budget, seconds_budget)
+    compare(id, agent, episodes, None, json_file, device, threads, *asked)
 
 
 @app.command()
@@ -172,6 +179,8 @@ def compare(
     base_url: BaseUrl = None,
     model: Model = None,
     transcript: TranscriptFile = None,
+    token_budget: TokenBudget = None,
+    seconds_budget: SecondsBudget = None,
 ) -> None:
     """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
     from kdgym.report import comparison_json, comparison_table, ranked
@@ -183,10 +192,19 @@ def compare(
     else:
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
-    options = _options(base_url=base_url, model=model, transcript=transcript)
+    options = _options(
+        base_url=base_url,
+        model=model,
+        transcript=transcript,
+        token_budget=token_budget,
+        seconds_budget=seconds_budget,
+    )
     results = _evaluate(id, names, episodes, device, options)
     control = results[0]
     console.print(comparison_table(results, control))
+    for result in results:
+        if result.remarks:
+            console.print(f"{result.agent}: " + ", ".join(f"{n} {what}" for what, n in result.remarks.items()) + ".")
     if picture is not None:
         from kdgym.plots import comparison_picture
 

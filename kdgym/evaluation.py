@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +31,8 @@ class Agent(Protocol):
 
     Optional: ``reset(observation)`` at the start of every episode, ``upper_bound = True`` with ``attach(envs)`` for agents
     that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file, ``spent()`` for
-    agents whose own decisions cost something: unit -> [S] of the last ``act``, billed to the teacher; and ``options``, the
-    names of keyword arguments that ``Agent`` takes from the command line.
+    agents whose own decisions cost something: unit -> [S] of the last ``act``, billed to the teacher; ``options``, the names
+    of keyword arguments that ``Agent`` takes from the command line; and ``remarks()``: counts reported with the score.
     """
 
     def act(self, observation: Observation) -> npt.NDArray[np.float32]:
@@ -50,6 +51,7 @@ class Result:
         right, asked: correct and asked test items per skill after the last step, int64 [S, K].
         curve: target-weighted validation accuracy over the episode, [S, steps + 1].
         cost: actor -> unit -> total spent, [S].
+        remarks: what the agent has to say of itself, counted; see `Agent`.
     """
 
     env_id: str
@@ -62,13 +64,14 @@ class Result:
     asked: npt.NDArray[np.int64]
     curve: npt.NDArray[np.float64]
     cost: dict[str, dict[str, npt.NDArray[np.float64]]] = field(repr=False)
+    remarks: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Raw per-seed records; nothing aggregated."""
         names = ("seeds", "before", "after", "right", "asked", "curve")
         cost = {a: {u: v.tolist() for u, v in units.items()} for a, units in self.cost.items()}
         head = {"env_id": self.env_id, "agent": self.agent, "upper_bound": self.upper_bound}
-        return {**head, **{name: getattr(self, name).tolist() for name in names}, "cost": cost}
+        return {**head, **{name: getattr(self, name).tolist() for name in names}, "cost": cost, "remarks": self.remarks}
 
 
 def agent_names() -> list[str]:
@@ -99,7 +102,7 @@ def agent_module(name: str) -> ModuleType:
     return module
 
 
-def load_agent(name: str, envs: PopulationEnv, seed: int = 0, options: Mapping[str, str] | None = None) -> Agent:
+def load_agent(name: str, envs: PopulationEnv, seed: int = 0, options: Mapping[str, Any] | None = None) -> Agent:
     """Make the agent ``name``: a name, a Python file, ``NAME:FILE`` for a trained one, or an SB3 zip.
 
     Of ``options``, it gets those that its class names in ``options``.
@@ -146,7 +149,7 @@ def evaluate(
     first_seed: int = FIRST_SEED,
     population: int = 64,
     progress: Progress = lambda steps: None,
-    options: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Result:
     """Let an agent teach ``episodes`` unseen students and examine them on the test split before and after.
@@ -171,13 +174,16 @@ def evaluate(
         size = min(population, episodes - begin)
         envs: Any = gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **settings)
         parts.append(_teach_once(envs, agent, first_seed + begin, progress, options))
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "cost"}
+    joined = {
+        name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in ("cost", "remarks")
+    }
     cost = {
         actor: {unit: np.concatenate([part["cost"][actor][unit] for part in parts]) for unit in units}
         for actor, units in parts[0]["cost"].items()
     }
     upper_bound = agent != NO_TEACHING and _sees_more(agent)
-    return Result(env_id, agent, upper_bound, cost=cost, **joined)
+    remarks: Counter[str] = sum((Counter(part["remarks"]) for part in parts), Counter())
+    return Result(env_id, agent, upper_bound, cost=cost, remarks=dict(remarks), **joined)
 
 
 def _sees_more(agent: str) -> bool:
@@ -187,12 +193,12 @@ def _sees_more(agent: str) -> bool:
 
 
 def _teach_once(
-    envs: PopulationEnv, name: str, first_seed: int, progress: Progress, options: Mapping[str, str] | None
+    envs: PopulationEnv, name: str, first_seed: int, progress: Progress, options: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """One episode of a population from the evaluation pool."""
     observation, _ = envs.reset(seed=first_seed)
     before = envs.examine("test")
-    curve = [envs.score()]
+    curve, remarks = [envs.score()], {}
     if name != NO_TEACHING:
         agent = load_agent(name, envs, seed=first_seed, options=options)
         introduce(agent, envs, observation)
@@ -202,6 +208,8 @@ def _teach_once(
             curve.append(envs.score())
             progress(envs.num_envs)
             finished = bool((terminated | truncated).all())
+        if hasattr(agent, "remarks"):
+            remarks = agent.remarks()
     after = envs.examine("test")
     return {
         "seeds": first_seed + np.arange(envs.num_envs),
@@ -211,4 +219,5 @@ def _teach_once(
         "asked": after["asked"],
         "curve": np.stack(curve, axis=1),
         "cost": envs.ledger(),
+        "remarks": remarks,
     }

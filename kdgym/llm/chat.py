@@ -60,3 +60,27 @@ class Transcript:
         """Append a JSON-serialisable record."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def connect(base_url: str, model: str, **limits: float) -> Chat:
+    """The language model ``model``: at an OpenAI-compatible endpoint, or in this process.
+
+    Args:
+        base_url: ``http://...`` or ``https://...``; ``transformers``, ``vllm``: in this process.
+        model: its name there; in process a name of ``kdgym models list``, a directory, or a hub id.
+        limits: of an endpoint; see `kdgym.llm.endpoint.Endpoint`.
+
+    Raises:
+        ValueError: there is no such way to reach a model, or it has no such limits.
+    """
+    if base_url.startswith(("http://", "https://")):
+        from kdgym.llm.endpoint import Endpoint
+
+        return Endpoint(base_url, model, **limits)  # type: ignore[arg-type]
+    if base_url not in ("transformers", "vllm"):
+        raise ValueError(f"base_url is {base_url!r}; give http://..., https://..., transformers or vllm.")
+    if limits:
+        raise ValueError(f"A model in process has no {', '.join(limits)}; endpoints have.")
+    from kdgym.llm.local import VLLM, Transformers
+
+    return Transformers(model) if base_url == "transformers" else VLLM(model)

@@ -7,7 +7,6 @@ import os
 import time
 from typing import Any
 
-import httpx
 from openai import APIError, APIStatusError, AsyncOpenAI
 from pydantic import BaseModel, Field, ValidationError
 
@@ -45,6 +44,7 @@ class Endpoint:
         concurrency: most requests in flight. Waiting requests stand in front of the connection pool and not in its queue.
         timeout: seconds of one attempt.
         retries: attempts after the first.
+        patience: seconds for one conversation with all its attempts, also where an endpoint drips on without an end.
         token_budget: tokens, prompts included, after which no further request is sent.
         seconds_budget: wall time of all calls together, after which requests are abandoned.
     """
@@ -57,13 +57,14 @@ class Endpoint:
         concurrency: int = 32,
         timeout: float = 120.0,
         retries: int = 4,
+        patience: float = 300.0,
         token_budget: float = float("inf"),
         seconds_budget: float = float("inf"),
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}; at least 1 request has to be in flight.")
         self.base_url, self.model, self.concurrency = base_url, model, concurrency
-        self.timeout, self.retries = timeout, retries
+        self.timeout, self.retries, self.patience = timeout, retries, patience
         self.tokens_left, self.seconds_left = token_budget, seconds_budget
 
     def answer(
@@ -86,7 +87,6 @@ class Endpoint:
             api_key=os.environ.get("OPENAI_API_KEY") or "none",  # a local server asks for no key, the client does
             timeout=self.timeout,
             max_retries=self.retries,
-            http_client=httpx.AsyncClient(limits=httpx.Limits(max_connections=self.concurrency)),
         ) as client:
             answers = await asyncio.gather(
                 *(self._answer(client, gate, deadline, {"messages": said, **options}) for said in conversations)
@@ -104,11 +104,13 @@ class Endpoint:
             if deadline <= start:
                 return Answer("", "the wall-time budget is spent", attempts=0)
             try:
-                async with asyncio.timeout(None if deadline == float("inf") else deadline - start):
+                async with asyncio.timeout(min(deadline - start, self.patience)):
                     raw = await client.chat.completions.with_raw_response.create(**request)
                 found = _read(raw.text, raw.retries_taken + 1, time.monotonic() - start)
             except TimeoutError:
-                return Answer("", "the wall-time budget is spent", seconds=time.monotonic() - start)
+                seconds = time.monotonic() - start
+                spent = "the wall-time budget is spent" if deadline <= start + seconds else "no answer"
+                return Answer("", f"{spent} after {seconds:.0f} s", seconds=seconds)
             except APIStatusError as error:
                 reason = f"HTTP {error.status_code}: {error.message}"
                 return Answer("", reason, attempts=self._attempts(error), seconds=time.monotonic() - start)

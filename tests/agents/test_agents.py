@@ -20,7 +20,7 @@ from kdgym.registration import ENVIRONMENTS
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
-NEEDS_A_MODEL = ("llm",)  # tested in tests/llm
+NEEDS_A_MODEL = ("llm", "llm_corrections", "llm_policy", "llm_variants")  # tested in tests/llm
 FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 
