@@ -26,9 +26,9 @@ class Agent(LanguageTeacher):
 
     def questions(self, seen: Any) -> list[str]:
         return [
-            f"Problem: {error['problem']}\nThe student answered: {error['given']}\nRight answer: {error['right']}\n\nSay in a "
-            "few words what mistake the student made. Then write one problem in exactly the same form in which the same mistake "
-            "would lead to a wrong answer, and its right answer."
+            f"Problem: {error['problem']}\nThe student answered: {error['given']}\nRight answer: {error['right']}\n\nSay in "
+            "a few words what mistake the student made. Then write one problem in exactly the same form in which the same "
+            "mistake would lead to a wrong answer, and its right answer."
             for error in seen["errors"][:SHOWN]
         ]
 

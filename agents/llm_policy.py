@@ -2,7 +2,8 @@
 the model explores, or says how much practice the open subskills get.
 
 DataEnvGym's model sets every subskill's items; here it gives one share of the lesson to all open ones of a skill, as a small
-model has enough to do with that. Where no usable answer comes, a skill explores if nothing of it is open, and else goes on as it is.
+model has enough to do with that. Where no usable answer comes, a skill explores if nothing of it is open, and
+else goes on as it is.
 """
 
 from typing import Annotated, Any, Literal

@@ -46,6 +46,7 @@ class Endpoint:
         retries: attempts after the first.
         patience: seconds for one conversation with all its attempts, also where an endpoint drips on without an end.
         token_budget: tokens, prompts included, after which no further request is sent.
+        seed: of the server's sampling, where it samples; the same questions are then answered the same.
         seconds_budget: wall time of all calls together, after which requests are abandoned.
     """
 
@@ -60,11 +61,13 @@ class Endpoint:
         patience: float = 300.0,
         token_budget: float = float("inf"),
         seconds_budget: float = float("inf"),
+        seed: int | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}; at least 1 request has to be in flight.")
         self.base_url, self.model, self.concurrency = base_url, model, concurrency
         self.timeout, self.retries, self.patience = timeout, retries, patience
+        self.seed = seed
         self.tokens_left, self.seconds_left = token_budget, seconds_budget
 
     def answer(
@@ -78,7 +81,7 @@ class Endpoint:
     ) -> list[Answer]:
         start, gate = time.monotonic(), asyncio.Semaphore(self.concurrency)
         deadline = start + self.seconds_left
-        options: dict[str, Any] = {"model": self.model, "max_tokens": max_tokens}
+        options: dict[str, Any] = {"model": self.model, "max_tokens": max_tokens, "seed": self.seed}
         if schema is not None:
             named = {"name": "answer", "schema": schema, "strict": True}
             options["response_format"] = {"type": "json_schema", "json_schema": named}

@@ -75,7 +75,7 @@ class Transformers:
             return []
         from xgrammar.contrib.hf import LogitsProcessor
 
-        return [LogitsProcessor(self._compiler.compile_json_schema(schema))]
+        return [LogitsProcessor(self._compiler.compile_json_schema(schema, any_whitespace=False))]
 
     def _read(self, tokens: list[int], asked: int, seconds: float) -> Answer:
         ends = self.model.generation_config.eos_token_id

