@@ -44,7 +44,7 @@ class Agent(LanguageTeacher):
         if not self.writes:
             skills = observation_space["target"].shape[0]
             weight = Annotated[int, Field(ge=0, le=10)]
-            self.answer = Annotated[list[weight], Field(min_length=skills, max_length=skills)]  # type: ignore[valid-type]
+            self.answer = Annotated[list[weight], Field(min_length=skills, max_length=skills)]
 
     def reset(self, observation: Any) -> None:
         if self.writes:

@@ -62,13 +62,12 @@ class Transcript:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def connect(base_url: str, model: str, seed: int | None = None, **limits: float) -> Chat:
+def connect(base_url: str, model: str, **limits: float) -> Chat:
     """The language model ``model``: at an OpenAI-compatible endpoint, or in this process.
 
     Args:
         base_url: ``http://...`` or ``https://...``; ``transformers``, ``vllm``: in this process.
         model: its name there; in process a name of ``kdgym models list``, a directory, or a hub id.
-        seed: of what an endpoint samples; models in this process take the likeliest token.
         limits: of an endpoint; see `kdgym.llm.endpoint.Endpoint`.
 
     Raises:
@@ -77,7 +76,7 @@ def connect(base_url: str, model: str, seed: int | None = None, **limits: float)
     if base_url.startswith(("http://", "https://")):
         from kdgym.llm.endpoint import Endpoint
 
-        return Endpoint(base_url, model, seed=seed, **limits)  # type: ignore[arg-type]
+        return Endpoint(base_url, model, **limits)  # type: ignore[arg-type]
     if base_url not in ("transformers", "vllm"):
         raise ValueError(f"base_url is {base_url!r}; give http://..., https://..., transformers or vllm.")
     if limits:

@@ -24,7 +24,7 @@ class LanguageTeacher(ABC):
 
     Args:
         observation_space, action_space: of one student.
-        seed: of what the model samples.
+        seed: not used; the model takes the likeliest tokens.
         base_url: endpoint of the model, ``transformers`` or ``vllm``; see `kdgym.llm.chat.connect`.
         model: its name there.
         transcript: JSONL file to append every question to.
@@ -60,7 +60,7 @@ class LanguageTeacher(ABC):
             )
         self.observation_space, self.action_space = observation_space, action_space
         self.model, self.max_tokens = model, max_tokens
-        self.chat = connect(base_url, model, seed, **limits)
+        self.chat = connect(base_url, model, **limits)
         self.transcript = Transcript(Path(transcript)) if transcript else None
         self.asked, self.defaults, self.step = 0, 0, 0
         self._tokens = np.zeros(0)

@@ -76,7 +76,7 @@ class Proxy:
         ready.wait(10)
 
     def break_with(self, fault: str, failures: int = -1) -> None:
-        """Break the next ``failures`` connections (all, if negative): reset, slow, 429, truncated or garbage."""
+        """Break the next ``failures`` connections (all, if negative): reset, slow, drip, 429, truncated or garbage."""
         self.fault, self.failures, self.connections = fault, failures, 0
 
     def close(self) -> None:
@@ -107,6 +107,8 @@ class Proxy:
             else:
                 if fault == "slow":
                     await asyncio.sleep(30)
+                if fault == "drip":
+                    await _drip(writer)
                 writer.write(_broken(await self._ask(head, body), fault))
             await writer.drain()
         writer.close()
@@ -118,6 +120,15 @@ class Proxy:
         response = await reader.read()
         writer.close()
         return response
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    """A response whose bytes come one by one, for longer than anybody waits."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(100):
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.2)
 
 
 def _broken(response: bytes, fault: str) -> bytes:
