@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from gymnasium.spaces import Text
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from kdgym.llm.teacher import LanguageTeacher, written_lesson
 
@@ -44,13 +44,15 @@ class Agent(LanguageTeacher):
         if not self.writes:
             skills = observation_space["target"].shape[0]
             weight = Annotated[int, Field(ge=0, le=10)]
-            self.answer = Annotated[list[weight], Field(min_length=skills, max_length=skills)]
+            weights = Annotated[list[weight], Field(min_length=skills, max_length=skills)]
+            self.answer = create_model("Weights", weights=weights)
 
     def reset(self, observation: Any) -> None:
         if self.writes:
             errors = [error for text in observation for error in json.loads(text)["errors"]]
             item = PictureItem if any(isinstance(error["problem"], dict) for error in errors) else Item
-            self.answer = Annotated[list[item], Field(min_length=1, max_length=WRITTEN)]  # type: ignore[valid-type]
+            items = Annotated[list[item], Field(min_length=1, max_length=WRITTEN)]  # type: ignore[valid-type]
+            self.answer = create_model("Items", items=items)
 
     def questions(self, seen: Any) -> list[str]:
         return [self._errors(seen) if self.writes else self._skills(seen)]
@@ -58,10 +60,11 @@ class Agent(LanguageTeacher):
     def lesson(self, seen: Any, answers: list[Any]) -> Any:
         (answer,) = answers
         if self.writes:
-            return written_lesson([item.model_dump() for item in answer or ()], seen)
-        if not answer or not any(answer):
+            return written_lesson(answer.model_dump()["items"] if answer else [], seen)
+        if not answer or not any(answer.weights):
             return np.zeros(self.action_space.shape, dtype=np.float32)
-        return self.action_space.encode(np.repeat(answer, len(seen["price"]) // len(answer)) / seen["price"])
+        sources = len(seen["price"]) // len(answer.weights)
+        return self.action_space.encode(np.repeat(answer.weights, sources) / seen["price"])
 
     def _errors(self, seen: Any) -> str:
         shown = "\n".join(
@@ -70,7 +73,7 @@ class Agent(LanguageTeacher):
         )
         return (
             f"The student has to learn problems like these, with their right answers:\n{shown}\n\nWrite {WRITTEN} new ones of "
-            "the same kinds, in exactly the same form, as a JSON list. Every answer has to be right."
+            'the same kinds, in exactly the same form, as {"items": [...]}. Every answer has to be right.'
         )
 
     def _skills(self, seen: Any) -> str:
@@ -82,5 +85,5 @@ class Agent(LanguageTeacher):
         )
         return (
             f"{lines}\n\nThe goal says how much a skill counts. Give every skill, in order, a weight from 0 to 10 for the next "
-            f"lesson: a JSON list of {len(seen['target'])} integers."
+            f'lesson, as {{"weights": [...]}} with {len(seen["target"])} integers.'
         )
