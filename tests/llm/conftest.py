@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,7 +33,11 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Port of a vLLM server; the model is called smollm2."""
+    """Port of a vLLM server on loopback, started now or named by ``KDGYM_TEST_VLLM``; the model is called smollm2."""
+    running = urllib.parse.urlsplit(os.environ.get("KDGYM_TEST_VLLM", "")).port
+    if running is not None:
+        yield running
+        return
     log, port = tmp_path_factory.mktemp("vllm") / "log", free_port()
     address = ("--host", "127.0.0.1", "--port", str(port))
     command = [str(VLLM), *SERVE, "--model", _model(), *GRAMMAR, "--enforce-eager", *address]
