@@ -34,8 +34,8 @@ class Transformers:
         path = resolve(model)
         self.device, self.batch = device, batch
         self.tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
-        model: torch.nn.Module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-        self.model: Any = model.to(device).eval()
+        network: torch.nn.Module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        self.model: Any = network.to(device).eval()
         width = AutoConfig.from_pretrained(path).vocab_size
         tokens = xgrammar.TokenizerInfo.from_huggingface(self.tokenizer, vocab_size=width)
         self._compiler = xgrammar.GrammarCompiler(tokens)
