@@ -293,5 +293,5 @@ def test_what_was_spent_outside_is_billed_with_the_next_step() -> None:
 def test_bills_that_cannot_be_entered_are_refused(actor: str, amounts: dict[str, Any]) -> None:
     envs = make(2)
     envs.reset(seed=0)
-    with pytest.raises(ValueError, match="actors are|give finite, non-negative numbers"):
+    with pytest.raises(ValueError, match=r"actors are|give finite, non-negative numbers"):
         envs.bill(actor, **amounts)
