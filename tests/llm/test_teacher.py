@@ -21,7 +21,14 @@ Records = list[dict[str, Any]]
 
 
 def teach(agent: str, env_id: str, port: int, transcript: Path, **settings: Any) -> tuple[Result, Records]:
-    options = {"base_url": f"http://127.0.0.1:{port}/v1", "model": "smollm2", "transcript": str(transcript)}
+    """Those that ask many questions get short answers and one step: a server on a CPU writes some 30 tokens a second."""
+    options: dict[str, Any] = {
+        "base_url": f"http://127.0.0.1:{port}/v1",
+        "model": "smollm2",
+        "transcript": str(transcript),
+    }
+    if agent != "llm":
+        options["max_tokens"], settings = 96, {"steps": 1, **settings}
     result = evaluate(env_id, agent, episodes=2, options=options, **{**SMALL, **settings})
     return result, [json.loads(line) for line in transcript.read_text().splitlines()]
 
