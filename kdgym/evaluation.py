@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -33,8 +34,11 @@ class Agent(Protocol):
     Optional: ``reset(observation)`` at the start of every episode, ``upper_bound = True`` with ``attach(envs)`` for agents
     that may see more than a teacher may, ``load(path)`` for agents that keep what they learned in a file, ``study(metadata)``
     for agents that read what the environment says about itself (``metadata["skills"]``, say), ``actions = "discrete"``
-    for agents that speak this encoding of the actions where an environment has several, and ``diagnose(observation)``:
-    after the last lesson of students with misconceptions, the probability [S, M] that each student began with each of them.
+    for agents that speak this encoding of the actions where an environment has several, ``diagnose(observation)``: after
+    the last lesson of students with misconceptions, the probability [S, M] that each student began with each of them;
+    ``spent()`` for agents whose own decisions cost something: unit -> [S] of the last ``act``, billed to the teacher;
+    ``options``, the names of keyword arguments that ``Agent`` takes from the command line; and ``remarks()``: counts
+    reported with the score.
     """
 
     def act(self, observation: Observation) -> npt.NDArray[np.float32]:
@@ -58,6 +62,7 @@ class Result:
             unrelated training, the target-weighted test accuracy [S]. ``placebo`` is the score of a twin after the same
             lessons with their content destroyed, [S]: ``after`` minus that is what was learned, that minus ``before`` is
             adaptation to the format.
+        remarks: what the agent has to say of itself, counted; see `Agent`.
     """
 
     env_id: str
@@ -71,6 +76,7 @@ class Result:
     curve: npt.NDArray[np.float64]
     cost: dict[str, dict[str, npt.NDArray[np.float64]]] = field(repr=False)
     besides: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
+    remarks: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Raw per-seed records; nothing aggregated."""
@@ -78,7 +84,8 @@ class Result:
         cost = {a: {u: v.tolist() for u, v in units.items()} for a, units in self.cost.items()}
         head = {"env_id": self.env_id, "agent": self.agent, "upper_bound": self.upper_bound}
         besides = {name: value.tolist() for name, value in self.besides.items()}
-        return {**head, **{name: getattr(self, name).tolist() for name in names}, "cost": cost, "besides": besides}
+        arrays = {name: getattr(self, name).tolist() for name in names}
+        return {**head, **arrays, "cost": cost, "besides": besides, "remarks": self.remarks}
 
 
 def agent_names() -> list[str]:
@@ -109,8 +116,10 @@ def agent_module(name: str) -> ModuleType:
     return module
 
 
-def load_agent(name: str, envs: PopulationEnv, seed: int = 0) -> Agent:
+def load_agent(name: str, envs: PopulationEnv, seed: int = 0, options: Mapping[str, Any] | None = None) -> Agent:
     """Make the agent ``name``: a name, a Python file, ``NAME:FILE`` for a trained one, or an SB3 zip.
+
+    Of ``options``, it gets those that its class names in ``options``.
 
     Raises:
         ValueError: there is no such agent or file.
@@ -120,7 +129,9 @@ def load_agent(name: str, envs: PopulationEnv, seed: int = 0) -> Agent:
 
         return SB3Agent.from_zip(Path(name), envs.single_observation_space, envs.single_action_space)
     base, _, file = name.partition(":")
-    agent: Agent = agent_module(base).Agent(envs.single_observation_space, envs.single_action_space, seed=seed)
+    kind = agent_module(base).Agent
+    wanted = {key: value for key, value in (options or {}).items() if key in getattr(kind, "options", ())}
+    agent: Agent = kind(envs.single_observation_space, envs.single_action_space, seed=seed, **wanted)
     if file:
         if not Path(file).is_file():
             raise ValueError(f"The agent {name!r} needs the file {file}, which does not exist.")
@@ -151,6 +162,14 @@ def introduce(agent: Any, envs: PopulationEnv, observation: Observation) -> None
         agent.reset(observation)
 
 
+def decide(agent: Any, envs: PopulationEnv, observation: Observation) -> Any:
+    """The agent's next actions; what they cost the agent itself is billed to the teacher."""
+    action = np.asarray(agent.act(observation))
+    if hasattr(agent, "spent"):
+        envs.bill("teacher", **agent.spent())
+    return action
+
+
 def evaluate(
     env_id: str,
     agent: str,
@@ -161,6 +180,7 @@ def evaluate(
     placebo: bool = False,
     progress: Progress = lambda steps: None,
     retention: int = 0,
+    options: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Result:
     """Let an agent teach ``episodes`` unseen students and examine them on the test split before and after.
@@ -174,6 +194,7 @@ def evaluate(
         placebo: teach a twin of every student the same lessons with their content destroyed (`kdgym.tasks.placebo`).
         progress: called after every step with the number of student-steps done.
         retention: items of unrelated training after the lesson, to see what is retained; 0 leaves that out.
+        options: see `load_agent`.
         settings: passed to the environment.
 
     Raises:
@@ -187,25 +208,32 @@ def evaluate(
         size = min(population, episodes - begin)
 
         def make(twin: bool, size: int = size) -> Any:
-            options = {**encoding(agent), **settings, **({"placebo": True} if twin else {})}
-            return gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **options)
+            chosen = {**encoding(agent), **settings, **({"placebo": True} if twin else {})}
+            return gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **chosen)
 
-        part, lessons = _teach_once(make(twin=False), agent, first_seed + begin, progress, retention)
+        part, lessons = _teach_once(make(twin=False), agent, first_seed + begin, progress, retention, options)
         if placebo:
             part["besides"]["placebo"] = _teach_again(make(twin=True), lessons, first_seed + begin)
         parts.append(part)
-    nested = ("cost", "besides")
+    nested = ("cost", "besides", "remarks")
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in nested}
     besides = {name: np.concatenate([part["besides"][name] for part in parts]) for name in parts[0]["besides"]}
+    remarks: Counter[str] = sum((Counter(part["remarks"]) for part in parts), Counter())
     cost = {
         actor: {unit: np.concatenate([part["cost"][actor][unit] for part in parts]) for unit in units}
         for actor, units in parts[0]["cost"].items()
     }
-    return Result(env_id, agent, bool(_attribute(agent, "upper_bound")), cost=cost, besides=besides, **joined)
+    upper_bound = bool(_attribute(agent, "upper_bound"))
+    return Result(env_id, agent, upper_bound, cost=cost, besides=besides, remarks=dict(remarks), **joined)
 
 
 def _teach_once(
-    envs: PopulationEnv, name: str, first_seed: int, progress: Progress, retention: int
+    envs: PopulationEnv,
+    name: str,
+    first_seed: int,
+    progress: Progress,
+    retention: int,
+    options: Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any], list[Any]]:
     """One episode of a population from the evaluation pool: what came of it, and what was done."""
     observation, _ = envs.reset(seed=first_seed)
@@ -213,11 +241,11 @@ def _teach_once(
     curve, lessons = [envs.score()], []
     agent: Any = None
     if name != NO_TEACHING:
-        agent = load_agent(name, envs, seed=first_seed)
+        agent = load_agent(name, envs, seed=first_seed, options=options)
         introduce(agent, envs, observation)
         finished = False
         while not finished:
-            lessons.append(np.asarray(agent.act(observation)))
+            lessons.append(decide(agent, envs, observation))
             observation, _, terminated, truncated, _ = envs.step(lessons[-1])
             curve.append(envs.score())
             progress(envs.num_envs)
@@ -232,6 +260,7 @@ def _teach_once(
         "curve": np.stack(curve, axis=1),
         "cost": envs.ledger(),
         "besides": _look_further(envs, agent, observation, retention),
+        "remarks": agent.remarks() if hasattr(agent, "remarks") else {},
     }
     return outcome, lessons
 

@@ -69,7 +69,8 @@ def imports(folder: str) -> dict[str, set[str]]:
         ("kdgym/tasks", ("kdgym.tasks", "kdgym.random", "kdgym.sandbox", "kdgym.storage")),
         ("kdgym/students", ("kdgym.tasks", "kdgym.students", "kdgym.random", "kdgym.settings", "kdgym.storage")),
         ("envs", ("kdgym.core", "kdgym.tasks", "kdgym.students", "kdgym.random", "kdgym.spaces")),
-        ("agents", ("kdgym.agents", "kdgym.integrations")),
+        ("kdgym/llm", ("kdgym.llm", "kdgym.storage")),
+        ("agents", ("kdgym.agents", "kdgym.integrations", "kdgym.llm")),
     ],
 )
 def test_imports_go_one_way(folder: str, allowed: tuple[str, ...]) -> None:

@@ -37,6 +37,7 @@ _COMMON: Layout = {
     "step": ((), torch.int64),
     "done": ((), torch.int64),
     "ledger": (ledger.SHAPE, torch.float64),
+    "billed": (ledger.SHAPE, torch.float64),
 }
 
 
@@ -182,6 +183,8 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     def advance(self, action: Tensor) -> Tensor:
         """One step on the device: valid actions [S, n] -> float64 [S, 2 + costs + observation]: reward, terminated, ..."""
         before = self.state["ledger"].clone()
+        self.state["ledger"] += self.state["billed"]
+        self.state["billed"] = 0
         reward, terminated = self._teach(action)
         self.state["step"] += 1
         self.state["done"] = terminated.long()
@@ -290,6 +293,27 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         branches.restore(Snapshot(self.settings, [row.repeat_interleave(k, dim=0) for row in snapshot.rows]))
         return branches
 
+    def bill(self, actor: str, **amounts: npt.ArrayLike) -> None:
+        """Enter what was spent outside the environment, such as a language model's tokens, into the next step's cost.
+
+        Args:
+            actor: one of `kdgym.core.ledger.ACTORS`.
+            amounts: unit of `kdgym.core.ledger.UNITS` -> one non-negative number, or one a student, [S].
+
+        Raises:
+            ValueError: an actor, a unit or an amount is not one of these.
+        """
+        if actor not in ledger.ACTORS or not set(amounts) <= set(ledger.UNITS):
+            raise ValueError(
+                f"{actor!r} cannot be billed {sorted(amounts)}; actors are {ledger.ACTORS}, units {ledger.UNITS}."
+            )
+        for unit, amount in amounts.items():
+            given = np.asarray(amount, dtype=np.float64)
+            if given.shape not in ((), (self.num_envs,)) or not np.isfinite(given).all() or (given < 0).any():
+                raise ValueError(f"{unit} is {amount!r}; give finite, non-negative numbers, one or {self.num_envs}.")
+            spent = torch.from_numpy(np.broadcast_to(given, self.num_envs).copy()).to(self.device)
+            ledger.charge(self.state["billed"], actor, **{unit: spent})
+
     def ledger(self) -> dict[str, dict[str, Array]]:
         """What each student's current episode has spent so far: actor -> unit -> [S]."""
         return {
@@ -314,7 +338,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     def _start(self, mask: npt.NDArray[np.bool_], restart: str) -> None:
         rows = torch.from_numpy(np.flatnonzero(mask)).to(self.device)
-        for name in ("step", "done", "ledger"):
+        for name in ("step", "done", "ledger", "billed"):
             self.state[name][rows] = 0
         self._begin(rows, restart)
         self._finished[mask] = False

@@ -260,3 +260,38 @@ def test_the_ledger_is_the_sum_of_the_costs() -> None:
         for unit, total in units.items():
             assert total == pytest.approx(sum(cost[actor][unit] for cost in costs))
     assert (envs.ledger()["student_training"]["flops"] > 0).all()
+
+
+def test_what_was_spent_outside_is_billed_with_the_next_step() -> None:
+    envs = make(2, autoreset=False)
+    envs.reset(seed=0)
+    lesson = actions(envs, 2)
+    envs.bill("teacher", tokens=[10, 20])
+    envs.bill("teacher", tokens=1, money=0.5)
+    saved = envs.snapshot()
+    for _ in range(2):
+        *_, info = envs.step(lesson[0])
+        assert info["cost"]["teacher"]["tokens"].tolist() == [11, 21]
+        envs.restore(saved)  # a bill not yet entered is part of the state
+    envs.step(lesson[0])
+    *_, info = envs.step(lesson[1])
+    assert info["cost"]["teacher"]["tokens"].tolist() == [0, 0]
+    assert envs.ledger()["teacher"]["money"].tolist() == [0.5, 0.5]
+    envs.reset(seed=0)
+    assert envs.ledger()["teacher"]["tokens"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("actor", "amounts"),
+    [
+        ("pupil", {"tokens": 1}),
+        ("teacher", {"smiles": 1}),
+        ("teacher", {"tokens": -1}),
+        ("teacher", {"tokens": [1, 2, 3]}),
+    ],
+)
+def test_bills_that_cannot_be_entered_are_refused(actor: str, amounts: dict[str, Any]) -> None:
+    envs = make(2)
+    envs.reset(seed=0)
+    with pytest.raises(ValueError, match=r"actors are|give finite, non-negative numbers"):
+        envs.bill(actor, **amounts)

