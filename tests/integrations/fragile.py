@@ -45,4 +45,4 @@ class Fragile(SkillList):
         if plan["what"] == "raise":
             raise FloatingPointError("an accident in the middle of a lesson")
         os.kill(plan["driver"], signal.SIGINT)
-        time.sleep(3)  # the driver notices while it waits for this lesson
+        time.sleep(0.5)  # the driver notices while it waits for this lesson

@@ -288,8 +288,12 @@ def test_a_worker_that_dies_again_and_again_is_given_up(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("what", "exception"), [("raise", FloatingPointError), ("interrupt", KeyboardInterrupt)])
 def test_an_exception_in_one_shard_leaves_every_student_where_it_was(
-    tmp_path: Path, what: str, exception: type[BaseException]
+    tmp_path: Path, what: str, exception: type[BaseException], request: pytest.FixtureRequest
 ) -> None:
+    handler = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # jobs in the background begin with ctrl-C ignored
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, handler))
     envs, plan = fragile(tmp_path)
     twin = local(4)
     plan(2, what)
