@@ -263,11 +263,11 @@ class Scratchpad(SentenceTask):
 
     def read_answer(self, text: str) -> Tensor:
         digits = f"[0-{self.radix - 1}]"
-        given = re.sub(r"\s", "", text)
+        given = re.sub(r"[ \t\r\n]", "", text)
         if not re.fullmatch(
             rf"(?:[+-]{digits}={digits}{{1,2}};){{0,{self.steps - 1}}}[+-]{digits}={digits}{{1,2}}\.?", given
         ):
-            raise UnreadableError("answer", f"{text[:80]!r} is no scratchpad; write steps like +8=45;-6=39.")
+            raise UnreadableError("answer", f"{text[:80]!r} is no scratchpad; steps are wanted, like +8=45;-6=39.")
         tokens = torch.full((STEP * self.steps + 1,), self.end)
         for i, step in enumerate(given.rstrip(".").split(";")):
             value = int(step[3:], self.radix)
