@@ -104,7 +104,7 @@ def test_a_few_updates_are_the_references(config: TransformerConfig, name: str) 
     assert (drift > 1e-5).double().mean() < 1e-2
     assert drift.max() < 1e-3
     apart = (states[1][:, weights] - states[0][:, weights]).abs()
-    assert (apart > 1e-4).double().mean() < 1e-4
+    assert (apart > 1e-4).double().mean() < 5e-3
     assert apart.max() < config.learning_rate
 
 
