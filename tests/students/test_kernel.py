@@ -85,27 +85,34 @@ def test_an_answer_goes_on_where_it_was_begun(config: TransformerConfig, name: s
 
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("config", SHAPES, ids=str)
-def test_a_few_updates_are_the_references(config: TransformerConfig, name: str) -> None:
-    reference, fast = both(config, make_task(name))
+def test_updates_are_those_of_the_reference_in_double_precision(config: TransformerConfig, name: str) -> None:
+    """One batch: every weight and moment. Three: where a rectifier's input is next to nothing, rounding takes its side.
+
+    Single precision is no judge here: the torch engine in float32 strays up to a thousand times as far as the kernel does.
+    """
+    task = make_task(name)
+    reference = TransformerStudents(task, config, engine="torch", dtype=torch.float64)
+    fast = TransformerStudents(task, config, engine="kernel")
     key, room = torch.arange(4), 3 * config.batch
-    count = torch.tensor([room, 2 * config.batch, room - config.batch // 2, 0])
-    states = [engine.initialise(key) for engine in (reference, fast)]
-    problem, answer = lesson(reference, key, room)
-    losses = [
-        engine.train(state, problem, answer, count) for engine, state in zip((reference, fast), states, strict=True)
-    ]
-    # AdamW divides by the gradient's size, so that where there is next to none, in a weight here and there, rounding shows:
-    # losses before the first update are equal, those after it nearly so.
-    first = config.batch
-    torch.testing.assert_close(losses[1][:, :first], losses[0][:, :first], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(losses[1], losses[0], rtol=5e-4, atol=1e-5)
-    weights, moments = slice(reference.weights), slice(reference.weights, None)
-    drift = (states[1][:, moments] - states[0][:, moments]).abs()
-    assert (drift > 1e-5).double().mean() < 1e-2
-    assert drift.max() < 1e-3
-    apart = (states[1][:, weights] - states[0][:, weights]).abs()
-    assert (apart > 1e-4).double().mean() < 5e-3
-    assert apart.max() < config.learning_rate
+    start = fast.initialise(key)
+    problem, answer = lesson(fast, key, room)
+
+    def distance(count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        exact, state = start.double(), start.clone()
+        losses = [engine.train(s, problem, answer, count) for engine, s in ((reference, exact), (fast, state))]
+        apart = (state - exact).abs()
+        return (losses[1] - losses[0]).abs(), apart[:, : fast.weights], apart[:, fast.weights :]
+
+    losses, weights, moments = distance(torch.tensor([config.batch, config.batch, config.batch // 2, 0]))
+    assert losses.max() < 1e-5
+    assert moments.max() < 1e-6
+    # AdamW divides by the gradient's size, also where there is hardly any.
+    assert (weights > 1e-4).double().mean() < 1e-4
+    assert weights.max() < config.learning_rate
+    losses, weights, moments = distance(torch.tensor([room, 2 * config.batch, room - config.batch // 2, 0]))
+    assert losses.max() < 1e-3
+    assert moments.max() < 1e-3
+    assert (weights > 1e-4).double().mean() < 1e-2
 
 
 def test_both_engines_learn_the_same() -> None:
