@@ -267,9 +267,9 @@ def _teach_once(
 
 def _look_further(envs: PopulationEnv, agent: Any, observation: Any, retention: int) -> dict[str, npt.NDArray[Any]]:
     """See `Result.besides`."""
-    besides: dict[str, npt.NDArray[Any]] = {}
+    besides: dict[str, npt.NDArray[Any]] = envs.outcome()
     if isinstance(envs, Course) and envs.misled:
-        besides = envs.examine_misconceptions()
+        besides |= envs.examine_misconceptions()
         if hasattr(agent, "diagnose"):
             besides["belief"] = _checked_belief(agent.diagnose(observation), besides["held"].shape)
     if retention:

@@ -21,6 +21,7 @@ class Entry:
         published: the agent that follows the published rule this family is measured against.
         teachers: other agents worth a comparison.
         upper_bounds: agents that see or do more than a teacher may.
+        measure: what the score is.
         settings: keyword arguments that make this id what it is.
     """
 
@@ -32,6 +33,7 @@ class Entry:
     published: str
     teachers: tuple[str, ...]
     upper_bounds: tuple[str, ...]
+    measure: str = "test accuracy on the targets"
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -66,6 +68,14 @@ _SKILL_TREE: dict[str, Any] = {
     "published": "alternating",
     "teachers": ("fill_balanced", "threshold", "tree_constant", "tree_target"),
     "upper_bounds": ("tree_lookahead",),
+}
+
+_ORCHESTRATE: dict[str, Any] = {
+    "controls": ("always_auto", "always_paired", "always_coach", "always_stepwise"),
+    "published": "atlas",
+    "teachers": ("uncertainty_lane", "linucb"),
+    "upper_bounds": ("lane_oracle",),
+    "measure": "mean reward of a task",
 }
 
 ENVIRONMENTS = (
@@ -158,6 +168,13 @@ ENVIRONMENTS = (
             "feedback_bandit",
         ),
         upper_bounds=("feedback_lookahead",),
+    ),
+    Entry(
+        "kdgym/Orchestrate-Math-v0",
+        family="orchestrate",
+        population="OrchestrateMath",
+        summary="Choose how closely frozen students are supervised, task by task, and what they remember.",
+        **_ORCHESTRATE,
     ),
 )
 

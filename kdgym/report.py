@@ -13,6 +13,7 @@ from rich.table import Table
 
 from kdgym.evaluation import Result
 from kdgym.interference import Interference
+from kdgym.registration import find
 from kdgym.statistics import (
     Interval,
     auroc_interval,
@@ -20,7 +21,7 @@ from kdgym.statistics import (
     log_scores,
     mean_interval,
     probability_of_improvement,
-    retention_interval,
+    ratio_interval,
     smallest_detectable_difference,
 )
 from kdgym.tasks.discovery import Discovery
@@ -52,7 +53,7 @@ def _name(result: Result) -> str:
 
 def comparison_table(results: Sequence[Result], control: Result) -> Table:
     """One row an agent, best first: score, and paired differences (95 % intervals) to the control and to the row below."""
-    title = f"{control.env_id}: test accuracy on the targets, {len(control.seeds)} unseen students"
+    title = f"{control.env_id}: {find(control.env_id).measure}, {len(control.seeds)} unseen students"
     table = _table(title, ("teacher", "mean", "IQM", f"minus {control.agent}", "minus next row"))
     rows = ranked(results)
     for result, below in zip(rows, [*rows[1:], None], strict=True):
@@ -152,11 +153,16 @@ def besides(result: Result) -> dict[str, Interval]:
         before, after = measured["retained_before"], measured["retained_after"]
         intervals["retained_before"], intervals["retained_after"] = mean_interval(before), mean_interval(after)
         if before.any():
-            intervals["retention"] = retention_interval(before, after)
+            intervals["retention"] = ratio_interval(after, before)
+    if "money" in measured:
+        intervals |= {name: mean_interval(measured[name]) for name in ("success", "money")}
+        intervals["per_money"] = ratio_interval(measured["success"], measured["money"])
     return intervals
 
 
 _BESIDES = {  # title -> heading -> what `besides` calls it
+    "Success and cost of a task; money in units of what a success is worth": {
+        "success": "success", "money": "money", "success/money": "per_money"},
     "Misconceptions, test split: wrong rules followed, share cured, share of what was right harmed": {
         "followed": "expression", "cured": "cured", "harm": "harm"},
     "Diagnosis: who began with which misconception": {

@@ -124,11 +124,12 @@ class FeedbackMoves(Box):
 
     def _entries(self, name: str, decision: Any, students: int) -> npt.NDArray[np.float64]:
         options = self.choices[name]
-        if isinstance(decision, str):
-            if decision not in options:
-                raise ValueError(f"{name}={decision!r} is refused; choose from {', '.join(options)}.")
-            decision = options.index(decision)
         given = np.broadcast_to(np.asarray(decision), (students,))
+        if given.dtype.kind == "U":
+            unknown = sorted(set(given.tolist()) - set(options))
+            if unknown:
+                raise ValueError(f"{name}={unknown[0]!r} is refused; choose from {', '.join(options)}.")
+            given = np.array([options.index(option) for option in given])
         most = max(1, len(options) - 1)
         if not ((given >= 0) & (given <= most)).all():
             raise ValueError(f"{name} runs from {given.min()} to {given.max()}; 0 to {most} is allowed.")

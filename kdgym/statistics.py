@@ -61,15 +61,15 @@ def interval(statistic: Callable[[npt.NDArray[np.int64]], float], students: int)
     return Interval(statistic(everybody), float(result.confidence_interval.low), float(result.confidence_interval.high))
 
 
-def retention_interval(before: Scores, after: Scores) -> Interval:
-    """Mean score after unrelated training over mean score before it: 1 is nothing forgotten.
+def ratio_interval(above: Scores, below: Scores) -> Interval:
+    """Sum of one over the sum of the other, resampled by student: retention is the score after unrelated training over before.
 
     Raises:
-        ValueError: no student had anything to forget, or there are fewer than two.
+        ValueError: ``below`` is 0 for everybody, or there are fewer than two students.
     """
-    if not (before > 0).any():
-        raise ValueError("No student scores above 0 before the unrelated training, so there is nothing to retain.")
-    return interval(lambda who: float(after[who].sum() / max(before[who].sum(), np.finfo(float).tiny)), len(before))
+    if not (below > 0).any():
+        raise ValueError("There is nothing above 0 below the line of a ratio.")
+    return interval(lambda who: float(above[who].sum() / max(below[who].sum(), np.finfo(float).tiny)), len(below))
 
 
 def auroc_interval(truth: npt.NDArray[np.bool_], belief: Scores) -> Interval:

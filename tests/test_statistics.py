@@ -19,7 +19,7 @@ from kdgym.statistics import (
     log_scores,
     mean_interval,
     probability_of_improvement,
-    retention_interval,
+    ratio_interval,
     smallest_detectable_difference,
 )
 
@@ -153,17 +153,17 @@ def test_equal_differences_detect_anything() -> None:
 
 def test_retention_is_what_is_left_of_the_sum() -> None:
     before, after = np.array([0.8, 0.4, 0.0, 0.6]), np.array([0.4, 0.3, 0.0, 0.2])
-    found = retention_interval(before, after)
+    found = ratio_interval(after, before)
     assert found.mean == pytest.approx(0.9 / 1.8)
     assert found.low < 0.5 < found.high <= 0.75  # no student kept more than three quarters
-    assert retention_interval(before, before) == Interval(1.0, 1.0, 1.0)
+    assert ratio_interval(before, before) == Interval(1.0, 1.0, 1.0)
 
 
 def test_the_interval_of_retention_is_that_of_a_ratio_of_means() -> None:
     rng = np.random.default_rng(0)
     before = rng.uniform(0.3, 0.9, 200)
     after = before * rng.uniform(0.4, 0.8, 200)
-    found = retention_interval(before, after)
+    found = ratio_interval(after, before)
     residual = (after - found.mean * before) / before.mean()  # the delta method
     half = 1.96 * residual.std(ddof=1) / np.sqrt(200)
     assert found.low == pytest.approx(found.mean - half, abs=0.2 * half)
@@ -171,10 +171,10 @@ def test_the_interval_of_retention_is_that_of_a_ratio_of_means() -> None:
 
 
 def test_nothing_learned_is_nothing_to_retain() -> None:
-    with pytest.raises(ValueError, match="nothing to retain"):
-        retention_interval(np.zeros(3), np.zeros(3))
+    with pytest.raises(ValueError, match="nothing above 0"):
+        ratio_interval(np.zeros(3), np.zeros(3))
     with pytest.raises(ValueError, match="at least 2 students"):
-        retention_interval(np.ones(1), np.ones(1))
+        ratio_interval(np.ones(1), np.ones(1))
 
 
 def test_a_diagnosis_is_scored_by_hand() -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 from torch import Tensor
 
-ACTORS = ("student_training", "student_inference", "teacher", "data_engine", "judge", "memory")
+ACTORS = ("student_training", "student_inference", "teacher", "data_engine", "judge", "memory", "tools")
 UNITS = ("items", "tokens", "flops", "money")
 SHAPE = (len(ACTORS), len(UNITS))
 SIZE = len(ACTORS) * len(UNITS)

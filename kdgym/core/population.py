@@ -125,6 +125,10 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     def score(self) -> npt.NDArray[np.float64]:
         """What the students are worth now by validation, [S]: for curves, and not for teachers."""
 
+    def outcome(self) -> dict[str, Array]:
+        """What else came of the episode, where a family has more to tell than a score: name -> [S, ...]."""
+        return {}
+
     @abstractmethod
     def lesson(self, student: int) -> Lesson:
         """One student's lesson so far, as a person would want to see it."""
@@ -159,14 +163,19 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """Teach every student for one step.
 
         Raises:
-            RuntimeError: before the first reset; or, without autoreset, after a student's episode has ended.
+            RuntimeError: before the first reset; or, without autoreset, after everybody's episode has ended. (Students whose
+                episode ends before those of others wait: nothing is done to them any more.)
             ValueError: an action has the wrong shape, is not finite, or leaves the action space.
         """
         if not self._started:
             raise RuntimeError("step was called before reset; call reset first.")
-        if self._finished.any():
+        if self._finished.all():
             raise RuntimeError("step was called after the end of an episode; call reset to start the next one.")
+        waiting = torch.from_numpy(np.flatnonzero(self._finished)).to(self.device)
+        as_they_were = [buffer[waiting] for buffer in self.state.buffers.values()]
         outcome = self._program(self._receive(actions)).cpu().numpy()  # the step's one transfer to the host
+        if len(waiting):
+            self._leave_out(waiting, as_they_were, outcome)
         reward, done = outcome[:, 0].copy(), outcome[:, 1] > 0
         cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE)), **self._remarks()}
         observation = self._present(self._split(outcome[:, 2 + ledger.SIZE :]))
@@ -179,6 +188,15 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         if self.render_mode == "human":
             lesson_to_terminal(self.lesson(0))
         return observation, reward, done, np.zeros_like(done), info
+
+    def _leave_out(self, waiting: Tensor, as_they_were: list[Tensor], outcome: Array) -> None:
+        """Undo a step for the students ``waiting``, int64 [n]: their episode is over, at no cost and without reward."""
+        for buffer, rows in zip(self.state.buffers.values(), as_they_were, strict=True):
+            buffer[waiting] = rows
+        seen = torch.cat(self._seen(), dim=1).cpu().numpy()
+        who, ended = waiting.cpu().numpy(), np.array([0.0, 1.0])
+        nothing = np.zeros((len(who), ledger.SIZE))
+        outcome[who] = np.concatenate([np.tile(ended, (len(who), 1)), nothing, seen[who]], axis=1)
 
     def advance(self, action: Tensor) -> Tensor:
         """One step on the device: valid actions [S, n] -> float64 [S, 2 + costs + observation]: reward, terminated, ..."""

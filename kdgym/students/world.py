@@ -113,15 +113,24 @@ class World(Protocol):
         layout: the world's own state fields.
     """
 
-    name: str
-    edition: str
-    tasks: int
-    keys: tuple[str, ...]
-    cues: Tensor
-    advices: tuple[str, ...]
-    features: tuple[str, ...]
-    sizes: Sizes
-    layout: Mapping[str, tuple[tuple[int, ...], torch.dtype]]
+    @property
+    def name(self) -> str: ...
+    @property
+    def edition(self) -> str: ...
+    @property
+    def tasks(self) -> int: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    @property
+    def cues(self) -> Tensor: ...
+    @property
+    def advices(self) -> tuple[str, ...]: ...
+    @property
+    def features(self) -> tuple[str, ...]: ...
+    @property
+    def sizes(self) -> Sizes: ...
+    @property
+    def layout(self) -> Mapping[str, tuple[tuple[int, ...], torch.dtype]]: ...
 
     def begin(self, state: State, rows: Tensor, key: Tensor) -> None:
         """Start streams for the students ``rows``, int64 [n], with random streams ``key``, int64 [n]."""

@@ -1,0 +1,144 @@
+"""What a student has been given to remember: notes of a cue and an advice, with a record of what became of them.
+
+A note's life follows ATLAS's playbook entries ("Continual Learning, Not Training", Arc Computer, 2025, released SDK): it is
+shown when its cue comes up, usage and reward are counted, and a rule prunes those that do not help.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kdgym.core.fields import Layout
+from kdgym.students.world import NOTHING, State
+
+PLANS = ("own", "exact", "similar")  # which note a student starts from
+SEEN = 5  # width of what is seen
+_EMPTY = -1
+# ATLAS's pruning thresholds.
+_TRIAL, _HIT_RATE = 10, 0.05
+_HARM_HITS, _HARM = 5, -0.01
+_IDLE_HITS, _IDLE = 10, 0.01
+_ALIKE = 0.5  # least similarity of a note that is shown
+
+
+def layout(slots: int) -> Layout:
+    """State fields of a memory of so many notes."""
+    i64, f64 = torch.int64, torch.float64
+    fields: Layout = {
+        "note_cue": ((slots,), i64),
+        "note_advice": ((slots,), i64),
+        "note_born": ((slots,), i64),
+        "note_hits": ((slots,), i64),
+        "note_reward": ((slots,), f64),
+        "note_money": ((slots,), f64),
+        "judged_sum": ((), f64),
+        "tasks_done": ((), i64),
+    }
+    return fields
+
+
+def forget(state: State, rows: Tensor) -> None:
+    """Empty the memory of the students ``rows``."""
+    for name in layout(0):
+        state[name][rows] = 0
+    state["note_cue"][rows] = state["note_advice"][rows] = _EMPTY
+
+
+def recall(state: State, cue: Tensor, cues: Tensor, plan: Tensor) -> Tensor:
+    """The slot of the note that each student starts from, int64 [S]; -1 for none.
+
+    Args:
+        state: of the population.
+        cue: of everybody's task, int64 [S].
+        cues: unit vectors, [C, D].
+        plan: index into `PLANS`, int64 [S]: none; the best note of the very cue; the best of the most similar cue, if the
+            similarity is above a half. Better is the note with the higher mean judged score when shown.
+    """
+    similarity, worth = similarities(state, cue, cues), mean_reward(state)
+    exact = similarity > 1 - 1e-5
+    allowed = torch.stack([torch.zeros_like(exact), exact, similarity > _ALIKE])[
+        plan, torch.arange(len(cue), device=cue.device)
+    ]
+    rank = (similarity.double() * 100 + worth).masked_fill(~allowed, -1)
+    best = rank.argmax(1)
+    return torch.where(allowed.any(1), best, _EMPTY)
+
+
+def similarities(state: State, cue: Tensor, cues: Tensor) -> Tensor:
+    """Of every note's cue to those of the tasks, float32 [S, M]; -1 where there is no note."""
+    noted = state["note_cue"]
+    found = (cues[noted.clamp_min(0)] * cues[cue].unsqueeze(1)).sum(2)
+    return torch.where(noted == _EMPTY, -1.0, found)
+
+
+def mean_reward(state: State) -> Tensor:
+    """Mean judged score of the tasks that each note was shown for, float64 [S, M]; a half where it never was."""
+    hits = state["note_hits"]
+    return torch.where(hits > 0, state["note_reward"] / hits.clamp_min(1), 0.5)
+
+
+def count(state: State, slot: Tensor, judged: Tensor, money: Tensor) -> None:
+    """Enter what became of a task: the slot of the note shown or -1, int64 [S]; the judged score and the money, float64 [S]."""
+    shown = torch.nn.functional.one_hot(slot + 1, state["note_hits"].shape[1] + 1)[:, 1:]
+    state["note_hits"] += shown
+    state["note_reward"] += shown * judged.unsqueeze(1)
+    state["note_money"] += shown * money.unsqueeze(1)
+    state["judged_sum"] += judged
+    state["tasks_done"] += 1
+
+
+def write(state: State, chosen: Tensor, cue: Tensor, advice: Tensor) -> None:
+    """Note an advice for a cue, for the students of a mask, bool [S]; `NOTHING` is not noted.
+
+    It takes the place of a note of the same cue, or of none, or of the one that was shown to the least avail.
+    """
+    chosen = chosen & (advice != NOTHING)
+    same = (state["note_cue"] == cue.unsqueeze(1)).double()
+    empty = (state["note_cue"] == _EMPTY).double()
+    slot = (4 * same + 2 * empty - mean_reward(state)).argmax(1)
+    rows = torch.arange(len(cue), device=cue.device)
+    known = (state["note_cue"][rows, slot] == cue) & (state["note_advice"][rows, slot] == advice)
+    rows, slot = rows[chosen & ~known], slot[chosen & ~known]
+    for name, value in (
+        ("note_cue", cue[rows]),
+        ("note_advice", advice[rows]),
+        ("note_born", state["tasks_done"][rows]),
+    ):
+        state[name][rows, slot] = value
+    for name in ("note_hits", "note_reward", "note_money"):
+        state[name][rows, slot] = 0
+
+
+def prune(state: State, chosen: Tensor) -> Tensor:
+    """Remove notes by ATLAS's thresholds, for the students of a mask, bool [S]; returns how many went, int64 [S].
+
+    A note goes that was shown for less than 5 % of ten or more tasks; or that, shown five times or more, came with a judged
+    score 0.01 below that of the other tasks; or that, shown ten times or more, made a difference below 0.01. (ATLAS also asks
+    whether students adopt a note; here they always do.)
+    """
+    hits, age = state["note_hits"], state["tasks_done"].unsqueeze(1) - state["note_born"]
+    others = (state["tasks_done"].unsqueeze(1) - hits).clamp_min(1)
+    delta = mean_reward(state) - (state["judged_sum"].unsqueeze(1) - state["note_reward"]) / others
+    rare = (age >= _TRIAL) & (hits < _HIT_RATE * age)
+    harmful = (hits >= _HARM_HITS) & (delta < _HARM)
+    idle = (hits >= _IDLE_HITS) & (delta.abs() < _IDLE)
+    gone = (rare | harmful | idle) & (state["note_cue"] != _EMPTY) & chosen.unsqueeze(1)
+    state["note_cue"].masked_fill_(gone, _EMPTY)
+    state["note_advice"].masked_fill_(gone, _EMPTY)
+    for name in ("note_hits", "note_reward", "note_money", "note_born"):
+        state[name].masked_fill_(gone, 0)
+    return gone.sum(1)
+
+
+def seen(state: State, cues: Tensor) -> Tensor:
+    """What a teacher sees of the memory, float32 [S, 5], within [-1, 1].
+
+    Share of the slots in use; whether there is a note of the very cue, and its mean judged score; similarity of the most
+    similar cue, and the mean judged score of its note.
+    """
+    similarity, reward = similarities(state, state["cue"], cues), mean_reward(state)
+    nearest, place = similarity.max(1)
+    exact, value = (nearest > 1 - 1e-5).double(), reward.gather(1, place.unsqueeze(1)).squeeze(1) * (nearest > -1)
+    filled = (state["note_cue"] != _EMPTY).double().mean(1)
+    return torch.stack([filled, exact, exact * value, nearest.double(), value], dim=1).float().clamp(-1, 1)
