@@ -7,6 +7,7 @@ keeps notes in place of training. Here lane, starting note and what is done with
 from __future__ import annotations
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,15 +16,15 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from kdgym.core import SingleEnv, history, ledger, notes
+from kdgym.core import history, ledger, notes
 from kdgym.core.lesson import Lesson
-from kdgym.core.orchestrate_settings import MathSettings, OrchestrateSettings
+from kdgym.core.notebook import Notebook
+from kdgym.core.orchestrate_settings import OrchestrateSettings
 from kdgym.core.population import Array, Info, PopulationEnv
 from kdgym.core.supervision import LANES, Expert, Session
 from kdgym.core.validation import checked_choices
 from kdgym.spaces import FeedbackMoves
 from kdgym.students import check_device
-from kdgym.students.forgetful import Forgetful
 from kdgym.students.world import NOTHING, Duty, World
 from kdgym.tasks import Split
 
@@ -106,6 +107,7 @@ class Orchestrate(PopulationEnv):
     * ``slots``: notes that a memory has room for.
     * ``recheck``: whether a retry is checked, and tried again, once.
     * ``verdict_accuracy``, ``advice_accuracy``, ``step_accuracy``, ``judge_accuracy``: see `kdgym.core.supervision.Expert`.
+    * ``notebooks``: a directory where each student's memory is kept as a file, by seed, as it changes.
     * ``actions``; ``device``: of the population. ``render_mode``, ``autoreset``: see `PopulationEnv`.
 
     ## Version History
@@ -133,13 +135,13 @@ class Orchestrate(PopulationEnv):
         self.moves = FeedbackMoves(_CHOICES)
         seen = {"task": len(self.world.features), "history": history.HISTORY, "uncertainty": 1, "memory": notes.SEEN,
                 "last": history.LAST, "lanes": history.BY_LANE, "budget": 1, "time": 1}  # fmt: skip
-        choices = spaces.MultiDiscrete([len(options) for options in _CHOICES.values()])
+        self.menu = spaces.MultiDiscrete([len(options) for options in _CHOICES.values()])
         super().__init__(
             num_envs,
             observation_space=spaces.Dict(
                 {name: spaces.Box(-1 if name == "memory" else 0, 1, (width,)) for name, width in seen.items()}
             ),
-            action_space=self.moves if config.actions == "box" else choices,
+            action_space=self.moves if config.actions == "box" else self.menu,
             layout={
                 **self.world.layout,
                 **notes.layout(config.slots),
@@ -153,7 +155,7 @@ class Orchestrate(PopulationEnv):
                 "world": self.world.name,
                 "edition": self.world.edition,
                 "version": 0,
-                **config.model_dump(mode="json"),
+                **config.model_dump(mode="json", exclude={"notebooks"}),
             },
             device=device,
             render_mode=render_mode,
@@ -213,7 +215,10 @@ class Orchestrate(PopulationEnv):
         notes.count(state, slot, judged, work)
         history.record(state, lane, judged, success, money, config.worth)
         state["ledger"] += session.bill
-        self.sessions = session
+        self.session = session
+        if config.notebooks is not None:
+            for student in session.changed.nonzero().squeeze(1).tolist():
+                self.export_notes(student, Path(config.notebooks) / f"{int(state['seed'][student])}.sqlite")
         self._assign(self._everyone, number + 1)
         over = (number + 1 >= config.tasks) | (state["spent"] >= config.budget)
         return success.double() - money / config.worth, over
@@ -225,15 +230,7 @@ class Orchestrate(PopulationEnv):
         duty = Duty(state["task"], state["key"], state["cue"], state["uncertainty"].squeeze(1), state["task_tokens"])
         left, key = self.config.budget - state["spent"], self.stream(_WORK, number)
         session = Session(world, self.expert, state, self._everyone, number, duty, note, left, key)
-        paired, coach, stepwise = (lane == LANES.index(name) for name in ("paired", "coach", "stepwise"))
-        session.advise(session.plan(coach))
-        session.attempt(torch.ones_like(coach), beside=stepwise)
-        doubtful = paired | coach
-        for _ in range(1 + self.config.recheck):
-            doubtful = session.verdict(doubtful)
-            session.advise(doubtful & paired)
-            session.advise(doubtful & coach, size=0.5)
-            session.attempt(doubtful, beside=torch.zeros_like(stepwise))
+        session.supervise(lane, self.config.recheck)
         return session
 
     def _remember(self, session: Session, operation: Tensor, judged: Tensor) -> None:
@@ -242,14 +239,37 @@ class Orchestrate(PopulationEnv):
         writes, prunes = (able & (operation == OPERATIONS.index(name)) for name in ("write", "prune"))
         advice = torch.where(session.advice == NOTHING, session.way, session.advice).masked_fill(judged < 0.5, NOTHING)
         tokens = session.written + self.world.sizes.note * (advice != NOTHING)
-        for chosen, cost in (
-            (writes, tokens),
-            (prunes, self.world.sizes.note * (state["note_cue"] >= 0).sum(1).double()),
-        ):
+        reading = self.world.sizes.note * (state["note_cue"] >= 0).sum(1).double()
+        for chosen, cost in ((writes, tokens), (prunes, reading)):
             index = chosen.nonzero().squeeze(1)
             session.charge("memory", index, cost[index])
         notes.write(state, writes, state["cue"], advice)
         notes.prune(state, prunes)
+        session.changed = writes | prunes
+
+    # --- the memory as a file ------------------------------------------------------------------------------------
+
+    def export_notes(self, student: int, path: Path) -> None:
+        """Write a student's memory to a file, which holds either this or what it held before, also after a crash.
+
+        Raises:
+            ValueError: the file is something else.
+        """
+        Notebook(path, self.world.name, self.world.edition).save(notes.read(self.state, student, self.world.advices))
+
+    def import_notes(self, student: int, path: Path) -> None:
+        """Give a student the memory of a file; what it remembered is lost.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no notebook, one of another world, or has more notes than there are slots.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file {path}.")
+        found = Notebook(path, self.world.name, self.world.edition).load()
+        notes.replace(self.state, student, found, len(self.world.cues), len(self.world.advices))
+
+    # --- what the teacher sees and does --------------------------------------------------------------------------
 
     def _observe(self) -> dict[str, Tensor]:
         state, config = self.state, self.config
@@ -264,9 +284,7 @@ class Orchestrate(PopulationEnv):
     def _receive(self, actions: Array) -> Tensor:
         if self.config.actions == "box":
             return super()._receive(actions)
-        assert isinstance(self.single_action_space, spaces.MultiDiscrete)
-        chosen = checked_choices(actions, self.num_envs, self.single_action_space)
-        decisions = dict(zip(_CHOICES, chosen.T, strict=True))
+        decisions = dict(zip(_CHOICES, checked_choices(actions, self.num_envs, self.menu).T, strict=True))
         return torch.from_numpy(self.moves.encode(self.num_envs, **decisions)).to(self.device)
 
     # --- what came of it -----------------------------------------------------------------------------------------
@@ -314,8 +332,7 @@ class Orchestrate(PopulationEnv):
 
     def score(self) -> npt.NDArray[np.float64]:
         """Mean reward so far over the whole stream, [S]."""
-        value: npt.NDArray[np.float64] = self.examine()["score"]
-        return value
+        return self.examine()["score"]
 
     def lesson(self, student: int) -> Lesson:
         """One student's stream so far, by kind of task; accuracy is the judge's mean."""
@@ -330,19 +347,4 @@ class Orchestrate(PopulationEnv):
         )
 
     def _branched(self, num_envs: int) -> PopulationEnv:
-        return type(self)(num_envs, autoreset=False, **self.config.model_dump())
-
-
-class OrchestrateMath(Orchestrate):
-    __doc__ = Orchestrate.__doc__
-    config: MathSettings
-    settings_type = MathSettings
-
-    def _world(self, device: torch.device) -> World:
-        config = self.config
-        return Forgetful(config.pool, config.tasks, config.radix, config.steps, device)
-
-
-class OrchestrateMathEnv(SingleEnv):
-    __doc__ = Orchestrate.__doc__
-    population = OrchestrateMath
+        return type(self)(num_envs, autoreset=False, **self.config.model_dump(exclude={"notebooks"}))

@@ -250,6 +250,7 @@ def _teach_once(
             curve.append(envs.score())
             progress(envs.num_envs)
             finished = bool((terminated | truncated).all())
+        curve += [curve[-1]] * (envs.steps + 1 - len(curve))  # everybody's budget may be spent before the last step
     after = envs.examine("test")
     outcome = {
         "seeds": first_seed + np.arange(envs.num_envs),

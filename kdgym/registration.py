@@ -171,7 +171,7 @@ ENVIRONMENTS = (
     ),
     Entry(
         "kdgym/Orchestrate-Math-v0",
-        family="orchestrate",
+        family="orchestrate_math",
         population="OrchestrateMath",
         summary="Choose how closely frozen students are supervised, task by task, and what they remember.",
         **_ORCHESTRATE,

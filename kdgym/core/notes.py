@@ -6,10 +6,13 @@ shown when its cue comes up, usage and reward are counted, and a rule prunes tho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from kdgym.core.fields import Layout
+from kdgym.core.notebook import Note
 from kdgym.students.world import NOTHING, State
 
 PLANS = ("own", "exact", "similar")  # which note a student starts from
@@ -142,3 +145,32 @@ def seen(state: State, cues: Tensor) -> Tensor:
     exact, value = (nearest > 1 - 1e-5).double(), reward.gather(1, place.unsqueeze(1)).squeeze(1) * (nearest > -1)
     filled = (state["note_cue"] != _EMPTY).double().mean(1)
     return torch.stack([filled, exact, exact * value, nearest.double(), value], dim=1).float().clamp(-1, 1)
+
+
+def read(state: State, student: int, says: Sequence[str]) -> list[Note]:
+    """A student's notes, as a notebook keeps them; ``says`` are the world's advices in words."""
+    columns = [state[f"note_{name}"][student].tolist() for name in ("cue", "advice", "hits", "reward", "money")]
+    rows = enumerate(zip(*columns, strict=True))
+    return [Note(slot, cue, advice, says[advice], *rest) for slot, (cue, advice, *rest) in rows if cue != _EMPTY]
+
+
+def replace(state: State, student: int, found: Sequence[Note], cues: int, advices: int) -> None:
+    """Give a student these notes and no others; of a world with so many cues and advices.
+
+    Raises:
+        ValueError: there are more notes than slots, or one is of no cue or advice of this world.
+    """
+    slots = state["note_cue"].shape[1]
+    if len(found) > slots:
+        raise ValueError(
+            f"There are {len(found)} notes for a memory of {slots} slots; make the environment with more slots."
+        )
+    for note in found:
+        if not (0 <= note.cue < cues and 0 <= note.advice < advices):
+            raise ValueError(
+                f"The note {note.says!r} is of cue {note.cue}, advice {note.advice}; there are {cues} and {advices}."
+            )
+    forget(state, torch.tensor([student]))
+    for slot, note in enumerate(found):
+        for name in ("cue", "advice", "hits", "reward", "money"):
+            state[f"note_{name}"][student, slot] = getattr(note, name)

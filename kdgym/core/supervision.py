@@ -55,6 +55,7 @@ class Session:
         score, written, remedy, way: of the last attempt, see `kdgym.students.world.Work`.
         bill: what it cost, float64 [n, actors, units].
         events: what happened, one list a student.
+        changed: whose memory was written to or pruned afterwards, bool [n].
     """
 
     world: World
@@ -73,6 +74,7 @@ class Session:
     way: Tensor = field(init=False)
     bill: Tensor = field(init=False)
     events: list[list[dict[str, Any]]] = field(init=False)
+    changed: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         n = len(self.rows)
@@ -80,7 +82,20 @@ class Session:
         self.score, self.written = torch.zeros(2, n, dtype=torch.float64, device=self.rows.device)
         self.bill = torch.zeros(n, *ledger.SHAPE, dtype=torch.float64, device=self.rows.device)
         self.events = [[] for _ in range(n)]
+        self.changed = torch.zeros(n, dtype=torch.bool, device=self.rows.device)
         self._stage = 0
+
+    def supervise(self, lane: Tensor, recheck: bool) -> None:
+        """Go through the stages of everybody's lane, int64 [n]; a retry is checked, and tried again, if ``recheck``."""
+        paired, coach, stepwise = (lane == LANES.index(name) for name in ("paired", "coach", "stepwise"))
+        self.advise(self.plan(coach))
+        self.attempt(torch.ones_like(coach), beside=stepwise)
+        doubtful = paired | coach
+        for _ in range(1 + recheck):
+            doubtful = self.verdict(doubtful)
+            self.advise(doubtful & paired)
+            self.advise(doubtful & coach, size=0.5)
+            self.attempt(doubtful, beside=torch.zeros_like(stepwise))
 
     # --- stages --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,92 @@
+"""A memory as a file: one SQLite database, written in transactions, so that a crash loses at most the note being written."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+_FORMAT = 1
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS world (name TEXT NOT NULL, edition TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS notes (slot INTEGER PRIMARY KEY, cue INTEGER NOT NULL, advice INTEGER NOT NULL, "
+    "says TEXT NOT NULL, hits INTEGER NOT NULL, reward REAL NOT NULL, money REAL NOT NULL)",
+)
+
+
+class Note(NamedTuple):
+    """One note.
+
+    Attributes:
+        slot: its place in the memory.
+        cue, advice: numbers of the world's cue and advice.
+        says: the advice in words.
+        hits: tasks it was shown for; ``reward``, ``money``: sums of their judged scores and costs.
+    """
+
+    slot: int
+    cue: int
+    advice: int
+    says: str
+    hits: int
+    reward: float
+    money: float
+
+
+class Notebook:
+    """The notes of one student.
+
+    Args:
+        path: the file; made if there is none.
+        world, edition: where the notes mean something.
+
+    Raises:
+        ValueError: the file is no notebook, or one of another world or edition.
+    """
+
+    def __init__(self, path: Path, world: str, edition: str) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._open() as file:
+                version, own = file.execute("PRAGMA user_version").fetchone()[0], _tables(file)
+                if own - {"world", "notes"} or (own and version != _FORMAT):
+                    raise ValueError(f"{path} is a database, but no notebook of format {_FORMAT}.")
+                for table in _TABLES:
+                    file.execute(table)
+                file.execute(f"PRAGMA user_version = {_FORMAT}")
+                found = file.execute("SELECT name, edition FROM world").fetchone()
+                if found is None:
+                    file.execute("INSERT INTO world VALUES (?, ?)", (world, edition))
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{path} is no notebook ({error}).") from error
+        if found not in (None, (world, edition)):
+            raise ValueError(
+                f"{path} has notes of the world {found[0]!r}, edition {found[1]}; here is {world!r}, edition {edition}."
+            )
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """A connection in a transaction: what happens inside is written as a whole, or not at all."""
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as file:
+            file.execute("PRAGMA synchronous = FULL")
+            file.execute("BEGIN IMMEDIATE")
+            yield file
+            file.execute("COMMIT")
+
+    def save(self, notes: Sequence[Note]) -> None:
+        """Replace what the notebook holds."""
+        with self._open() as file:
+            file.execute("DELETE FROM notes")
+            file.executemany("INSERT INTO notes VALUES (?, ?, ?, ?, ?, ?, ?)", notes)
+
+    def load(self) -> list[Note]:
+        """What the notebook holds, by slot."""
+        with self._open() as file:
+            return [Note(*row) for row in file.execute("SELECT * FROM notes ORDER BY slot")]
+
+
+def _tables(file: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
