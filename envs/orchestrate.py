@@ -28,8 +28,7 @@ from kdgym.students import check_device
 from kdgym.students.world import NOTHING, Duty, World
 from kdgym.tasks import Split
 
-OPERATIONS = ("keep", "write", "prune")
-_CHOICES = {"lane": LANES, "plan": notes.PLANS, "operation": OPERATIONS}
+_CHOICES = {"lane": LANES, "plan": notes.PLANS, "operation": notes.OPERATIONS}
 _STREAM, _WORK = range(2)  # purposes of a student's random streams
 
 
@@ -77,7 +76,7 @@ class Orchestrate(PopulationEnv):
     success is worth.
 
     ## Starting State
-    An empty memory. ``reset(options={"restart": "continue"})`` starts another stream with the memory and no history;
+    An empty memory. ``reset(options={"restart": "continue"})`` gives the same student another stream, with its memory and no history;
     ``options={"memory": "frozen"}`` does the same and lets nothing be written or pruned.
 
     ## Episode End
@@ -189,12 +188,12 @@ class Orchestrate(PopulationEnv):
             self._frozen = False
 
     def _begin(self, rows: Tensor, restart: str) -> None:
-        state = self.state
-        if restart == "base":
+        state, anew = self.state, restart == "base"
+        if anew:
             notes.forget(state, rows)
         state["frozen"][rows] = int(self._frozen)
         history.begin(state, rows)
-        self.world.begin(state, rows, self.stream(_STREAM)[rows])
+        self.world.begin(state, rows, self.stream(_STREAM)[rows], anew)
         self._assign(rows, torch.zeros_like(rows))
 
     def _assign(self, rows: Tensor, number: Tensor) -> None:
@@ -210,7 +209,7 @@ class Orchestrate(PopulationEnv):
         session = self._hold(number, lane, slot)
         judged, success = session.judge(), session.score == 1
         work = config.budget - state["spent"] - session.left
-        self._remember(session, operation, judged)
+        notes.remember(state, session, operation, judged)
         money = session.bill[:, :, ledger.UNITS.index("money")].sum(1)
         notes.count(state, slot, judged, work)
         history.record(state, lane, judged, success, money, config.worth)
@@ -232,20 +231,6 @@ class Orchestrate(PopulationEnv):
         session = Session(world, self.expert, state, self._everyone, number, duty, note, left, key)
         session.supervise(lane, self.config.recheck)
         return session
-
-    def _remember(self, session: Session, operation: Tensor, judged: Tensor) -> None:
-        """Write or prune: what helped, if the judge liked it, is the teacher's last advice, or else the student's own way."""
-        state, able = self.state, (self.state["frozen"] == 0) & (session.left > 0)
-        writes, prunes = (able & (operation == OPERATIONS.index(name)) for name in ("write", "prune"))
-        advice = torch.where(session.advice == NOTHING, session.way, session.advice).masked_fill(judged < 0.5, NOTHING)
-        tokens = session.written + self.world.sizes.note * (advice != NOTHING)
-        reading = self.world.sizes.note * (state["note_cue"] >= 0).sum(1).double()
-        for chosen, cost in ((writes, tokens), (prunes, reading)):
-            index = chosen.nonzero().squeeze(1)
-            session.charge("memory", index, cost[index])
-        notes.write(state, writes, state["cue"], advice)
-        notes.prune(state, prunes)
-        session.changed = writes | prunes
 
     # --- the memory as a file ------------------------------------------------------------------------------------
 

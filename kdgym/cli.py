@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kdgym.lanes.cli import app as lanes
 from kdgym.llm.commands import app as models
 from kdgym.registration import ENVIRONMENTS, Entry, find
 from kdgym.wrappers.cli import app as snapshots
@@ -22,8 +23,8 @@ from kdgym.wrappers.cli import app as snapshots
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help="A gym for teacher agents."
 )
-app.add_typer(snapshots, name="snapshots")
-app.add_typer(models, name="models")
+for name, commands in (("snapshots", snapshots), ("models", models), ("lanes", lanes)):
+    app.add_typer(commands, name=name)
 console = Console()
 
 EnvId = Annotated[str, typer.Argument(metavar="ID", help="Environment id, for example kdgym/DataGen-Math-v0.")]
@@ -34,9 +35,7 @@ Threads = Annotated[int, typer.Option(help="Torch threads; 0 leaves torch's choi
 Misconceptions = Annotated[
     str, typer.Option(metavar="N|NAMES", help="Wrong rules every student begins with: how many, or which, by commas.")
 ]
-Retention = Annotated[
-    int, typer.Option(metavar="ITEMS", help="Unrelated training after the lesson, to see what is retained.", min=0)
-]
+Retention = Annotated[int, typer.Option(metavar="ITEMS", help="Unrelated training, to see what is retained.", min=0)]
 Student = Annotated[
     str | None,
     typer.Option(

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from kdgym.evaluation import Result
 from kdgym.interference import Interference
+from kdgym.lanes.transfer import Transfer
 from kdgym.registration import find
 from kdgym.statistics import (
     Interval,
@@ -186,6 +187,19 @@ def besides_tables(results: Sequence[Result]) -> list[Table]:
                 _name(result), *(found[name].unsigned() if name in found else "" for name in columns.values())
             )
     return tables
+
+
+def transfer_table(env_id: str, results: Sequence[Transfer]) -> Table:
+    """Memories frozen on unseen streams: success and reward with them, and paired differences to empty memories."""
+    title = f"{env_id}: {len(results[0].notes)} students, notes from one stream used on another"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("teacher", "notes", "success", "minus empty", "reward", "minus empty"):
+        table.add_column(name, justify="left" if name == "teacher" else "right")
+    for found in results:
+        columns = [(found.success, found.success_empty), (found.reward, found.reward_empty)]
+        pairs = [(f"{ours.mean():.2f}", str(mean_interval(ours - empty))) for ours, empty in columns]
+        table.add_row(found.agent, f"{found.notes.mean():.1f}", *pairs[0], *pairs[1])
+    return table
 
 
 def interference_table(result: Interference) -> Table:

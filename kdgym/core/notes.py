@@ -13,9 +13,11 @@ from torch import Tensor
 
 from kdgym.core.fields import Layout
 from kdgym.core.notebook import Note
+from kdgym.core.supervision import Session
 from kdgym.students.world import NOTHING, State
 
 PLANS = ("own", "exact", "similar")  # which note a student starts from
+OPERATIONS = ("keep", "write", "prune")  # what happens to the memory after a task
 SEEN = 5  # width of what is seen
 _EMPTY = -1
 # ATLAS's pruning thresholds.
@@ -145,6 +147,27 @@ def seen(state: State, cues: Tensor) -> Tensor:
     exact, value = (nearest > 1 - 1e-5).double(), reward.gather(1, place.unsqueeze(1)).squeeze(1) * (nearest > -1)
     filled = (state["note_cue"] != _EMPTY).double().mean(1)
     return torch.stack([filled, exact, exact * value, nearest.double(), value], dim=1).float().clamp(-1, 1)
+
+
+def remember(state: State, session: Session, operation: Tensor, judged: Tensor) -> None:
+    """Write or prune after a task, unless the memory is frozen or the money spent: ``operation`` is an index, int64 [S].
+
+    What helped, if the judge liked it, is the teacher's last advice, or else the student's own way.
+    """
+    able, sizes = (state["frozen"] == 0) & (session.left > 0), session.world.sizes
+    writes, prunes = (able & (operation == OPERATIONS.index(name)) for name in ("write", "prune"))
+    advice = torch.where(session.advice == NOTHING, session.way, session.advice).masked_fill(judged < 0.5, NOTHING)
+    written = session.written + sizes.note * (advice != NOTHING)
+    reading = sizes.note * (state["note_cue"] != _EMPTY).sum(1).double()
+    for chosen, tokens in ((writes, written), (prunes, reading)):
+        index = chosen.nonzero().squeeze(1)
+        session.charge("memory", index, tokens[index])
+    write(state, writes, state["cue"], advice)
+    gone = prune(state, prunes)
+    session.changed = (writes & (advice != NOTHING)) | (gone > 0)
+    written_down = (writes & (advice != NOTHING)).nonzero().squeeze(1)
+    session.tell(written_down, "noted", [session.world.advices[a] for a in advice[written_down].tolist()])
+    session.tell(prunes.nonzero().squeeze(1), "pruned", gone[prunes].tolist())
 
 
 def read(state: State, student: int, says: Sequence[str]) -> list[Note]:

@@ -55,7 +55,8 @@ class Session:
         score, written, remedy, way: of the last attempt, see `kdgym.students.world.Work`.
         bill: what it cost, float64 [n, actors, units].
         events: what happened, one list a student.
-        changed: whose memory was written to or pruned afterwards, bool [n].
+        lane: the lane that was gone through, int64 [n].
+        changed: whose memory is another afterwards, bool [n].
     """
 
     world: World
@@ -74,11 +75,13 @@ class Session:
     way: Tensor = field(init=False)
     bill: Tensor = field(init=False)
     events: list[list[dict[str, Any]]] = field(init=False)
+    lane: Tensor = field(init=False)
     changed: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         n = len(self.rows)
         self.advice, self.remedy, self.way = torch.full((3, n), NOTHING, device=self.rows.device)
+        self.lane = torch.zeros_like(self.rows)
         self.score, self.written = torch.zeros(2, n, dtype=torch.float64, device=self.rows.device)
         self.bill = torch.zeros(n, *ledger.SHAPE, dtype=torch.float64, device=self.rows.device)
         self.events = [[] for _ in range(n)]
@@ -87,6 +90,7 @@ class Session:
 
     def supervise(self, lane: Tensor, recheck: bool) -> None:
         """Go through the stages of everybody's lane, int64 [n]; a retry is checked, and tried again, if ``recheck``."""
+        self.lane = lane
         paired, coach, stepwise = (lane == LANES.index(name) for name in ("paired", "coach", "stepwise"))
         self.advise(self.plan(coach))
         self.attempt(torch.ones_like(coach), beside=stepwise)
@@ -133,7 +137,7 @@ class Session:
         knows = (draw < self.expert.advice) & (self.remedy[chosen] != NOTHING)
         self.advice[chosen] = torch.where(knows, self.remedy[chosen], any_other)
         self._charge(chosen, "teacher", 1, size * self.world.sizes.guidance)
-        self._tell(chosen, "advice", [self.world.advices[a] for a in self.advice[chosen].tolist()])
+        self.tell(chosen, "advice", [self.world.advices[a] for a in self.advice[chosen].tolist()])
 
     def judge(self) -> Tensor:
         """What a judge thinks of the answers, float64 [n]: an observation, never the reward."""
@@ -141,7 +145,7 @@ class Session:
         draw = random.uniform(random.fold(self.key, _JUDGE), 2)
         judged = torch.where(draw[:, 0] < self.expert.judge, self.score, draw[:, 1])
         self._charge(everybody, "judge", 1, self.duty.tokens + self.written + self.world.sizes.judgement)
-        self._tell(everybody, "judged", judged.tolist())
+        self.tell(everybody, "judged", judged.tolist())
         return judged
 
     # -------------------------------------------------------------------------------------------------------------
@@ -177,7 +181,7 @@ class Session:
         found = torch.zeros_like(self.left, dtype=torch.bool)
         found[chosen] = wrong == sees
         self._charge(chosen, "teacher", 1, self.duty.tokens[chosen] + self.written[chosen] + self.world.sizes.verdict)
-        self._tell(chosen, f"verdict on the {what}", ["invalid" if bad else "valid" for bad in found[chosen].tolist()])
+        self.tell(chosen, f"verdict on the {what}", ["invalid" if bad else "valid" for bad in found[chosen].tolist()])
         return found
 
     def _noted(self, chosen: Tensor) -> Tensor:
@@ -193,6 +197,7 @@ class Session:
         """Enter what was spent beside the stages: ``tokens`` float64 [m] of the students ``chosen``, int64 [m]."""
         self._charge(chosen, actor, 1, tokens)
 
-    def _tell(self, chosen: Tensor, what: str, values: list[Any]) -> None:
+    def tell(self, chosen: Tensor, what: str, values: list[Any]) -> None:
+        """Add an event to those of the students ``chosen``, int64 [m]: JSON-serialisable values, one each."""
         for i, value in zip(chosen.tolist(), values, strict=True):
             self.events[i].append({"what": what, "value": value})

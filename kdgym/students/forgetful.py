@@ -58,9 +58,10 @@ class Forgetful:
             "problem": ((tasks,), torch.int64),
         }
 
-    def begin(self, state: State, rows: Tensor, key: Tensor) -> None:
-        chosen = random.integers(random.fold(key, _WEIGHTS), 1, POOL_SIZE).squeeze(1)
-        state["student"][rows] = self._base[chosen]
+    def begin(self, state: State, rows: Tensor, key: Tensor, anew: bool) -> None:
+        if anew:
+            chosen = random.integers(random.fold(key, _WEIGHTS), 1, POOL_SIZE).squeeze(1)
+            state["student"][rows] = self._base[chosen]
         pool = self.task.pool("validation" if self.pool == "train" else "test")
         start, count = pool.start.to(key.device), pool.count.to(key.device)
         skill = random.integers(random.fold(key, _PROBLEMS, 0), self.tasks, len(start))

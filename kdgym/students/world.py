@@ -132,8 +132,8 @@ class World(Protocol):
     @property
     def layout(self) -> Mapping[str, tuple[tuple[int, ...], torch.dtype]]: ...
 
-    def begin(self, state: State, rows: Tensor, key: Tensor) -> None:
-        """Start streams for the students ``rows``, int64 [n], with random streams ``key``, int64 [n]."""
+    def begin(self, state: State, rows: Tensor, key: Tensor, anew: bool) -> None:
+        """Start streams for ``rows``, int64 [n], with random streams ``key``, int64 [n]; if ``anew``, of other students."""
 
     def duty(self, state: State, rows: Tensor, number: Tensor) -> Duty:
         """The tasks ``number``, int64 [n], of the students ``rows``; the last one again after the last."""
