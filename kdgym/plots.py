@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,9 +15,10 @@ from matplotlib.patches import Rectangle
 from kdgym.core.lesson import Lesson
 from kdgym.evaluation import Result
 from kdgym.interference import Interference
+from kdgym.registration import find
 from kdgym.statistics import mean_interval
 
-_CONTROLS = ("no teaching", "random", "uniform", "no_feedback")
+_CONTROLS = ("no teaching", "random", "uniform", "no_feedback", "always_auto")
 
 
 def lesson_picture(lesson: Lesson) -> npt.NDArray[np.uint8]:
@@ -51,7 +53,8 @@ def lesson_picture(lesson: Lesson) -> npt.NDArray[np.uint8]:
 
 
 def comparison_picture(results: Sequence[Result], control: Result, path: Path) -> None:
-    """Write a picture of a comparison: gain over the control with 95 % intervals, and learning curves.
+    """Write a picture of a comparison: gain over the control with 95 % intervals, and beside it learning curves; or, where
+    tasks are done at a cost, success against money.
 
     Args:
         results: in the order of the table, best first.
@@ -69,23 +72,54 @@ def comparison_picture(results: Sequence[Result], control: Result, path: Path) -
         left.annotate(
             f"{gain.mean:+.2f}", (gain.high, row), (6, 0), textcoords="offset points", va="center", fontsize=8
         )
-        if result.curve.shape[1] > 1:
-            right.plot(
-                result.curve.mean(0), color=colour, label=result.agent, linestyle="--" if result.upper_bound else "-"
-            )
     left.set_yticks(range(len(results)), [_label(result) for result in results])
     left.invert_yaxis()
     left.margins(x=0.15)
-    left.set_xlabel(f"test accuracy on the targets, difference to {control.agent}\n(paired, 95 % interval)")
-    right.set_xlabel("step")
-    right.set_ylabel("validation accuracy on the targets")
-    right.legend(fontsize=7, frameon=False)
-    figure.suptitle(f"{control.env_id}: what {len(control.seeds)} unseen students learned")
+    measure, students = find(control.env_id).measure, f"{len(control.seeds)} unseen students"
+    left.set_xlabel(f"{measure}, difference to {control.agent}\n(paired, 95 % interval)")
+    if "money" in control.besides:
+        _pareto(right, results)
+        figure.suptitle(f"{control.env_id}: {students}")
+    else:
+        _curves(right, results)
+        figure.suptitle(f"{control.env_id}: what {students} learned")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
     figure.savefig(path)
+
+
+def _curves(axes: Axes, results: Sequence[Result]) -> None:
+    for result in results:
+        if result.curve.shape[1] > 1:
+            style = "--" if result.upper_bound else "-"
+            axes.plot(result.curve.mean(0), color=_colour(result), label=result.agent, linestyle=style)
+    axes.set_xlabel("step")
+    axes.set_ylabel("validation accuracy on the targets")
+    axes.legend(fontsize=7, frameon=False)
+
+
+def _pareto(axes: Axes, results: Sequence[Result]) -> None:
+    """Success against money with 95 % intervals; a line through those whom no other beats in both."""
+    places = {r.agent: (mean_interval(r.besides["money"]), mean_interval(r.besides["success"])) for r in results}
+    for result in results:
+        money, success = places[result.agent]
+        colour, marker = _colour(result), "*" if result.upper_bound else "o"
+        axes.plot([money.low, money.high], [success.mean] * 2, color=colour, linewidth=1.5)
+        axes.plot([money.mean] * 2, [success.low, success.high], color=colour, linewidth=1.5)
+        axes.plot(money.mean, success.mean, marker, color=colour, markersize=10 if result.upper_bound else 6)
+        axes.annotate(
+            _label(result), (money.mean, success.mean), (7, 5), textcoords="offset points", fontsize=8, color=colour
+        )
+    teachers = sorted((m.mean, s.mean) for r in results if not r.upper_bound for m, s in [places[r.agent]])
+    front = [(m, s) for i, (m, s) in enumerate(teachers) if all(s > before for _, before in teachers[:i])]
+    axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, linestyle=":", zorder=0)
+    axes.margins(0.2)
+    axes.set_xlabel(
+        "money of a task, in units of what a success is worth\n(mean, 95 % interval; dotted: no teacher beats these in both)"
+    )
+    axes.set_ylabel("share of tasks done")
 
 
 def _label(result: Result) -> str:
@@ -111,8 +145,15 @@ def _colour(result: Result) -> str:
         "luffy": "#0072B2",
         "feedback_ppo": "#CC79A7",
         "feedback_lookahead": "#882255",
+        "always_paired": "#E69F00",
+        "always_coach": "#009E73",
+        "always_stepwise": "#CC79A7",
+        "atlas": "#D55E00",
+        "uncertainty_lane": "#56B4E9",
+        "linucb": "#0072B2",
+        "lane_oracle": "#882255",
     }
-    return palette.get(result.agent, "black")
+    return palette.get(result.agent.partition(":")[0], "black")
 
 
 def interference_picture(result: Interference, path: Path) -> None:

@@ -194,7 +194,7 @@ def transfer_table(env_id: str, results: Sequence[Transfer]) -> Table:
     title = f"{env_id}: {len(results[0].notes)} students, notes from one stream used on another"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("teacher", "notes", "success", "minus empty", "reward", "minus empty"):
-        table.add_column(name, justify="left" if name == "teacher" else "right")
+        table.add_column(name, justify="left" if name == "teacher" else "right", no_wrap=True)
     for found in results:
         columns = [(found.success, found.success_empty), (found.reward, found.reward_empty)]
         pairs = [(f"{ours.mean():.2f}", str(mean_interval(ours - empty))) for ours, empty in columns]
