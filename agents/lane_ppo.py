@@ -18,10 +18,10 @@ HYPERPARAMETERS: dict[str, Any] = {
     "n_steps": 24,  # an episode
     "batch_size": 512,
     "n_epochs": 6,
-    "gamma": 0.9,  # a note pays off within a few tasks
-    "gae_lambda": 0.9,
+    "gamma": 0.97,  # a note pays off until the end
+    "gae_lambda": 0.95,
     "learning_rate": 1e-3,
-    "ent_coef": 0.003,
+    "ent_coef": 0.01,
     "policy_kwargs": {"net_arch": [64, 64]},
 }
 
