@@ -19,16 +19,17 @@ from kdgym.agents.constant import train as search
 from kdgym.evaluation import agent_module, agent_names, encoding, introduce, load_agent
 from kdgym.integrations.sb3 import as_vec_env
 from kdgym.integrations.sb3_policies import MaskableSharedPolicy, SharedPolicy
-from kdgym.registration import ENVIRONMENTS
+from kdgym.registration import ENVIRONMENTS, find
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
-NEEDS_A_MODEL = ("llm", "llm_corrections", "llm_policy", "llm_variants")  # tested in tests/llm
+SMALL_OF_FAMILY: dict[str, dict[str, Any]] = {"orchestrate_math": {"tasks": 3}}
+NEEDS_A_MODEL = ("llm", "llm_corrections", "llm_lanes", "llm_policy", "llm_variants")  # tested in tests/llm
 FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 
 # Where each teacher is at home: on every id of its level.
-TRAINED = ("ppo", "maskable_ppo", "feedback_ppo")
+TRAINED = ("ppo", "maskable_ppo", "feedback_ppo", "lane_ppo")
 HOMES: dict[str, list[str]] = {name: [] for name in agent_names()}
 for entry in ENVIRONMENTS:
     numeric, tree = entry.family in ("datagen", "datagen_skill_tree"), entry.family == "datagen_skill_tree"
@@ -37,11 +38,16 @@ for entry in ENVIRONMENTS:
     HOMES["ppo"] += [entry.id] * numeric
     HOMES["maskable_ppo"] += [entry.id] * tree
 HOMES["diagnose_errors"], HOMES["informed_cure"] = ["kdgym/DataGen-Math-OpenEnded-v0"], [ID]
-HOMES["feedback_ppo"] = ["kdgym/Feedback-Math-v0"]
+HOMES["feedback_ppo"], HOMES["lane_ppo"] = ["kdgym/Feedback-Math-v0"], ["kdgym/Orchestrate-Math-v0"]
+
+
+def small(env_id: str) -> dict[str, Any]:
+    """Settings of a short episode."""
+    return SMALL_OF_FAMILY.get(find(env_id).family, SMALL)
 
 
 def make(num_envs: int, env_id: str = ID, **changes: Any) -> Any:
-    return gym.make_vec(env_id, num_envs=num_envs, autoreset=False, **{**SMALL, **changes})
+    return gym.make_vec(env_id, num_envs=num_envs, autoreset=False, **{**small(env_id), **changes})
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +56,12 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
 
     def save(name: str, env_id: str) -> str:
         path = tmp_path_factory.mktemp(name) / "model.zip"
-        vec_env = as_vec_env(gym.make_vec(env_id, num_envs=2, **SMALL, **encoding(name)))
-        policies: dict[str, Any] = {"ppo": SharedPolicy, "feedback_ppo": "MultiInputPolicy"}
+        vec_env = as_vec_env(gym.make_vec(env_id, num_envs=2, **small(env_id), **encoding(name)))
+        policies: dict[str, Any] = {
+            "ppo": SharedPolicy,
+            "feedback_ppo": "MultiInputPolicy",
+            "lane_ppo": "MultiInputPolicy",
+        }
         make_model: Any = MaskablePPO if name == "maskable_ppo" else PPO
         make_model(policies.get(name, MaskableSharedPolicy), vec_env).save(path)
         return f"{name}:{path}"

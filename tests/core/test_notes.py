@@ -20,7 +20,9 @@ def memory(students: int = 1, slots: int = 3) -> dict[str, torch.Tensor]:
 
 def note(state: dict[str, torch.Tensor], cue: int, advice: int) -> None:
     everybody = len(state["note_cue"])
-    notes.write(state, torch.ones(everybody, dtype=torch.bool), torch.full((everybody,), cue), torch.full((everybody,), advice))
+    notes.write(
+        state, torch.ones(everybody, dtype=torch.bool), torch.full((everybody,), cue), torch.full((everybody,), advice)
+    )
 
 
 def recalled(state: dict[str, torch.Tensor], cue: int, plan: str) -> int:

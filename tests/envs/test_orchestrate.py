@@ -88,7 +88,9 @@ def test_what_is_left_undone_for_want_of_money_counts_as_failure() -> None:
         before = envs.state["spent"].numpy().copy()
         _, reward, terminated, _, _ = envs.step(act(envs, lane="stepwise", plan="own", operation="write"))
         assert (before[~finished] < 400).all()  # nobody began without money
-        assert np.array_equal(envs.state["spent"].numpy()[finished], before[finished])  # who has finished spends nothing
+        assert np.array_equal(
+            envs.state["spent"].numpy()[finished], before[finished]
+        )  # who has finished spends nothing
         rewards, finished, tasks = rewards + reward, terminated, tasks + 1
     assert tasks < 20
     assert (envs.state["spent"].numpy() >= 400).all()
@@ -113,7 +115,9 @@ def test_supervision_helps_if_the_expert_knows() -> None:
     """64 students, the same tasks: alone, with a teacher who knows everything, and with one who errs in everything."""
 
     def successes(lane: str, accuracy: float) -> float:
-        envs = make(64, tasks=6, budget=1e9, verdict_accuracy=accuracy, advice_accuracy=accuracy, step_accuracy=accuracy)
+        envs = make(
+            64, tasks=6, budget=1e9, verdict_accuracy=accuracy, advice_accuracy=accuracy, step_accuracy=accuracy
+        )
         envs.reset(seed=0)
         play(envs, lane=lane, plan="own", operation="keep")
         return float(envs.outcome()["success"].mean())
@@ -205,7 +209,12 @@ def test_files_that_are_no_memory_of_this_world_are_refused(tmp_path: Path) -> N
     strange.save([Note(0, 99, 0, "sum", 1, 1.0, 1.0)])
     with pytest.raises(FileNotFoundError, match="nowhere"):
         envs.import_notes(0, tmp_path / "nowhere")
-    for name, said in (("text", "no notebook"), ("elsewhere", "Incidents"), ("many", "more slots"), ("strange", "cue 99")):
+    for name, said in (
+        ("text", "no notebook"),
+        ("elsewhere", "Incidents"),
+        ("many", "more slots"),
+        ("strange", "cue 99"),
+    ):
         with pytest.raises(ValueError, match=said):
             envs.import_notes(0, tmp_path / name)
     assert torch.equal(notes_of(envs), before)

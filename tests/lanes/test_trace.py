@@ -28,7 +28,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_trace_has_every_task_and_its_costs(written: Path) -> None:
     tasks = [json.loads(line) for line in written.read_text().splitlines()]
-    assert sorted((task["student"], task["task"]) for task in tasks) == [(s, t) for s in (7, 8, 9) for t in range(1, 13)]
+    assert sorted((task["student"], task["task"]) for task in tasks) == [
+        (s, t) for s in (7, 8, 9) for t in range(1, 13)
+    ]
     for task in tasks:
         assert task["lane"] in LANES
         assert task["money"] == sum(units["money"] for units in task["cost"].values()) > 0
@@ -92,6 +94,8 @@ def test_the_commands(tmp_path: Path) -> None:
     assert len(file.read_text().splitlines()) == 4
     done = CliRunner().invoke(app, ["lanes", "timeline", str(file), "--out", str(tmp_path / "page.html")])
     assert "4 tasks" in done.output
-    done = CliRunner().invoke(app, ["lanes", "transfer", ID, "--agents", "note_once", "--episodes", "4", "--threads", "1"])
+    done = CliRunner().invoke(
+        app, ["lanes", "transfer", ID, "--agents", "note_once", "--episodes", "4", "--threads", "1"]
+    )
     assert done.exit_code == 0, done.output
     assert "note_once" in done.output

@@ -1,0 +1,98 @@
+"""Teachers of lanes follow the rules they are named after, and a rule that learns beats the lanes that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from kdgym.agents.lane_ppo import train
+from kdgym.core.notes import OPERATIONS, PLANS
+from kdgym.core.supervision import LANES
+from kdgym.evaluation import introduce, load_agent
+
+ID = "kdgym/Orchestrate-Math-v0"
+
+
+def make(num_envs: int, **changes: Any) -> Any:
+    return gym.make_vec(ID, num_envs=num_envs, autoreset=False, **changes)
+
+
+def decisions(agent: Any, observation: dict[str, np.ndarray]) -> list[tuple[str, str, str]]:
+    """Lane, plan and operation chosen for everybody."""
+    parts = np.split(agent.act(observation), [len(LANES), len(LANES) + len(PLANS)], axis=1)
+    lane, plan, operation = (part.argmax(1) for part in parts)
+    return [(LANES[i], PLANS[j], OPERATIONS[k]) for i, j, k in zip(lane, plan, operation, strict=True)]
+
+
+def reward(name: str, students: int = 32, **changes: Any) -> np.ndarray:
+    envs = make(students, **changes)
+    agent: Any = load_agent(name, envs, seed=0)
+    observation, _ = envs.reset(seed=0)
+    introduce(agent, envs, observation)
+    for _ in range(envs.steps):
+        observation, *_ = envs.step(agent.act(observation))
+    score: np.ndarray = envs.score()
+    return score
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_fixed_lanes_are_fixed(lane: str) -> None:
+    envs = make(3)
+    observation, _ = envs.reset(seed=0)
+    agent = load_agent(f"always_{lane}", envs)
+    assert {chosen for chosen, _, _ in decisions(agent, observation)} == {lane}
+
+
+def test_atlas_by_its_thresholds() -> None:
+    envs = make(6)
+    observation, _ = envs.reset(seed=0)
+    agent: Any = load_agent("atlas", envs)
+    introduce(agent, envs, observation)
+    observation["history"][:, 0] = [0, 0.1, 0.1, 0.1, 0.1, 0.1]
+    observation["history"][:, 1] = [0.99, 0.85, 0.84, 0.65, 0.35, 0.34]
+    chosen = [lane for lane, _, _ in decisions(agent, observation)]
+    assert chosen == ["paired", "auto", "paired", "paired", "coach", "paired"]
+    operations = [decisions(agent, observation)[0][2] for _ in range(7)]
+    assert operations == ["write"] * 6 + ["prune"]
+
+
+def test_who_asks_once_relies_on_notes() -> None:
+    envs = make(4)
+    observation, _ = envs.reset(seed=0)
+    observation["memory"][:, 3] = [-1, 0.9, -1, -1]
+    observation["time"][:, 0] = [1, 1, 0.1, 1]
+    observation["uncertainty"][:, 0] = [0.5, 0.5, 0.5, 0.01]
+    chosen = decisions(load_agent("note_once", envs), observation)
+    assert chosen == [("paired", "similar", "write")] + [("auto", "similar", "keep")] * 3
+
+
+def test_linucb_takes_what_paid() -> None:
+    envs = make(1)
+    observation, _ = envs.reset(seed=0)
+    agent: Any = load_agent("linucb", envs)
+    introduce(agent, envs, observation)
+    chosen = []
+    for _ in range(60):
+        ((lane, _, _),) = decisions(agent, observation)
+        chosen.append(lane)
+        observation["last"][0, :2] = [1.0, 0.1] if lane == "coach" else [0.2, 0.4]
+    assert len(set(chosen)) >= 3  # it tried others
+    assert chosen[-20:].count("coach") >= 18
+
+
+@pytest.mark.slow
+def test_knowing_whom_to_supervise_beats_every_fixed_lane() -> None:
+    fixed = [reward(f"always_{lane}") for lane in LANES]
+    best = max(fixed, key=lambda scores: float(scores.mean()))
+    assert (reward("note_once") - best).mean() > 0.02
+    assert (reward("lane_oracle") - best).mean() > 0.05
+
+
+@pytest.mark.slow
+def test_ppo_trains_and_acts(tmp_path: Path) -> None:
+    model = train(ID, 3072, tmp_path, seed=0)
+    assert np.isfinite(reward(f"lane_ppo:{model}", students=4, actions="discrete")).all()
