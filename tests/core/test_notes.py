@@ -1,4 +1,4 @@
-"""Notes: the best of the most similar is shown, a new one takes the worst one's place, and those that do not help are pruned."""
+"""Notes: the best of the most similar is shown, a new one takes the place of the worst, what does not help is pruned."""
 
 from __future__ import annotations
 

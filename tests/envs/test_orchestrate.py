@@ -1,4 +1,4 @@
-"""Orchestrate: every token is counted, money is the limit, memories stay with their students, and lanes are worth their names."""
+"""Orchestrate: every token is counted, money is the limit, memories stay with their students, lanes are worth their names."""
 
 from __future__ import annotations
 
