@@ -11,14 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+
+from kdgym.integrations.search import cross_entropy
 
 Floats = npt.NDArray[np.float32]
 # share ~ (target + spill) ** focus / price ** thrift
 FOCUS, SPILL, THRIFT = 1.32, 0.005, 0.83
-CANDIDATES, STUDENTS, ELITE = 16, 16, 4
 
 
 def allocation(observation: dict[str, Floats], focus: Any, spill: Any, thrift: Any) -> npt.NDArray[np.float64]:
@@ -57,28 +57,13 @@ def train(
         seed: of students and candidates.
         report: called with (steps done, a line about them).
     """
-    envs: Any = gym.make_vec(env_id, num_envs=CANDIDATES * STUDENTS)
-    rng = np.random.default_rng(seed)
-    mean, spread = np.array([1.0, -4.0, 0.5]), np.array([0.5, 1.5, 0.5])  # spill is searched as a logarithm
-    done = generation = 0
-    while done < steps:
-        drawn = mean + spread * rng.normal(size=(CANDIDATES, 3))
-        numbers = np.clip(drawn, [0, -12, -4], [8, 0, 8]).repeat(STUDENTS, axis=0)
-        seeds = np.tile(np.arange(STUDENTS) + 10_000 * seed + STUDENTS * generation, CANDIDATES)
-        observation, _ = envs.reset(seed=[int(s) for s in seeds])
-        action = envs.single_action_space.encode(
-            allocation(observation, numbers[:, :1], np.exp(numbers[:, 1:2]), numbers[:, 2:])
-        )
-        gain, finished = np.zeros(len(numbers)), False
-        while not finished:
-            observation, reward, terminated, _, _ = envs.step(action)
-            gain, finished = gain + reward, bool(terminated.all())
-            done += len(numbers)
-        score = gain.reshape(CANDIDATES, STUDENTS).mean(1)
-        best = drawn[np.argsort(-score)[:ELITE]]
-        mean, spread = best.mean(0), best.std(0) + 0.05
-        generation += 1
-        report(done, f"generation {generation}: mean gain {score.mean():.3f}, best {score.max():.3f}")
+
+    def act(action_space: Any, observation: dict[str, Floats], drawn: npt.NDArray[np.float64]) -> Any:
+        numbers = np.clip(drawn, [0, -12, -4], [8, 0, 8])
+        return action_space.encode(allocation(observation, numbers[:, :1], np.exp(numbers[:, 1:2]), numbers[:, 2:]))
+
+    first, spread = np.array([1.0, -4.0, 0.5]), np.array([0.5, 1.5, 0.5])  # spill is searched as a logarithm
+    mean, done = cross_entropy(env_id, act, first, spread, steps, least=0.05, seed=seed, report=report)
     out.mkdir(parents=True, exist_ok=True)
     found = {"focus": float(mean[0]), "spill": float(np.exp(mean[1])), "thrift": float(mean[2]), "steps": done}
     path = out / "constant.json"

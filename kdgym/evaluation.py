@@ -211,7 +211,9 @@ def evaluate(
             chosen = {**encoding(agent), **settings, **({"placebo": True} if twin else {})}
             return gym.make_vec(env_id, num_envs=size, pool="evaluation", autoreset=False, **chosen)
 
-        part, lessons = _teach_once(make(twin=False), agent, first_seed + begin, progress, retention, options)
+        envs = make(twin=False)
+        teacher = None if agent == NO_TEACHING else load_agent(agent, envs, seed=first_seed + begin, options=options)
+        part, lessons = teach(envs, teacher, first_seed + begin, progress, retention)
         if placebo:
             part["besides"]["placebo"] = _teach_again(make(twin=True), lessons, first_seed + begin)
         parts.append(part)
@@ -227,21 +229,29 @@ def evaluate(
     return Result(env_id, agent, upper_bound, cost=cost, besides=besides, remarks=dict(remarks), **joined)
 
 
-def _teach_once(
+def teach(
     envs: PopulationEnv,
-    name: str,
-    first_seed: int,
-    progress: Progress,
-    retention: int,
-    options: Mapping[str, Any] | None,
+    agent: Any,
+    seed: int | list[int],
+    progress: Progress = lambda steps: None,
+    retention: int = 0,
 ) -> tuple[dict[str, Any], list[Any]]:
-    """One episode of a population from the evaluation pool: what came of it, and what was done."""
-    observation, _ = envs.reset(seed=first_seed)
+    """One episode of a population that does not reset itself, examined on the test split before and after.
+
+    Args:
+        envs: the population.
+        agent: see `Agent`; None teaches nothing.
+        seed: of the first student, or one a student.
+        progress: called after every step with the number of student-steps done.
+        retention: see `evaluate`.
+
+    Returns:
+        What came of it, by the names of `Result`, and the actions that were taken.
+    """
+    observation, _ = envs.reset(seed=seed)
     before = envs.examine("test")
     curve, lessons = [envs.score()], []
-    agent: Any = None
-    if name != NO_TEACHING:
-        agent = load_agent(name, envs, seed=first_seed, options=options)
+    if agent is not None:
         introduce(agent, envs, observation)
         finished = False
         while not finished:
@@ -253,7 +263,7 @@ def _teach_once(
         curve += [curve[-1]] * (envs.steps + 1 - len(curve))  # everybody's budget may be spent before the last step
     after = envs.examine("test")
     outcome = {
-        "seeds": first_seed + np.arange(envs.num_envs),
+        "seeds": envs.state["seed"].cpu().numpy().copy(),
         "before": before["score"],
         "after": after["score"],
         "right": after["right"],

@@ -123,7 +123,8 @@ def _pareto(axes: Axes, results: Sequence[Result]) -> None:
 
 
 def _label(result: Result) -> str:
-    return f"{result.agent} (upper bound)" if result.upper_bound else result.agent
+    name = result.agent.partition(":")[0]  # not the file of a trained one
+    return f"{name} (upper bound)" if result.upper_bound else name
 
 
 def _colour(result: Result) -> str:

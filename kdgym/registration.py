@@ -73,7 +73,7 @@ _SKILL_TREE: dict[str, Any] = {
 _ORCHESTRATE: dict[str, Any] = {
     "controls": ("always_auto", "always_paired", "always_coach", "always_stepwise"),
     "published": "atlas",
-    "teachers": ("uncertainty_lane", "linucb", "note_once"),
+    "teachers": ("uncertainty_lane", "linucb", "note_once"),  # lane_search and lane_ppo have to be trained
     "upper_bounds": ("lane_oracle",),
     "measure": "mean reward of a task",
 }
