@@ -22,6 +22,7 @@ class Entry:
         teachers: other agents worth a comparison.
         upper_bounds: agents that see or do more than a teacher may.
         measure: what the score is.
+        episodes: student seeds of its leaderboard.
         settings: keyword arguments that make this id what it is.
     """
 
@@ -34,6 +35,7 @@ class Entry:
     teachers: tuple[str, ...]
     upper_bounds: tuple[str, ...]
     measure: str = "test accuracy on the targets"
+    episodes: int = 64
     settings: dict[str, Any] = field(default_factory=dict)
 
 

@@ -176,8 +176,8 @@ class Session:
 
     def _verdict(self, chosen: Tensor, what: str) -> Tensor:
         wrong = self.remedy[chosen] != NOTHING
-        _, key = self._enter(torch.zeros_like(self.left, dtype=torch.bool), _VERDICT)
-        sees = random.uniform(key[chosen], 1).squeeze(1) < self.expert.verdict
+        key = random.fold(self.key, _VERDICT, self._stage)[chosen]
+        sees = random.uniform(key, 1).squeeze(1) < self.expert.verdict
         found = torch.zeros_like(self.left, dtype=torch.bool)
         found[chosen] = wrong == sees
         self._charge(chosen, "teacher", 1, self.duty.tokens[chosen] + self.written[chosen] + self.world.sizes.verdict)

@@ -141,6 +141,18 @@ def test_bound_looks_at_copies() -> None:
     assert all(map(torch.equal, envs.state.buffers.values(), before))
 
 
+def test_a_students_stream_is_its_own_affair() -> None:
+    """The same students with and without others beside them, each in its own lane."""
+    lanes = [np.array(LANES)[(np.arange(8) + task) % 4] for task in range(4)]
+    envs, alone = make(8), make(2)
+    envs.reset(seed=0)
+    alone.reset(seed=[3, 6])
+    for lane in lanes:
+        _, together, *_ = envs.step(act(envs, lane=lane, plan="similar", operation="write"))
+        _, apart, *_ = alone.step(act(alone, lane=lane[[3, 6]], plan="similar", operation="write"))
+        assert np.array_equal(together[[3, 6]], apart)
+
+
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 

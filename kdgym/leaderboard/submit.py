@@ -1,0 +1,122 @@
+"""Making a submission: an agent teaches the board's students, and what it did is written down beside what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+import kdgym
+from kdgym.evaluation import FIRST_SEED, NO_TEACHING, agent_module, encoding, load_agent, teach
+from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record
+from kdgym.leaderboard.trace import Rounded, write_trace
+from kdgym.registration import find
+
+Progress = Callable[[int], None]
+Kind = Literal["rule", "rl", "llm", "human", "control", "published", "oracle"]
+
+
+def board_seeds(env_id: str) -> list[int]:
+    """The student seeds of a board, the same for every agent."""
+    return list(range(FIRST_SEED, FIRST_SEED + find(env_id).episodes))
+
+
+def open_board(env_id: str, students: int, settings: Mapping[str, Any]) -> Any:
+    """The board's environment: unseen students who do not start over by themselves."""
+    return gym.make_vec(env_id, num_envs=students, pool="evaluation", autoreset=False, **settings)
+
+
+def make_record(
+    env_id: str,
+    agent: str,
+    name: str,
+    authors: list[str],
+    *,
+    kind: Kind = "rule",
+    model: str | None = None,
+    disclosures: Disclosures | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress = lambda steps: None,
+) -> Record:
+    """Let an agent teach the board's students in this process, and write the submission.
+
+    Args:
+        env_id: the board.
+        agent: see `kdgym.evaluation.load_agent`; or ``"no teaching"``.
+        name, authors, kind, model: as shown, see `AgentCard`.
+        disclosures: what readers should know.
+        options: see `load_agent`.
+        progress: called after every step with the number of student-steps done.
+
+    Raises:
+        ValueError: there is no such board or agent, or a name is refused.
+    """
+    seeds, settings = board_seeds(env_id), encoding(agent)
+    envs = open_board(env_id, len(seeds), settings)
+    source = source_of(agent)
+    weights = Path(agent.rpartition(":")[2]) if ":" in agent or agent.endswith(".zip") else None
+    card = AgentCard(
+        name=name,
+        authors=authors,
+        kind=kind,
+        source=source,
+        sha256=None if source is None else hashlib.sha256(source.encode()).hexdigest(),
+        weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
+        model=model,
+        settings=settings,
+    )
+    teacher = None
+    if agent != NO_TEACHING:
+        teacher = Rounded(load_agent(agent, envs, seed=0, options=options))
+    outcome, actions = teach(envs, teacher, seeds, progress)
+    return Record(
+        env_id=env_id,
+        day=today(),
+        agent=card,
+        conditions=conditions(envs),
+        outcome=as_outcome(outcome),
+        trace=write_trace(actions, envs.single_action_space, len(seeds)) if actions else None,
+        disclosures=disclosures or Disclosures(),
+    )
+
+
+def source_of(agent: str) -> str | None:
+    """The code of an agent; None of an SB3 zip without a file of its own, and of who does not teach."""
+    base = agent.partition(":")[0]
+    if agent == NO_TEACHING or base.endswith(".zip"):
+        return None
+    file = agent_module(base).__file__
+    assert file is not None
+    return Path(file).read_text(encoding="utf-8")
+
+
+def as_outcome(found: Mapping[str, Any]) -> Outcome:
+    """What `teach` says came of it, as numbers of a record."""
+    columns = {name: np.asarray(found[name]).tolist() for name in ("seeds", "before", "after", "right", "asked", "curve")}
+    cost = {actor: {unit: amount.tolist() for unit, amount in units.items()} for actor, units in found["cost"].items()}
+    return Outcome(**columns, cost=cost)
+
+
+def conditions(envs: Any) -> Conditions:
+    """Where we are."""
+    return Conditions(
+        kdgym=kdgym.__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        numpy=np.__version__,
+        threads=torch.get_num_threads(),
+        device=str(envs.device),
+        processor=f"{platform.system()} {platform.machine()}",
+    )
+
+
+def today() -> str:
+    """The date, UTC."""
+    return datetime.now(UTC).date().isoformat()
