@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from kdgym.tasks.base import SPLITS, Misconception, Pool, Skill, Split, Task, UnreadableError
+from kdgym.tasks.champ import Champ
 from kdgym.tasks.code import Code
 from kdgym.tasks.human_eval import HumanEval
 from kdgym.tasks.math import Math
@@ -22,9 +23,10 @@ TASKS: dict[str, Callable[..., Task]] = {
     "VQA": VQA,
     "Reasoning": Reasoning,
     "HumanEval": HumanEval,
+    "CHAMP": Champ,
     "Scratchpad": Scratchpad,
 }
-TEXT_ONLY = ("HumanEval",)  # too long for students that read tokens
+TEXT_ONLY = ("HumanEval", "CHAMP")  # too long for students that read tokens
 
 __all__ = [
     "SPLITS",

@@ -181,6 +181,14 @@ class Task(Protocol):
     def verify(self, problem: int, text: str) -> bool:
         """Whether ``text`` is the right answer to ``problem``: exact, no partial credit."""
 
+    def advice(self, problem: int, kind: str) -> list[str]:
+        """What people wrote to help with a problem, sentence by sentence, the first to be said first; empty if nothing.
+
+        Args:
+            problem: its id.
+            kind: one of `kdgym.tasks.feedback.TEXT_KINDS`.
+        """
+
     def write_problem(self, problem: int) -> str | dict[str, Any]:
         """A problem of the train split as JSON that `read_problem` reads."""
 
@@ -202,7 +210,7 @@ class Task(Protocol):
         """
 
 
-class ClosedTask:
+class ClosedTask(ABC):
     """What tasks share whose problems have one right answer each and, unless they say otherwise, no images."""
 
     edition: str = ""
@@ -220,6 +228,14 @@ class ClosedTask:
         """See `Task.mistaken`; here no wrong rule is known."""
         return self.answer[self.solution]
 
+    @abstractmethod
+    def answer_text(self, answer: int) -> str:
+        """See `Task.answer_text`."""
+
+    def advice(self, problem: int, kind: str) -> list[str]:
+        """See `Task.advice`; here there is nothing but the solution."""
+        return [self.answer_text(int(self.solution[problem]))] if kind == "full_solution" else []
+
     def traits(self) -> tuple[Traits, ...]:
         """The tokens of the prompts, which a student sees."""
         names = [f"token {place}" for place in range(self.prompt.shape[1])]
@@ -231,7 +247,7 @@ class ClosedTask:
         return (tokens == right).all(-1)
 
 
-class SentenceTask(ClosedTask, ABC):
+class SentenceTask(ClosedTask):
     """A `ClosedTask` whose problems are sentences, which teachers may write as well."""
 
     skill_of: Tensor
