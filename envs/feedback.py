@@ -6,28 +6,28 @@ the fraction, the attempts, the feedback and its weight in the loss are the teac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
 from gymnasium import spaces
-from pydantic import Field, JsonValue
 from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.course import LEVEL, MAX_LOSS, Course
-from kdgym.core.course_settings import CourseSettings
 from kdgym.core.population import Array
+from kdgym.core.practice_settings import PracticeSettings
 from kdgym.core.validation import checked_choices
 from kdgym.spaces import FeedbackMoves
-from kdgym.students import Reasoners
+from kdgym.students import Reasoners, is_language_model
 from kdgym.students.careless import Carelessness, careless_students
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss
 from kdgym.students.pool import POOL_SIZE
-from kdgym.students.practice import COLUMNS, attempt, summary, tally, uniform, written
-from kdgym.tasks.feedback import KINDS, WHICH, choose_attempts, give_feedback
-from kdgym.tasks.scratchpad import ERRORS, Scratchpad
+from kdgym.students.practice import COLUMNS, Attempts, Commentator, Practitioners, ask, attempt, summary, tally, uniform
+from kdgym.tasks.feedback import WHICH, choose_attempts
+from kdgym.tasks.scratchpad import Scratchpad
 
 _PLACEMENT, _ATTEMPT, _CHOICE, _CONTINUATION = range(LEVEL, LEVEL + 4)  # purposes of a student's random streams
 # Base students who rarely succeed alone, and such who often do.
@@ -35,30 +35,7 @@ CARELESSNESS = {
     "rarely": Carelessness(18_432, habits=0.4, habit=(0.55, 0.8), slip=(0.02, 0.2)),
     "often": Carelessness(22_528, habits=0.25, habit=(0.2, 0.45), slip=(0.02, 0.1)),
 }
-_CHOICES = {"fraction": (), "which": WHICH, "kind": KINDS, "length": (), "shaping": SHAPINGS, "weight": ()}
 _LEVELS = {"fraction": 5, "length": 4, "weight": 3}  # of the discrete actions
-
-
-class FeedbackSettings(CourseSettings):
-    """Arguments of `FeedbackMath`; see there."""
-
-    task: str = "Scratchpad"
-    task_options: dict[str, JsonValue] = {"radix": 6}
-    student: str = "reasoner"
-    succeed: Literal["rarely", "often"] = "rarely"
-    steps: int = Field(8, ge=1, le=1000)
-    updates: int = Field(8, ge=1, le=1000)
-    group: int = Field(8, ge=2, le=256)
-    budget: float = Field(8 * 8 * 500.0, gt=0, le=1e12)
-    price: float = Field(1.0, ge=0, le=1000)
-    feedback_cost: float = Field(0.05, ge=0, le=10)
-    learning_rate: float = Field(2e-3, gt=0, le=1)
-    epochs: int = Field(1, ge=1, le=16)
-    clip: float = Field(0.2, gt=0, le=1)
-    kl: float = Field(0.0, ge=0, le=10)
-    shaping_constant: float = Field(0.1, gt=0, le=10)
-    validation_items: int = Field(32, ge=1, le=1024)
-    actions: Literal["box", "discrete"] = "box"
 
 
 @dataclass(frozen=True)
@@ -73,7 +50,7 @@ class Decision:
     weight: Tensor
 
 
-class FeedbackMath(Course):
+class Practice(Course):
     """Teach by commenting on a student's own attempts.
 
     ## Description
@@ -165,26 +142,30 @@ class FeedbackMath(Course):
     * v0: first version.
     """
 
-    config: FeedbackSettings
+    config: PracticeSettings
     family, level, currency = "Feedback", "Practice", "tokens"
     recorded = False  # how many attempts are continued is known on the host alone
-    task: Scratchpad
-    students: Reasoners
+    students: Practitioners
 
     def __init__(
         self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
     ) -> None:
-        self._prepare(FeedbackSettings.parse(settings))
+        self._prepare(PracticeSettings.parse(settings))
         config, k = self.config, len(self.task.skills)
-        if not isinstance(self.task, Scratchpad) or not isinstance(self.students, Reasoners) or config.placebo:
+        reasons = isinstance(self.students, Reasoners) and isinstance(self.task, Scratchpad)
+        if not (reasons or is_language_model(config.student)) or config.placebo or config.skills:
             raise ValueError(
-                "Feedback is for task='Scratchpad' with its own skills and student='reasoner', without placebo; got "
-                f"task={config.task!r}, skills={config.skills!r}, student={config.student!r}, placebo={config.placebo}."
+                "Feedback is for task='Scratchpad' with student='reasoner', or a task in words with student='hf:...', with the "
+                f"task's own skills and without placebo; got task={config.task!r}, skills={config.skills!r}, "
+                f"student={config.student!r}, placebo={config.placebo}."
             )
         self.objective = Objective(config.clip, config.kl, config.shaping_constant)
-        self.moves = FeedbackMoves(_CHOICES)
-        levels = [_LEVELS.get(name, len(options)) for name, options in _CHOICES.items()]
-        seen = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": k * len(ERRORS)}
+        kinds = self.students.kinds
+        choices = {"fraction": (), "which": WHICH, "kind": kinds, "length": (), "shaping": SHAPINGS, "weight": ()}
+        self.moves = FeedbackMoves(choices)
+        levels = [_LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
+        errors = k * len(self.students.errors)
+        seen = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": errors}
         ends = {"entropy": MAX_LOSS}
         super().__init__(
             num_envs,
@@ -202,15 +183,17 @@ class FeedbackMath(Course):
             autoreset=autoreset,
         )
         self._seen_names = tuple(seen)
+        self.commentator: Commentator | None = None
 
     def _begin_level(self, rows: Tensor) -> None:
         state = self.state
-        state["feedback"][rows] = 0
+        for name in ("feedback", *self._seen_names):
+            state[name][rows] = 0
         state["base"][rows] = state["student"][rows, : state["base"].shape[1]]
         key, group = self.stream(_PLACEMENT)[rows], self.config.group
-        first = attempt(self.students, self.task, state["student"][rows], key, group)
+        first = attempt(self.students, state["student"][rows], key, group, self.config.problems)
         nothing = torch.zeros_like(first.right)
-        self._show(rows, tally(self.task, first, nothing, first.right, nothing, ~nothing[:, :, 0]))
+        self._show(rows, tally(self.students, first, nothing, first.right, nothing, ~nothing[:, :, 0]))
         self._charge_inference(rows, first.problem)
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -226,23 +209,36 @@ class FeedbackMath(Course):
 
     def _practise(self, decision: Decision, update: int) -> Tensor:
         """One update: attempts in groups, feedback on some, the students go on from it, and learn from all of them."""
-        state, task, at = self.state, self.task, self.state["step"] * self.config.updates + update
-        tried = attempt(self.students, task, state["student"], self.stream(_ATTEMPT, at), self.config.group)
+        state, students, at = self.state, self.students, self.state["step"] * self.config.updates + update
+        config = self.config
+        tried = attempt(students, state["student"], self.stream(_ATTEMPT, at), config.group, config.problems)
         chosen = choose_attempts(self.stream(_CHOICE, at), tried.right, decision.fraction, decision.which).flatten(1)
         right = tried.right.flatten(1)
-        said = give_feedback(task, tried.problem, tried.tokens, right, decision.kind, decision.length)
+        words = self._ask(tried, chosen)
+        said = students.comment(tried.problem, tried.tokens, right, decision.kind, decision.length, words)
         guided = chosen & (said.given > said.own)
         chance = uniform(self.stream(_CONTINUATION, at), tried.tokens.shape)
-        tokens, log_p = self.students.resume(state["student"], tried.problem, chance, said.tokens, said.given, guided)
+        tokens, log_p = students.resume(state["student"], tried.problem, chance, said.tokens, said.given, guided)
         tokens = torch.where(guided.unsqueeze(2), tokens, tried.tokens)
         log_p = torch.where(guided.unsqueeze(2), log_p, tried.log_p)
         feedback = said.mask & guided.unsqueeze(2)
-        rollouts = Rollouts(tried.problem, tokens, log_p, written(task, tokens), feedback)
+        rollouts = Rollouts(tried.problem, tokens, log_p, students.written(tokens), feedback)
         continued = (rollouts.valid.sum(2) - said.given).clamp_min(0) * guided
-        held = self._afford(written(task, tried.tokens).sum(2), continued, feedback.sum(2), tried.problem, update)
-        ends = task.judge(tried.problem, tokens).view_as(tried.right)
+        attempts = students.written(tried.tokens).sum(2)
+        held = self._afford(attempts, continued, feedback.sum(2), tried.problem, update)
+        ends = students.judge(tried.problem, tokens).view_as(tried.right)
         self._learn(rollouts, group_advantages(ends.float()).flatten(1), held, decision)
-        return tally(task, tried, guided.view_as(ends), ends, feedback.sum(2).view_as(ends), held)
+        return tally(students, tried, guided.view_as(ends), ends, feedback.sum(2).view_as(ends), held)
+
+    def _ask(self, tried: Attempts, chosen: Tensor) -> Callable[[int, int], str] | None:
+        """What the commentator, if there is one, says to the attempts chosen; its tokens are billed to the teacher."""
+        if self.commentator is None:
+            return None
+        comments, tokens = ask(self.students, self.commentator, tried, chosen), torch.zeros_like(self.state["spent"])
+        for (student, _), (_, spent) in comments.items():
+            tokens[student] += spent
+        ledger.charge(self.state["ledger"], "teacher", tokens=tokens)
+        return lambda s, b: comments[s, b][0] if (s, b) in comments else ""
 
     def _afford(self, attempts: Tensor, continued: Tensor, feedback: Tensor, problem: Tensor, update: int) -> Tensor:
         """Hold groups one after another while this update's allowance lasts: tokens [S, B] -> bool [S, P]. Charged."""
@@ -255,8 +251,9 @@ class FeedbackMath(Course):
         state["spent"] += (price * held).sum(1)
         state["feedback"] += feedback
         skill = self.task.skill_of.to(problem.device)[problem[:, :: config.group]]
-        by_skill = torch.zeros_like(price).scatter_add_(1, skill, price * held).float()
-        state["spending_history"][self._everyone, state["step"]] += by_skill
+        history = state["spending_history"][self._everyone, state["step"]]
+        by_skill = torch.zeros_like(history, dtype=price.dtype).scatter_add_(1, skill, price * held).float()
+        state["spending_history"][self._everyone, state["step"]] = history + by_skill
         flops = self.students.flops_per_token * (attempts + continued)
         bill = {"items": held.sum(1) * config.group, "tokens": attempts + continued, "flops": flops}
         ledger.charge(state["ledger"], "student_inference", **bill)
@@ -280,7 +277,7 @@ class FeedbackMath(Course):
             problem, tokens = rollouts.problem, rollouts.tokens
             students.update(state["student"], problem, tokens, loss, held.any(1), config.learning_rate)
         items = config.epochs * counted.sum(1)
-        tokens = students.tokens_per_item * items
+        tokens = config.epochs * (students.rollout_tokens(rollouts.problem, rollouts.valid) * counted).sum(1)
         bill = {"items": items, "tokens": tokens, "flops": students.training_flops * students.flops_per_token * tokens}
         ledger.charge(state["ledger"], "student_training", **bill)
 
@@ -303,25 +300,29 @@ class FeedbackMath(Course):
             return super()._receive(actions)
         assert isinstance(self.single_action_space, spaces.MultiDiscrete)
         chosen = checked_choices(actions, self.num_envs, self.single_action_space)
-        decisions = {name: column / (_LEVELS.get(name, 2) - 1) for name, column in zip(_CHOICES, chosen.T, strict=True)}
+        decisions = {
+            name: column / (_LEVELS.get(name, 2) - 1) for name, column in zip(self.moves.choices, chosen.T, strict=True)
+        }
         return torch.from_numpy(self.moves.encode(self.num_envs, **decisions)).to(self.device)
 
     def _decide(self, action: Tensor) -> Decision:
         """The action's amounts within [0, 1], or whole steps, and its choices."""
-        parts = action.split([max(1, len(options)) for options in _CHOICES.values()], dim=1)
+        parts = action.split([max(1, len(options)) for options in self.moves.choices.values()], dim=1)
         decision = {
             name: part.argmax(1) if options else (part.squeeze(1) + 1) / 2
-            for (name, options), part in zip(_CHOICES.items(), parts, strict=True)
+            for (name, options), part in zip(self.moves.choices.items(), parts, strict=True)
         }
-        most = self.task.steps
+        most = self.students.most_steps
         decision["length"] = 1 + (decision["length"] * most).long().clamp_max(most - 1)
         return Decision(**decision)
 
     # --- students ------------------------------------------------------------------------------------------------
 
     def _draw_base(self, key: Tensor, recipe: dict[str, Any]) -> Tensor:
+        if not isinstance(self.students, Reasoners):
+            return super()._draw_base(key, recipe)
         carelessness, recipe = CARELESSNESS[self.config.succeed], {**recipe, **self.students.recipe}
-        pool = careless_students(self.students, self.task, self.config.pool, recipe, carelessness)
+        pool = careless_students(self.students, cast(Scratchpad, self.task), self.config.pool, recipe, carelessness)
         return pool[random.integers(key, 1, POOL_SIZE).squeeze(1)]
 
     def _draw_targets(self, key: Tensor) -> Tensor:
@@ -330,6 +331,6 @@ class FeedbackMath(Course):
         return torch.full((len(key), skills), 1 / skills, device=key.device)
 
 
-class FeedbackMathEnv(SingleEnv):
-    __doc__ = FeedbackMath.__doc__
-    population = FeedbackMath
+class PracticeEnv(SingleEnv):
+    __doc__ = Practice.__doc__
+    population = Practice

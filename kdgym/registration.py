@@ -156,7 +156,7 @@ ENVIRONMENTS = (
     Entry(
         "kdgym/Feedback-Math-v0",
         family="feedback",
-        population="FeedbackMath",
+        population="Practice",
         summary="Comment on some of a student's attempts while it practises arithmetic in steps by GRPO.",
         controls=("no_feedback",),
         published="thinktuning",

@@ -1,14 +1,17 @@
-"""How students write their answers: greedily, token by token, all students and problems side by side."""
+"""How students write: token by token, all students and problems side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from kdgym.students.packing import Item, Pack
+
+Choice: TypeAlias = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass
@@ -65,24 +68,47 @@ class Local:
         model, packed = self._model, reading.packed
         packed.hide_answers()
         students = torch.arange(len(wanted), device=wanted.device).unsqueeze(1)
-        stops = torch.tensor(sorted(model.prompts.stops), device=wanted.device)
         said = torch.full((*wanted.shape, model.answer_width), model.prompts.end, device=wanted.device)
-        token = self._likeliest(reading.hidden[students, packed.ask])
-        for place in range(model.answer_width):
-            said[:, :, place] = torch.where(wanted, token, model.prompts.end)
-            wanted = wanted & ~torch.isin(token, stops)
-            if place + 1 == model.answer_width or not wanted.any():
-                break
-            item = _compact(wanted)
-            known = item.clamp_min(0)
-            position = packed.prompt_length.gather(1, known) + place
-            hidden = model.read(token.gather(1, known), position, packed.append(item), reading.cache)
-            row, column = (item >= 0).nonzero(as_tuple=True)
-            token = token.index_put((row, item[row, column]), self._likeliest(hidden[row, column]))
+
+        def likeliest(place: int, row: Tensor, item: Tensor, logits: Tensor) -> Tensor:
+            said[row, item, place] = logits.argmax(-1)
+            return said[row, item, place]
+
+        write_on(model, reading, students, packed.ask, packed.prompt_length, wanted, likeliest)
         return said
 
-    def _likeliest(self, hidden: Tensor) -> Tensor:
-        return self._model.speak(hidden).argmax(-1)
+
+def write_on(
+    model: Model, reading: Reading, row: Tensor, ask: Tensor, position: Tensor, wanted: Tensor, choose: Choice
+) -> None:
+    """Go on writing, token by token, until everybody has ended or said as much as it may.
+
+    Args:
+        model: whose students are bound.
+        reading: what they have read; its pack and its cache grow.
+        row: of every item, int64, broadcasts against ``ask``.
+        ask: slot at which every item's first new token is predicted, int64 [R, n].
+        position: of that new token, int64 [R, n].
+        wanted: items that are gone on with, bool [R, n].
+        choose: place among the new tokens, rows [m], items [m] and logits [m, vocabulary] -> tokens [m].
+    """
+    stops = torch.tensor(sorted(model.prompts.stops), device=wanted.device)
+    token, states = torch.zeros_like(ask), reading.hidden[row, ask]
+    at, item = wanted.nonzero(as_tuple=True)
+    column = item
+    for place in range(model.answer_width):
+        chosen = choose(place, at, item, model.speak(states[at, column]))
+        token[at, item] = chosen
+        wanted = wanted.index_put((at, item), ~torch.isin(chosen, stops))
+        if place + 1 == model.answer_width or not wanted.any():
+            break
+        asked = _compact(wanted)
+        known = asked.clamp_min(0)
+        states = model.read(
+            token.gather(1, known), position.gather(1, known) + place, reading.packed.append(asked), reading.cache
+        )
+        at, column = (asked >= 0).nonzero(as_tuple=True)
+        item = asked[at, column]
 
 
 def _compact(wanted: Tensor) -> Tensor:

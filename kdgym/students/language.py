@@ -48,6 +48,7 @@ class LanguageOptions(Settings):
         gradient_checkpointing: keep only each block's input for the backward pass: less memory, a third more work.
         most_tokens: of one forward pass; a larger population is taught in groups of students.
         max_new_tokens: most a student may say; None for the longest right answer and eight more.
+        max_feedback_tokens: most that is read of a teacher's feedback on one attempt.
         backend: who lets students speak: ``"transformers"`` (in this process) or ``"vllm"`` (a server).
         base_url: of the vLLM server, started with ``--enable-lora``.
     """
@@ -65,6 +66,7 @@ class LanguageOptions(Settings):
     gradient_checkpointing: bool = False
     most_tokens: int = Field(2048, ge=1)
     max_new_tokens: int | None = Field(None, ge=1)
+    max_feedback_tokens: int = Field(96, ge=1)
     backend: Literal["transformers", "vllm"] = "transformers"
     base_url: str = "http://127.0.0.1:8000/v1"
 

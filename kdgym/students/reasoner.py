@@ -14,12 +14,34 @@ from torch import Tensor
 
 from kdgym.students.network import Cache
 from kdgym.students.transformer import TransformerStudents
+from kdgym.tasks.feedback import KINDS, Feedback, give_feedback
+from kdgym.tasks.scratchpad import ERRORS, Scratchpad
 
 _GROUP = 16  # students at a time; keeps the activations of a pass within the cache of a core
 
 
 class Reasoners(TransformerStudents):
-    """S students side by side; arguments, attributes and errors are those of `TransformerStudents`."""
+    """S students side by side; arguments and errors are those of `TransformerStudents`.
+
+    On a `Scratchpad` they are `kdgym.students.practice.Practitioners`.
+    """
+
+    kinds, errors = KINDS, ERRORS
+
+    @property
+    def attempt_width(self) -> int:
+        """See `Practitioners`; an attempt with feedback has the same room."""
+        return self.answer_width
+
+    @property
+    def most_steps(self) -> int:
+        """See `Practitioners`."""
+        return self._scratchpad.steps
+
+    @property
+    def _scratchpad(self) -> Scratchpad:
+        assert isinstance(self.task, Scratchpad)
+        return self.task
 
     @torch.no_grad()
     def sample(
@@ -89,6 +111,38 @@ class Reasoners(TransformerStudents):
             new = self.sample(state, problem.gather(1, index), chance, prefix, given.gather(1, index))
             tokens, log_p = tokens.scatter(1, rows, new[0]), log_p.scatter(1, rows, new[1])
         return tokens, log_p
+
+    def comment(
+        self,
+        problem: Tensor,
+        tokens: Tensor,
+        right: Tensor,
+        kind: Tensor,
+        length: Tensor,
+        said: Callable[[int, int], str] | None = None,
+    ) -> Feedback:
+        """See `Practitioners` and `give_feedback`.
+
+        Raises:
+            ValueError: there are words to be read.
+        """
+        if said is not None:
+            raise ValueError("These students read no words; comments in words are for student='hf:...'.")
+        return give_feedback(self._scratchpad, problem, tokens, right, kind, length)
+
+    def written(self, tokens: Tensor) -> Tensor:
+        """See `Practitioners`; the ``.`` is included."""
+        length = self._scratchpad.length(tokens).unsqueeze(-1)
+        return torch.arange(tokens.shape[-1], device=tokens.device) < length
+
+    def missteps(self, problem: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Practitioners` and `Scratchpad.first_error`."""
+        place, kind = self._scratchpad.first_error(problem, tokens)
+        return place < tokens.shape[-1], kind
+
+    def rollout_tokens(self, problem: Tensor, valid: Tensor) -> Tensor:
+        """See `Practitioners`; these students read all of A."""
+        return torch.full_like(problem, self.tokens_per_item)
 
     def _decode(self, state: Tensor, problem: Tensor, begun: Tensor, known: Tensor) -> Tensor:
         """See `TransformerStudents`; with a cache, and nothing is computed for most of the answers that are known."""

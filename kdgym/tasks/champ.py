@@ -2,8 +2,9 @@
 
 The problems come from the authors' package ``champ-dataset`` (MIT). For language models. Of its 270 problems 226 are taught:
 those whose answer is one number, one formula or one of the words Yes, No and None, which can be verified exactly
-(`kdgym.tasks.champ_answers`); lists, relations and sentences are left out, and so are four factorisations, whose question has the
-value of its answer. Skills are CHAMP's five fields. A hash of a problem's identifier puts it into train, validation or test.
+(`kdgym.tasks.champ_answers`); lists, relations and sentences are left out, and so are four factorisations, whose question has
+the value of its answer. Skills are CHAMP's five fields. A hash of a problem's identifier puts it into train, validation or
+test.
 
 What a teacher may say of a problem (`Champ.advice`) is CHAMP's own: hints belong to one problem; concepts are general theorems,
 and problems of all splits may need the same.
@@ -25,8 +26,8 @@ from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, Split, Unreadabl
 from kdgym.tasks.champ_answers import final_answer, is_right, listed_answer
 
 _REQUEST = (
-    'Solve this problem in a few short steps. Write the last line as "Answer: " with the final answer alone: a number, a formula, '
-    "Yes, No or None."
+    'Solve this problem in a few short steps. Write the last line as "Answer: " with the final answer alone: a number, a '
+    "formula, Yes, No or None."
 )
 _FIELDS = ("Combinatorics", "Inequality", "Number-Theory", "Polynomial", "Sequence")
 _SPLIT_SHARES = (0.5, 0.25, 0.25)
@@ -49,7 +50,9 @@ class Champ(SentenceTask):
 
     def __init__(self) -> None:
         data = _read()
-        said = {identifier: entry["_text"] for kind in ("hints", "concepts") for identifier, entry in data[kind].items()}
+        said = {
+            identifier: entry["_text"] for kind in ("hints", "concepts") for identifier, entry in data[kind].items()
+        }
         problems = [
             {
                 "text": given["_text"],

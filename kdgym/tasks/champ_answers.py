@@ -10,6 +10,7 @@ what stands in the formula and not by a clock, so that verdicts are the same on 
 
 from __future__ import annotations
 
+import logging
 import re
 from functools import lru_cache
 from typing import Any
@@ -19,6 +20,7 @@ _MARKER = re.compile(r"answer\s*:", re.IGNORECASE)
 _MOST = 80  # characters of an answer
 _LARGEST, _LARGEST_POWER = 9999, 12  # number in a factorial, binomial or power; power of something with letters
 _COMMANDS = ("sqrt", "frac", "dfrac", "tfrac", "binom", "floor", "lfloor", "rfloor", "cdot", "times", "C")
+logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that no time limit is set; `_tame` is in its place
 _SYMBOLS = re.compile(r"[-0-9A-Za-z+*/^!(){}\\., ]+")
 
 
@@ -44,7 +46,9 @@ def listed_answer(raw: str) -> str | None:
     raw = raw.replace("\N{MINUS SIGN}", "-")
     if re.match(r"No (?:such|(?:positive )?integer|possible) \w+$", raw):
         return "None"
-    raw = re.sub(r"^(?:The limit exists and is equal to|The only possible value for the limit is|At (?:least|most)) ", "", raw)
+    raw = re.sub(
+        r"^(?:The limit exists and is equal to|The only possible value for the limit is|At (?:least|most)) ", "", raw
+    )
     for way in re.split(r", or (?:equivalently )?", raw):
         bare = re.sub(r" is the only possible value$|(?<=\S) \(.*\)$", "", way)
         bare = re.sub(r"^(-?\d+|@@[^@ ]+@@)(?: [a-z-]+)+$", r"\1", bare).replace("@@", "")
@@ -120,7 +124,7 @@ def _tame(expression: Any) -> bool:
             base, power = node.args
             if any(part in inside for part in preorder_traversal(power)) or (inside and not node.free_symbols):
                 return False
-            if base.free_symbols and not power.free_symbols and abs(power.doit()) > _LARGEST_POWER:
+            if base.free_symbols and _size(power) > _LARGEST_POWER:
                 return False
     return True
 
@@ -131,5 +135,13 @@ def _grows(node: Any) -> bool:
 
     if isinstance(node, Pow):
         base, power = node.args
-        return bool(power.free_symbols or abs(power.doit()) > 1) and base not in (0, 1, -1)
+        return bool(power.free_symbols or _size(power) > 1) and base not in (0, 1, -1)
     return isinstance(node, factorial)
+
+
+def _size(power: Any) -> float:
+    """Magnitude of a number, infinite where it has none; 0 of what has letters."""
+    if power.free_symbols:
+        return 0.0
+    value = abs(power.doit())
+    return float(value) if value.is_finite else float("inf")

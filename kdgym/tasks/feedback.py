@@ -11,6 +11,16 @@ kinds of tokens; which behaviour each stands for is our reading, not the paper's
 | ``next_step`` | the right step in its place, and as many more as the length says | self-critique |
 | ``prefix`` | the first steps, as many as the length says, whatever the student wrote | self-agreement |
 | ``full_solution`` | everything | self-consultancy |
+
+Language models read words. Their feedback stands behind the whole attempt, mistakes included, and is what people wrote to help
+with the problem (`kdgym.tasks.base.Task.advice`), as many sentences as the length says:
+
+| kind | text | stands for |
+|---|---|---|
+| ``hint`` | hints at this problem | self-conflict |
+| ``concept`` | theorems that it needs | self-agreement |
+| ``next_step`` | the first steps of the solution, since nobody can say where prose first goes wrong | self-critique |
+| ``full_solution`` | the whole solution in place of the attempt | self-consultancy |
 """
 
 from __future__ import annotations
@@ -23,6 +33,7 @@ from torch import Tensor
 from kdgym import random
 from kdgym.tasks.scratchpad import STEP, Scratchpad
 
+TEXT_KINDS = ("hint", "concept", "next_step", "full_solution")
 KINDS = ("mark", "next_step", "prefix", "full_solution")
 WHICH = ("wrong", "mixed", "random", "stuck")
 

@@ -50,9 +50,8 @@ def test_examinations_are_unguided(monkeypatch: pytest.MonkeyPatch) -> None:
         nonlocal examinations
         examinations += 1
         with monkeypatch.context() as patch:
-            for name in ("give_feedback", "choose_attempts"):
-                patch.setattr(kdgym.envs.feedback, name, broken)
-            for name in ("sample", "resume"):
+            patch.setattr(kdgym.envs.feedback, "choose_attempts", broken)
+            for name in ("comment", "sample", "resume"):
                 patch.setattr(envs.students, name, broken)
             return examine(*arguments)
 
@@ -72,8 +71,8 @@ def test_with_the_feedback_machinery_broken_students_are_examined_all_the_same(m
     def broken(*_: object) -> None:
         raise AssertionError("this is feedback")
 
-    for name in ("give_feedback", "choose_attempts"):
-        monkeypatch.setattr(kdgym.envs.feedback, name, broken)
+    monkeypatch.setattr(kdgym.envs.feedback, "choose_attempts", broken)
+    monkeypatch.setattr(envs.students, "comment", broken)
     for key, value in envs.examine("test").items():
         assert np.array_equal(value, expected[key])
     with pytest.raises(AssertionError, match="this is feedback"):

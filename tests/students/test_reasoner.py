@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.students import Reasoners, TransformerConfig, TransformerStudents
-from kdgym.students.practice import attempt, written
+from kdgym.students.practice import attempt
 from kdgym.tasks import make_task
 from kdgym.tasks.scratchpad import Scratchpad
 
@@ -120,9 +120,9 @@ def test_an_update_follows_the_gradient_of_any_loss(task: Scratchpad) -> None:
 
 def test_everybody_tries_every_skill_in_an_order_of_its_own(task: Scratchpad) -> None:
     students = Reasoners(task)
-    tried = attempt(students, task, students.initialise(torch.arange(30)), torch.arange(30), GROUP)
+    tried = attempt(students, students.initialise(torch.arange(30)), torch.arange(30), GROUP)
     skill = task.skill_of[tried.problem].view(30, 6, GROUP)
     assert (skill == skill[:, :, :1]).all()
     assert skill[:, :, 0].sort(dim=1).values.equal(torch.arange(6).expand(30, -1))
     assert len(skill[:, :, 0].unique(dim=0)) > 20
-    assert (written(task, tried.tokens).sum(2) == task.length(tried.tokens)).all()
+    assert (students.written(tried.tokens).sum(2) == task.length(tried.tokens)).all()
