@@ -37,6 +37,7 @@ class Agent(Protocol):
     for agents that speak this encoding of the actions where an environment has several, ``diagnose(observation)``: after
     the last lesson of students with misconceptions, the probability [S, M] that each student began with each of them;
     ``spent()`` for agents whose own decisions cost something: unit -> [S] of the last ``act``, billed to the teacher;
+    ``comment(attempts)`` for agents that comment on attempts in their own words, where environments have a ``commentator``;
     ``options``, the names of keyword arguments that ``Agent`` takes from the command line; and ``remarks()``: counts
     reported with the score.
     """
@@ -158,6 +159,8 @@ def introduce(agent: Any, envs: PopulationEnv, observation: Observation) -> None
         agent.attach(envs)
     if hasattr(agent, "study"):
         agent.study(envs.metadata)
+    if hasattr(envs, "commentator"):
+        envs.commentator = getattr(agent, "comment", None)
     if hasattr(agent, "reset"):
         agent.reset(observation)
 
@@ -202,7 +205,8 @@ def evaluate(
     """
     if episodes < 2:
         raise ValueError(f"episodes is {episodes}; intervals need at least 2 student seeds.")
-    population = population or recommended_population(settings.get("student", ""))
+    student = settings.get("student", gym.spec(env_id).kwargs.get("student", ""))
+    population = population or recommended_population(student)
     parts = []
     for begin in range(0, episodes, population):
         size = min(population, episodes - begin)

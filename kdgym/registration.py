@@ -38,6 +38,11 @@ class Entry:
     episodes: int = 64
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether the students are language models, which have to be prepared: ``kdgym models add``."""
+        return str(self.settings.get("student", "")).startswith("hf:")
+
 
 _SKILL_LIST: dict[str, Any] = {
     "family": "datagen",
@@ -70,6 +75,22 @@ _SKILL_TREE: dict[str, Any] = {
     "published": "alternating",
     "teachers": ("fill_balanced", "threshold", "tree_constant", "tree_target"),
     "upper_bounds": ("tree_lookahead",),
+}
+_FEEDBACK: dict[str, Any] = {
+    "family": "feedback",
+    "population": "Practice",
+    "controls": ("no_feedback",),
+    "published": "thinktuning",
+    "teachers": (
+        "thinktuning_mask",
+        "thinktuning_plain",
+        "thinktuning_ratio",
+        "full_solutions",
+        "luffy",
+        "adaptive_hint",
+        "feedback_bandit",
+    ),
+    "upper_bounds": ("feedback_lookahead",),
 }
 
 _ORCHESTRATE: dict[str, Any] = {
@@ -155,21 +176,14 @@ ENVIRONMENTS = (
     ),
     Entry(
         "kdgym/Feedback-Math-v0",
-        family="feedback",
-        population="Practice",
         summary="Comment on some of a student's attempts while it practises arithmetic in steps by GRPO.",
-        controls=("no_feedback",),
-        published="thinktuning",
-        teachers=(
-            "thinktuning_mask",
-            "thinktuning_plain",
-            "thinktuning_ratio",
-            "full_solutions",
-            "luffy",
-            "adaptive_hint",
-            "feedback_bandit",
-        ),
-        upper_bounds=("feedback_lookahead",),
+        **_FEEDBACK,
+    ),
+    Entry(
+        "kdgym/Feedback-CHAMP-v0",
+        summary="The same for language models at competition problems, with hints and concepts that people wrote.",
+        settings={"task": "CHAMP", "student": "hf:smollm2"},
+        **_FEEDBACK,
     ),
     Entry(
         "kdgym/Orchestrate-Math-v0",

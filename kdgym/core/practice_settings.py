@@ -13,12 +13,12 @@ from kdgym.students import is_language_model
 _FOR_LANGUAGE_MODELS: dict[str, Any] = {
     "steps": 4,
     "updates": 1,
-    "group": 4,
-    "problems": 2,
+    "group": 8,
+    "problems": 1,
     "budget": 4 * 900.0,
     "learning_rate": 5e-4,
     "validation_items": 2,
-    "test_items": 6,
+    "test_items": 4,
 }
 _LONGEST_ATTEMPT = 64  # tokens of a language model
 

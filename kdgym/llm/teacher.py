@@ -79,24 +79,37 @@ class LanguageTeacher(ABC):
 
     def act(self, observation: Any) -> list[Any]:
         """One action a student."""
-        seen, reader, before = _rows(observation), TypeAdapter(self.answer), self.defaults
-        questions = [[self._conversation(text) for text in self.questions(one)] for one in seen]
-        flat = [conversation for student in questions for conversation in student]
-        given = iter(self.chat.answer(flat, reader.json_schema(), self.max_tokens) if flat else [])
+        seen = _rows(observation)
+        asked = [(student, text) for student, one in enumerate(seen) for text in self.questions(one)]
+        whose = [student for student, _ in asked]
+        given, tokens = self.ask(whose, [text for _, text in asked])
         self._tokens = np.zeros(len(seen))
-        actions = []
-        for student, (one, asked) in enumerate(zip(seen, questions, strict=True)):
-            answers = [self._read(student, conversation, next(given), reader) for conversation in asked]
-            actions.append(self.lesson(one, answers))
+        np.add.at(self._tokens, np.array(whose, dtype=int), tokens)
+        answers: list[list[Any]] = [[] for _ in seen]
+        for student, answer in zip(whose, given, strict=True):
+            answers[student].append(answer)
         self.step += 1
+        return [self.lesson(one, mine) for one, mine in zip(seen, answers, strict=True)]
+
+    def ask(self, students: list[int], questions: list[str]) -> tuple[list[Any], list[int]]:
+        """The answers, None where there was no usable one, and how many tokens each took.
+
+        Args:
+            students: whom each question is about.
+            questions: what to ask.
+        """
+        reader, before = TypeAdapter(self.answer), self.defaults
+        conversations = [self._conversation(text) for text in questions]
+        given = self.chat.answer(conversations, reader.json_schema(), self.max_tokens) if questions else []
+        answers = [self._read(*one, reader) for one in zip(students, conversations, given, strict=True)]
         if self.defaults > before:
             warnings.warn(
                 f"{self.model} gave no usable answer to {self.defaults} of {self.asked} questions so far; there the teacher "
                 "did what it does by default.",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        return actions
+        return answers, [answer.prompt_tokens + answer.completion_tokens for answer in given]
 
     def spent(self) -> dict[str, Any]:
         """Tokens of the last decision as the model counted them, prompts included, [S]; lost attempts are not known."""
@@ -121,7 +134,6 @@ class LanguageTeacher(ABC):
                 error = f"unusable answer: {'.'.join(map(str, found['loc']))} {found['msg']}"
         self.asked += 1
         self.defaults += bool(error)
-        self._tokens[student] += answer.prompt_tokens + answer.completion_tokens
         if self.transcript is not None:
             head = {"step": self.step, "student": student, "model": self.model, "prompt": conversation}
             self.transcript.write({**head, **vars(answer), "error": error, "default": bool(error)})

@@ -67,8 +67,8 @@ class LanguageReasoners(LanguageStudents):
         errors: ``cut`` (the attempt did not end in time), ``empty`` and ``wrong``.
     """
 
-    kinds = TEXT_KINDS
-    errors = ("cut", "empty", "wrong")
+    kinds: tuple[str, ...] = TEXT_KINDS
+    errors: tuple[str, ...] = ("cut", "empty", "wrong")
     most_steps = 4
 
     @property

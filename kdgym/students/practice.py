@@ -21,18 +21,18 @@ class Practitioners(Students, Protocol):
     """Students that attempt problems, go on from what a teacher wrote, and learn by policy gradient.
 
     What they write is tokens int64 [S, B, A] of their own; A has room for an attempt, feedback, and what follows it.
-
-    Attributes:
-        kinds: of feedback they can read.
-        errors: kinds of error told apart in what they write.
-        most_steps: most steps of feedback.
-        attempt_width: tokens of an attempt without feedback, at most A.
     """
 
-    kinds: tuple[str, ...]
-    errors: tuple[str, ...]
-    most_steps: int
-    attempt_width: int
+    kinds: tuple[str, ...]  # of feedback they can read
+    errors: tuple[str, ...]  # kinds of error told apart in what they write
+
+    @property
+    def most_steps(self) -> int:
+        """Most steps of feedback."""
+
+    @property
+    def attempt_width(self) -> int:
+        """Tokens of an attempt without feedback, at most A."""
 
     def sample(self, state: Tensor, problem: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Attempts from the students' own distributions: tokens [S, P * G, A] and their log-probabilities [S, P * G, A].

@@ -26,7 +26,8 @@ class Reasoners(TransformerStudents):
     On a `Scratchpad` they are `kdgym.students.practice.Practitioners`.
     """
 
-    kinds, errors = KINDS, ERRORS
+    kinds: tuple[str, ...] = KINDS
+    errors: tuple[str, ...] = ERRORS
 
     @property
     def attempt_width(self) -> int:

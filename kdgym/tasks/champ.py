@@ -3,8 +3,10 @@
 The problems come from the authors' package ``champ-dataset`` (MIT). For language models. Of its 270 problems 226 are taught:
 those whose answer is one number, one formula or one of the words Yes, No and None, which can be verified exactly
 (`kdgym.tasks.champ_answers`); lists, relations and sentences are left out, and so are four factorisations, whose question has
-the value of its answer. Skills are CHAMP's five fields. A hash of a problem's identifier puts it into train, validation or
-test.
+the value of its answer. Skills are CHAMP's five fields.
+
+Splits: a hash of its identifier puts a problem into train, validation or test, and its siblings with it: variants of one problem
+(tilings of two boards, say) share hints or steps of their solutions, word for word.
 
 What a teacher may say of a problem (`Champ.advice`) is CHAMP's own: hints belong to one problem; concepts are general theorems,
 and problems of all splits may need the same.
@@ -19,7 +21,10 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, Split, UnreadableError
@@ -53,12 +58,12 @@ class Champ(SentenceTask):
         said = {
             identifier: entry["_text"] for kind in ("hints", "concepts") for identifier, entry in data[kind].items()
         }
-        problems = [
+        problems: list[dict[str, Any]] = [
             {
+                "identifier": given["identifier"],
                 "text": given["_text"],
                 "answer": answer,
                 "field": _FIELDS.index(given["category"]),
-                "split": _split(given["identifier"], self.version),
                 "hint": _unique(said[c] for c in given["ch_list"] if c.startswith("H_")),
                 "concept": _unique(said[c] for c in given["ch_list"] if c.startswith("C_")),
                 "next_step": [step["_text"] for step in given["solution"]["steps"]],
@@ -66,6 +71,8 @@ class Champ(SentenceTask):
             for given in data["problems"].values()
             if (answer := listed_answer(given["_raw_answer"])) and not given["_text"].startswith("Factorize")
         ]
+        for problem, eldest in zip(problems, _families(problems), strict=True):
+            problem["split"] = _split(problems[eldest]["identifier"], self.version)
         self._problems = sorted(problems, key=lambda problem: (problem["field"], problem["split"]))
         field, split = (np.array([problem[name] for problem in self._problems]) for name in ("field", "split"))
         count = np.bincount(field * len(SPLITS) + split, minlength=len(_FIELDS) * len(SPLITS))
@@ -141,6 +148,19 @@ class Champ(SentenceTask):
 
 def _unique(sentences: Any) -> list[str]:
     return list(dict.fromkeys(sentences))
+
+
+def _families(problems: list[dict[str, Any]]) -> npt.NDArray[np.int64]:
+    """The first sibling of every problem: those are siblings that share a hint or a step of the solution."""
+    sentences: dict[str, int] = {}
+    said = [[sentences.setdefault(text, len(sentences)) for text in p["hint"] + p["next_step"]] for p in problems]
+    row, column = np.array([(i, sentence) for i, mine in enumerate(said) for sentence in mine]).T
+    shape = len(problems), len(sentences)
+    shares = csr_array((np.ones(len(row), dtype=np.int64), (row, column)), shape=shape)
+    _, family = connected_components(shares @ shares.T, directed=False)
+    _, first = np.unique(family, return_index=True)
+    eldest: npt.NDArray[np.int64] = first[family]
+    return eldest
 
 
 def _split(identifier: str, version: int) -> int:

@@ -89,7 +89,7 @@ def _expression(text: str, letters: frozenset[str]) -> Any:
 
     words = re.findall(r"[A-Za-z]+", text)
     unknown = [word for word in words if word not in _COMMANDS and not set(word) <= letters]
-    lists = re.sub(r"C\([^()]*\)|\\binom", "", text).count(",") or re.search(r"\d\s+\d|\.\.|!!", text)
+    lists = re.sub(r"C\([^()]*\)|\\binom", "", text).count(",") or re.search(r"\d\s+\d|\.\.|\.\d{10}|!!", text)
     growing = re.search(r"\^|!|binom|C\(", text)
     numbers = [int(number) for number in re.findall(r"\d+", text)]
     too_large = numbers and max(numbers) > (_LARGEST if growing else 10**20)

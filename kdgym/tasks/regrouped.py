@@ -94,6 +94,10 @@ class RegroupedTask:
         """See `Task.verify`."""
         return self.original.verify(int(self._old[problem]), text)
 
+    def advice(self, problem: int, kind: str) -> list[str]:
+        """See `Task.advice`."""
+        return self.original.advice(int(self._old[problem]), kind)
+
     def write_problem(self, problem: int) -> str | dict[str, Any]:
         """See `Task.write_problem`."""
         return self.original.write_problem(int(self._old[problem]))
