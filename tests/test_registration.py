@@ -12,7 +12,9 @@ from kdgym.evaluation import agent_names
 from kdgym.registration import ENVIRONMENTS, find
 from kdgym.testing import check
 
-IDS = [entry.id for entry in ENVIRONMENTS]
+IDS = [
+    entry.id for entry in ENVIRONMENTS if not entry.needs_model
+]  # those are tested in tests/envs/test_feedback_champ.py
 
 
 @pytest.mark.slow

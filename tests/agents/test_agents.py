@@ -24,7 +24,8 @@ from kdgym.registration import ENVIRONMENTS, find
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
 SMALL_OF_FAMILY: dict[str, dict[str, Any]] = {"orchestrate_math": {"tasks": 3}}
-NEEDS_A_MODEL = ("llm", "llm_corrections", "llm_lanes", "llm_policy", "llm_variants")  # tested in tests/llm
+# Tested in tests/llm:
+NEEDS_A_MODEL = ("llm", "llm_corrections", "llm_feedback", "llm_lanes", "llm_policy", "llm_variants")
 FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 
@@ -32,6 +33,8 @@ FOLDER = Path(__file__).parent.parent.parent / "agents"
 TRAINED = ("ppo", "maskable_ppo", "feedback_ppo", "lane_ppo")
 HOMES: dict[str, list[str]] = {name: [] for name in agent_names()}
 for entry in ENVIRONMENTS:
+    if entry.needs_model:
+        continue  # tests/envs/test_feedback_champ.py
     numeric, tree = entry.family in ("datagen", "datagen_skill_tree"), entry.family == "datagen_skill_tree"
     for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds):
         HOMES[name].append(entry.id)
