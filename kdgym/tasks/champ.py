@@ -5,7 +5,7 @@ those whose answer is one number, one formula or one of the words Yes, No and No
 (`kdgym.tasks.champ_answers`); lists, relations and sentences are left out, and so are four factorisations, whose question has
 the value of its answer. Skills are CHAMP's five fields.
 
-Splits: a hash of its identifier puts a problem into train, validation or test, and its siblings with it: variants of one problem
+Splits: a hash of its identifier puts a problem into train, validation or test, its siblings with it: variants of one problem
 (tilings of two boards, say) share hints or steps of their solutions, word for word.
 
 What a teacher may say of a problem (`Champ.advice`) is CHAMP's own: hints belong to one problem; concepts are general theorems,

@@ -15,7 +15,9 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
 import kdgym.agents
+import kdgym.integrations.search
 from kdgym.agents.constant import train as search
+from kdgym.agents.lane_search import train as search_lanes
 from kdgym.evaluation import agent_module, agent_names, encoding, introduce, load_agent
 from kdgym.integrations.sb3 import as_vec_env
 from kdgym.integrations.sb3_policies import MaskableSharedPolicy, SharedPolicy
@@ -180,14 +182,25 @@ def test_constant_never_changes_its_mind() -> None:
 
 @pytest.mark.slow
 def test_the_search_of_constant_writes_what_it_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kdgym.agents.constant, "CANDIDATES", 4)
-    monkeypatch.setattr(kdgym.agents.constant, "STUDENTS", 2)
-    monkeypatch.setattr(kdgym.agents.constant, "ELITE", 2)
+    for name, number in (("CANDIDATES", 4), ("STUDENTS", 2), ("ELITE", 2)):
+        monkeypatch.setattr(kdgym.integrations.search, name, number)
     lines: list[str] = []
     path = search(ID, 100, tmp_path, seed=1, report=lambda _, text: lines.append(text))
     agent: Any = load_agent(f"constant:{path}", make(1))
     assert len(lines) == 2
     assert agent.numbers != load_agent("constant", make(1)).numbers  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_the_search_of_lanes_writes_what_it_loads(tmp_path: Path) -> None:
+    lanes = "kdgym/Orchestrate-Math-v0"
+    path = search_lanes(lanes, 1, tmp_path, seed=1)
+    envs = make(2, lanes)
+    agent: Any = load_agent(f"lane_search:{path}", envs)
+    observation, _ = envs.reset(seed=0)
+    assert envs.action_space.contains(agent.act(observation))
+    with pytest.raises(ValueError, match="lane_search agent has to be trained first"):
+        load_agent("lane_search", envs).act(observation)
 
 
 @pytest.mark.parametrize("name", TRAINED)
