@@ -99,7 +99,9 @@ def source_of(agent: str) -> str | None:
 
 def as_outcome(found: Mapping[str, Any]) -> Outcome:
     """What `teach` says came of it, as numbers of a record."""
-    columns = {name: np.asarray(found[name]).tolist() for name in ("seeds", "before", "after", "right", "asked", "curve")}
+    columns = {
+        name: np.asarray(found[name]).tolist() for name in ("seeds", "before", "after", "right", "asked", "curve")
+    }
     cost = {actor: {unit: amount.tolist() for unit, amount in units.items()} for actor, units in found["cost"].items()}
     return Outcome(**columns, cost=cost)
 
