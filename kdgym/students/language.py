@@ -350,7 +350,8 @@ class LanguageStudents:
                 yield slice(begin, end)
                 begin, longest = end, 0
             longest = max(longest, length)
-        yield slice(begin, len(rows))
+        if rows:
+            yield slice(begin, len(rows))
 
     def _answers(self, packed: Pack, hidden: Tensor) -> Tensor:
         """Logits where answer tokens are predicted, float32 [A, vocabulary]."""

@@ -125,9 +125,7 @@ class LanguageReasoners(LanguageStudents):
         place = torch.arange(begun.shape[2], device=begun.device)
         tokens = torch.where(place < given.unsqueeze(2), begun, _NOTHING)
         log_p = torch.zeros(begun.shape, device=begun.device)
-        filler = [
-            self.prompts.end
-        ]  # an answer's last token is predicted, and not read: its place is where writing goes on
+        filler = [self.prompts.end]  # its last token is predicted, not read: there writing goes on
         rows = self._practice(problem, tokens, chosen, filler)
         for part in self._groups(rows.items):
             self._continue(state, rows.of(part), uniform, tokens, log_p)

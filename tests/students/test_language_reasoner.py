@@ -137,6 +137,14 @@ def test_what_a_student_writes_is_its_own_affair(engine: LanguageReasoners, stat
     assert together[1:].equal(alone)
 
 
+def test_where_nobody_is_guided_nobody_goes_on(engine: LanguageReasoners, state: Tensor, attempts: Any) -> None:
+    each, tokens, _ = attempts
+    nobody = torch.zeros_like(each, dtype=torch.bool)
+    begun, given = tokens, engine.written(tokens).sum(2)
+    after, _ = engine.resume(state, each, torch.zeros(tokens.shape), begun, given, nobody)
+    assert after.equal(tokens)
+
+
 def _as_read(sentences: list[str]) -> list[str]:
     """What the tiny model's tokeniser knows of them."""
     return [sentence.encode("ascii", "ignore").decode() for sentence in sentences]
