@@ -92,6 +92,14 @@ _FEEDBACK: dict[str, Any] = {
     ),
     "upper_bounds": ("feedback_lookahead",),
 }
+_SNAPSHOT: dict[str, Any] = {
+    "family": "snapshot",
+    "population": "Starts",
+    "controls": ("ordinary_resets", "uniform_snapshots", "random"),
+    "published": "s3rl",
+    "teachers": ("sc_only", "stt_only", "reverse_curriculum", "learning_progress", "plr"),
+    "upper_bounds": ("snapshot_lookahead",),
+}
 
 _ORCHESTRATE: dict[str, Any] = {
     "controls": ("always_auto", "always_paired", "always_coach", "always_stepwise"),
@@ -191,6 +199,36 @@ ENVIRONMENTS = (
         population="OrchestrateMath",
         summary="Choose how closely frozen students are supervised, task by task, and what they remember.",
         **_ORCHESTRATE,
+    ),
+    Entry(
+        "kdgym/Snapshot-CartPole-v0",
+        summary="Choose from which of a teacher's states a population of RL students balances a pole.",
+        settings={"task": "CartPole"},
+        **_SNAPSHOT,
+    ),
+    Entry(
+        "kdgym/Snapshot-MountainCar-v0",
+        summary="The same where a car has to rock itself out of a valley, and only arriving pays.",
+        settings={"task": "MountainCar"},
+        **_SNAPSHOT,
+    ),
+    Entry(
+        "kdgym/Snapshot-Acrobot-v0",
+        summary="The same where two links have to swing up, and only arriving pays.",
+        settings={"task": "Acrobot"},
+        **_SNAPSHOT,
+    ),
+    Entry(
+        "kdgym/Snapshot-Pendulum-v0",
+        summary="The same for a pendulum's swing-up, paid at every step.",
+        settings={"task": "Pendulum"},
+        **_SNAPSHOT,
+    ),
+    Entry(
+        "kdgym/Snapshot-PointMaze-v0",
+        summary="The same for a ball in a maze with three corridors, and only arriving pays.",
+        settings={"task": "PointMaze"},
+        **_SNAPSHOT,
     ),
 )
 

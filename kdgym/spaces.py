@@ -139,6 +139,55 @@ class FeedbackMoves(Box):
         return f"FeedbackMoves({self.choices})"
 
 
+class SnapshotMoves(Box):
+    """``Box(-1, 1, (C + 3,))``: where practice starts: shares of C clusters, share of ordinary starts, horizon, end.
+
+    Args:
+        clusters: C.
+        limit: the longest horizon, in steps.
+        seed: seed of ``sample``.
+    """
+
+    temperature, shortest = 4.0, 5
+
+    def __init__(self, clusters: int, limit: int, seed: int | None = None) -> None:
+        super().__init__(-1.0, 1.0, (clusters + 3,), np.float32, seed=seed)
+        self.shares, self.limit = Shares(clusters, self.temperature), limit
+
+    def encode(
+        self,
+        weights: npt.ArrayLike,
+        ordinary: npt.ArrayLike = 0.0,
+        horizon: npt.ArrayLike | None = None,
+        end: npt.ArrayLike = False,
+    ) -> Floats:
+        """The action [S, C + 3] of S students.
+
+        Args:
+            weights: of the clusters, not negative and not all 0, [S, C]; at any scale.
+            ordinary: share of ordinary starts, in [0, 1], one for all or [S]; so the next two.
+            horizon: steps after which an episode from a snapshot is cut, from `shortest` to `limit`, which None stands for.
+            end: whether all starts are ordinary from now on.
+
+        Raises:
+            ValueError: weights, share or horizon are out of range.
+        """
+        first = self.shares.encode(weights)
+        cut = np.asarray(self.limit if horizon is None else horizon, dtype=np.float64)
+        share = np.asarray(ordinary, dtype=np.float64)
+        if not ((share >= 0) & (share <= 1)).all():
+            raise ValueError(f"The share of ordinary starts is {ordinary}; give 0 to 1.")
+        if not ((cut >= self.shortest) & (cut <= self.limit)).all():
+            raise ValueError(f"The horizon is {horizon} steps; {self.shortest} to {self.limit} are allowed.")
+        reach = 2 * np.log(cut / self.shortest) / np.log(self.limit / self.shortest) - 1
+        last = (2 * share - 1, reach, 2.0 * np.asarray(end, dtype=bool) - 1)
+        columns = [np.broadcast_to(column, first.shape[:1])[:, None] for column in last]
+        return np.concatenate([first, *columns], axis=1).astype(np.float32)
+
+    def __repr__(self) -> str:
+        return f"SnapshotMoves({self.shares.shape[0]}, limit={self.limit})"
+
+
 class TreeChoices(MultiDiscrete):
     """``MultiDiscrete([5] * K)``: for each of K skills keep the allocations, explore, give more, give less, or stop.
 

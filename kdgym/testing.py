@@ -110,6 +110,7 @@ def _check_seeds(one: SingleEnv, two: SingleEnv) -> None:
 def _check_snapshot(env: SingleEnv) -> None:
     env.reset(seed=1)
     before, after = _actions(env, _STEPS), _actions(env, _STEPS, seed=1)
+    start = env.snapshot()
     _roll(env, before)
     snapshot = env.snapshot()
     expected = _roll(env, after)
@@ -120,11 +121,11 @@ def _check_snapshot(env: SingleEnv) -> None:
         snapshot.save(path)
         env.restore(Snapshot.load(path))
     _require(_equal_steps(_roll(env, after), expected), "After restoring from disk the same actions lead elsewhere.")
-    env.restore(snapshot)
+    env.restore(start)  # later on, an earlier decision may have left nothing to decide
     branches = env.branch(2)
     observation, *_ = branches.step(np.stack([np.asarray(after[0]), np.asarray(before[0])]))
     own = branches.row(observation, 0)
-    _require(_close(own, expected[0][0]), "The first of two branches does not go where the student itself goes.")
+    _require(_close(own, _roll(env, after[:1])[0][0]), "The first of two branches does not go where the student itself goes.")
     states = [branches.snapshot(i).rows for i in range(2)]  # a weak student may look alike, and is not
     equal = all(bool((a == b).all()) for a, b in zip(*states, strict=True))
     _require(not equal, "Two branches that were taught differently stay equal.")

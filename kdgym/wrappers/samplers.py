@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kdgym.tasks.snapshots import value_bands
 from kdgym.wrappers.store import SnapshotStore
 
 
@@ -37,20 +38,15 @@ class ValueClusters:
     """
 
     def __init__(self, store: SnapshotStore, clusters: int = 6, weights: npt.ArrayLike | None = None) -> None:
-        from sklearn.cluster import KMeans  # slow to import
-
         if clusters < 1:
             raise ValueError(f"clusters is {clusters}; give at least 1.")
         if np.isnan(store.value).any():
             raise ValueError(
                 "Some snapshots have no value; collect them with a value function, or sample them uniformly."
             )
-        values = store.value[:, None]
-        found = KMeans(min(clusters, len(np.unique(values))), n_init=10, random_state=0).fit(values)
-        order = found.cluster_centers_[:, 0].argsort().argsort()
-        self.label: npt.NDArray[np.int64] = order[found.labels_].astype(np.int64)
-        self._members = [np.flatnonzero(self.label == cluster) for cluster in range(len(order))]
-        self.weights = np.ones(len(order)) if weights is None else weights
+        self.label = value_bands(store.value, clusters)
+        self._members = [np.flatnonzero(self.label == cluster) for cluster in range(self.label.max() + 1)]
+        self.weights = np.ones(self.clusters) if weights is None else weights
 
     @property
     def clusters(self) -> int:

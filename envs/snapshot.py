@@ -1,0 +1,362 @@
+"""Snapshot: students practise control by reinforcement, and the teacher decides where their episodes start.
+
+After SnapshotRL (Zhao et al., AutoRL workshop at ICML 2024), where a fixed rule draws starts from a trained teacher's
+trajectories for a fixed part of the practice; here starts, horizon and the end of that phase are the teacher's action.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from pydantic import Field
+from torch import Tensor
+
+from kdgym import random
+from kdgym.core import SingleEnv, ledger
+from kdgym.core.lesson import Lesson
+from kdgym.core.population import Array, PopulationEnv
+from kdgym.settings import Settings
+from kdgym.spaces import SnapshotMoves
+from kdgym.students.actor_critic import ActorCritics, PPOConfig
+from kdgym.students.episodes import StartRule, Tally, examine, new_episodes, practise
+from kdgym.students.pool import POOLS
+from kdgym.tasks.base import SPLITS, Split
+from kdgym.tasks.control import make_control
+from kdgym.tasks.snapshots import teacher_trajectories
+
+_BASE, _VALIDATION, _START, _PRACTICE, _ORDER = range(5)  # purposes of a student's random streams
+_EXAMINED = 0xE4A3  # key of the starts that everybody is examined from
+_JUDGED = 8  # snapshots a cluster at which the critic is compared with the teacher
+_END = 0.9  # high, so that whoever explores at random does not end the phase before it began
+
+
+class SnapshotSettings(Settings):
+    """Arguments of `Starts`; see there."""
+
+    task: str = "MountainCar"
+    pool: Literal["train", "evaluation"] = "train"
+    steps: int = Field(12, ge=1, le=1000)
+    updates: int = Field(8, ge=1, le=1000)
+    actors: int = Field(8, ge=1, le=1024)
+    rollout: int = Field(64, ge=2, le=4096)
+    budget: float = Field(12 * 8 * 8 * 64.0, gt=0, le=1e12)
+    clusters: int = Field(6, ge=2, le=64)
+    hidden: int = Field(32, ge=1, le=1024)
+    learning_rate: float = Field(2e-3, gt=0, le=1)
+    epochs: int = Field(4, ge=1, le=64)
+    minibatches: int = Field(4, ge=1, le=64)
+    clip: float = Field(0.2, gt=0, le=1)
+    entropy: float = Field(0.01, ge=0, le=1)
+    validation_starts: int = Field(16, ge=1, le=1024)
+    test_starts: int = Field(64, ge=1, le=4096)
+    device: str = "cpu"
+
+
+class Starts(PopulationEnv):
+    """Teach by choosing where practice starts.
+
+    ## Description
+    Each student is a small actor-critic that learns a control task by PPO in ``actors`` simulators. A store holds states on
+    the trajectories of a scripted expert, in C clusters from low to high value (`kdgym.tasks.snapshots`). For a whole step,
+    ``updates`` updates, the teacher decides from which clusters episodes start, how many start ordinarily, after how many
+    steps an episode from a snapshot is truncated, and whether the guided phase ends for good. Episodes begin anew with every
+    step; truncated ones bootstrap. Dynamics are Gymnasium's where it has the task; on MountainCar, Acrobot and PointMaze
+    students are paid for arriving only (`kdgym.tasks.control`).
+
+    ## Action Space
+    `kdgym.spaces.SnapshotMoves`, a ``Box(-1, 1, (C + 3,), float32)``:
+
+    | entries | decision | meaning |
+    |---|---|---|
+    | 0 to C - 1 | weights | softmax of 4 times these: share of each cluster among starts from snapshots |
+    | C | ordinary | share of ordinary starts, from none at -1 to all at 1 |
+    | C + 1 | horizon | of episodes from snapshots, from 5 steps at -1 to the task's time limit at 1, geometrically |
+    | C + 2 | end | above 0.9 ends the guided phase: from now on all starts are ordinary |
+
+    ## Observation Space
+    A ``Dict`` of float32 boxes. What is not known yet is 0, what did not happen in the last step is as it was before:
+
+    | key | shape | range | meaning |
+    |---|---|---|---|
+    | return | (C,) | [-1, 1] | mean discounted, scaled return of the last step's episodes from each cluster |
+    | success | (C,) | [0, 1] | share of them that succeeded |
+    | change | (C,) | [-1, 1] | success minus success one step ago |
+    | visits | (C,) | [0, 1] | share of all practice so far that started in each cluster |
+    | gap | (C,) | [-2, 2] | the teacher's value of the cluster minus the student's |
+    | error | (C,) | [0, 1] | mean absolute advantage, a measure of surprise |
+    | score | (1,) | [0, 1] | return of the greedy student from ordinary starts, the validation starts, on the task's scale |
+    | gain | (1,) | [-1, 1] | score minus score one step ago |
+    | guided | (1,) | [0, 1] | whether the guided phase lasts |
+    | budget | (1,) | [0, 1] | share of the budget left |
+    | time | (1,) | [0, 1] | share of the steps left |
+
+    ## Rewards
+    Growth of ``score``: only what the student can do from ordinary starts counts.
+
+    ## Starting State
+    A new student: the actor is nearly uniform, the critic says 0. ``reset(options={"restart": "continue"})`` keeps the weights.
+
+    ## Episode End
+    ``terminated`` after ``steps`` steps. Never truncated.
+
+    ## Student
+    Two tanh networks of two layers, about 2,600 weights, trained by PPO with AdamW (`kdgym.students.actor_critic`).
+
+    ## Budget
+    ``budget`` environment steps. Those that collecting the teacher's trajectories took are charged to it at the first step that
+    uses them; so who guides practises less. A student whose budget does not suffice for an update rests. In the ledger,
+    practice is ``data_engine``, collection ``teacher``, decisions are ``student_inference``, and transitions learned from, a
+    minibatch being an update, ``student_training``.
+
+    ## Splits
+    Practice, validation and test start from different random states. Test starts are the same for all students and seeds.
+
+    ## Determinism
+    Equal settings, seeds, actions and population give bitwise equal observations on one machine at one thread. Another
+    population may differ by rounding, which may change a sampled action.
+
+    ## Headroom
+    ``docs/snapshots.md`` shows the tables.
+
+    ## Arguments
+    * ``num_envs``: number of students S.
+    * ``task``: CartPole, MountainCar, Acrobot, Pendulum or PointMaze; ``pool``: students, ``"train"`` or ``"evaluation"``.
+    * ``steps``, ``updates``, ``rollout``: steps of an episode, updates of a step, environment steps of an update in each of the
+      ``actors``.
+    * ``budget``: as above; ``clusters``: C.
+    * ``hidden``, ``learning_rate``, ``epochs``, ``minibatches``, ``clip``, ``entropy``: see `PPOConfig`.
+    * ``validation_starts``, ``test_starts``: of an examination; ``device``: of the population.
+    * ``render_mode``, ``autoreset``: see `kdgym.core.population.PopulationEnv`.
+
+    ## Version History
+    * v0: first version.
+    """
+
+    recorded = False  # examinations end when all students have
+
+    def __init__(
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+    ) -> None:
+        self.config = config = SnapshotSettings.parse(settings)
+        self.control, device = make_control(config.task), torch.device(config.device)
+        self.store = teacher_trajectories(self.control, config.clusters).to(device)
+        names = ("learning_rate", "epochs", "minibatches", "clip", "entropy")
+        ppo = PPOConfig(**{name: getattr(config, name) for name in names})
+        self.students = ActorCritics(self.control.observation_size, self.control.actions, config.hidden, ppo)
+        self.steps, self.moves = config.steps, SnapshotMoves(config.clusters, self.control.limit)
+        c, f32, f64 = config.clusters, torch.float32, torch.float64
+        ranges = {
+            "return": (-1, 1),
+            "success": (0, 1),
+            "change": (-1, 1),
+            "visits": (0, 1),
+            "gap": (-2, 2),
+            "error": (0, 1),
+        }
+        single = {"score": (0, 1), "gain": (-1, 1), "guided": (0, 1), "budget": (0, 1), "time": (0, 1)}
+        super().__init__(
+            num_envs,
+            observation_space=spaces.Dict(
+                {
+                    **{name: spaces.Box(low, high, (c,)) for name, (low, high) in ranges.items()},
+                    **{name: spaces.Box(low, high, (1,)) for name, (low, high) in single.items()},
+                }
+            ),
+            action_space=self.moves,
+            layout={
+                "student": ((self.students.row,), self.students.dtype),
+                **dict.fromkeys(ranges, ((c,), f32)),
+                "score": ((), f64),
+                "gain": ((), f64),
+                "guided": ((), torch.int64),
+                "collected": ((), torch.int64),
+                "spent": ((), f64),
+                "practised": ((c + 1,), f64),
+                "validation": ((config.validation_starts, self.control.state_size), f64),
+                "success_history": ((config.steps + 1, c + 1), f32),
+                "practice_history": ((config.steps, c + 1), f32),
+            },
+            settings={"family": "Snapshot", "version": self.control.version, **config.model_dump(mode="json")},
+            device=device,
+            render_mode=render_mode,
+            autoreset=autoreset,
+        )
+        self._by_cluster, self._everyone = tuple(ranges), torch.arange(num_envs, device=device)
+        chance = torch.arange(_JUDGED, device=device, dtype=f64) / _JUDGED
+        self._judged = self.store.members(torch.arange(c, device=device).repeat_interleave(_JUDGED), chance.repeat(c))
+        self.metadata["clusters"] = [
+            {"snapshots": int(size), "value": float(self.store.value[self.store.cluster == k].mean())}
+            for k, size in enumerate(self.store.size)
+        ]
+        self.metadata["limit"], self.metadata["steps"] = self.control.limit, config.steps
+
+    # --- the decision process ------------------------------------------------------------------------------------
+
+    def _begin(self, rows: Tensor, restart: str) -> None:
+        state, control, students = self.state, self.control, self.students
+        if restart == "base":
+            key = random.fold(self.stream(_BASE)[rows], POOLS.index(self.config.pool))
+            state["student"][rows] = students.initialise(key)
+        state["student"][rows, students.weights :] = 0
+        for name in (
+            *self._by_cluster,
+            "gain",
+            "collected",
+            "spent",
+            "practised",
+            "success_history",
+            "practice_history",
+        ):
+            state[name][rows] = 0
+        state["guided"][rows] = 1
+        chance = random.uniform(self.stream(_VALIDATION)[rows], self.config.validation_starts * control.state_size)
+        state["validation"][rows] = control.start(chance.unflatten(1, (self.config.validation_starts, -1)))
+        state["score"][rows] = self._examine_validation(rows)
+        state["success_history"][rows, 0, 0] = state["score"][rows].float()
+        state["gap"][rows] = self._gap(rows)
+
+    def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        state, step, before = self.state, self.state["step"], self.state["score"].clone()
+        tally = self._practise(self._rule(action))
+        self._show(tally)
+        state["score"] = self._examine_validation(slice(None))
+        state["gain"] = state["score"] - before
+        state["success_history"][self._everyone, step + 1] = torch.cat(
+            [state["score"][:, None].float(), state["success"]], 1
+        )
+        return state["gain"].clone(), step + 1 >= self.config.steps
+
+    def _observe(self) -> dict[str, Tensor]:
+        state, config = self.state, self.config
+        return {
+            **{name: state[name] for name in self._by_cluster},
+            **{name: state[name].unsqueeze(1) for name in ("score", "gain", "guided")},
+            "budget": (1 - state["spent"] / config.budget).clamp_min(0).unsqueeze(1),
+            "time": 1 - state["step"].unsqueeze(1) / config.steps,
+        }
+
+    def _rule(self, action: Tensor) -> StartRule:
+        """What an action means for starts; whoever first uses the teacher's trajectories pays for them."""
+        state, clusters, steps = self.state, self.config.clusters, self.store.steps
+        share = torch.softmax(self.moves.temperature * action[:, :clusters].double(), dim=1)
+        ordinary, horizon, end = action[:, clusters:].double().unbind(1)
+        state["guided"] *= end <= _END
+        ordinary = torch.where(state["guided"] > 0, (ordinary + 1) / 2, 1.0).unsqueeze(1)
+        buys = (ordinary.squeeze(1) < 1) & (state["collected"] == 0)
+        state["collected"] += buys
+        state["spent"] += buys * steps
+        ledger.charge(state["ledger"], "teacher", items=buys * steps, money=buys * steps)
+        reach = self.moves.shortest * (self.moves.limit / self.moves.shortest) ** ((horizon + 1) / 2)
+        return StartRule(torch.cat([(1 - ordinary) * share, ordinary], dim=1), reach.round().long())
+
+    def _practise(self, rule: StartRule) -> Tally:
+        """The updates of one step; students without budget rest."""
+        state, config, students = self.state, self.config, self.students
+        episodes = new_episodes(self.control, self.store, rule, self.stream(_START, state["step"]), config.actors)
+        cost, happened = config.actors * config.rollout, Tally.nothing(rule.share)
+        learned, decision = config.epochs * cost, students.flops * cost
+        for update in range(config.updates):
+            active, at = state["spent"] + cost <= config.budget, state["step"] * config.updates + update
+            key, order = self.stream(_PRACTICE, at), self.stream(_ORDER, at)
+            batch, episodes, tally = practise(
+                students, self.control, self.store, state["student"], rule, episodes, key, config.rollout
+            )
+            students.update(state["student"], batch, order, active)
+            happened = happened + tally.only(active)
+            state["spent"] += cost * active
+            ledger.charge(state["ledger"], "data_engine", items=cost * active, money=cost * active)
+            ledger.charge(state["ledger"], "student_inference", items=cost * active, flops=decision * active)
+            flops = 6 * decision * config.epochs * active  # actor and critic, forward and backward
+            ledger.charge(state["ledger"], "student_training", items=learned * active, flops=flops)
+        return happened
+
+    def _show(self, tally: Tally) -> None:
+        """Keep what teachers see of a step; of clusters in which no episode ended, they see the last time."""
+        state, last = self.state, slice(0, self.config.clusters)
+        ended, steps = tally.ended[:, last], tally.steps[:, last]
+        success = torch.where(ended > 0, (tally.succeeded[:, last] / ended.clamp_min(1)).float(), state["success"])
+        state["change"] = success - state["success"]
+        state["success"] = success
+        mean = (tally.total[:, last] / ended.clamp_min(1)).float().clamp(-1, 1)
+        state["return"] = torch.where(ended > 0, mean, state["return"])
+        error = (tally.error[:, last] / steps.clamp_min(1)).float().clamp(0, 1)
+        state["error"] = torch.where(steps > 0, error, state["error"])
+        state["practised"] += tally.steps
+        state["visits"] = (state["practised"] / state["practised"].sum(1, keepdim=True).clamp_min(1))[:, last]
+        state["gap"] = self._gap(slice(None))
+        state["practice_history"][self._everyone, state["step"]] = tally.steps.roll(1, dims=1).float()
+
+    def _gap(self, rows: Tensor | slice) -> Tensor:
+        """The teacher's value of each cluster minus the student's critic's, float32 [rows, C]."""
+        student = self.state["student"][rows]
+        seen = self.control.observe(self.store.state[self._judged]).expand(len(student), -1, -1)
+        gap = self.store.value[self._judged] - self.students.values(student, seen)
+        return gap.unflatten(1, (-1, _JUDGED)).mean(2).float().clamp(-2, 2)
+
+    # --- examinations --------------------------------------------------------------------------------------------
+
+    def _examine_validation(self, rows: Tensor | slice) -> Tensor:
+        """Score from the episode's own validation starts, float64 [rows]; charged."""
+        state = self.state
+        total, _, steps = examine(self.students, self.control, state["student"][rows], state["validation"][rows])
+        ledger.charge(state["ledger"], "student_inference", rows, items=steps, flops=self.students.flops * steps)
+        return self.control.score(total.mean(1))
+
+    def examine(self, split: Split = "test") -> dict[str, Array]:
+        """An examination of greedy students from ``test_starts`` ordinary starts; changes nothing, charges nothing.
+
+        Args:
+            split: ``"train"``, ``"validation"`` or ``"test"``; each has its own starts.
+
+        Returns:
+            ``right`` and ``asked`` (successes and starts, int64 [S, 1]), ``target`` (ones, [S, 1]), ``score`` (return on the
+            task's scale, float64 [S]).
+
+        Raises:
+            ValueError: there is no such split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
+        number = self.config.test_starts
+        key = random.fold(torch.tensor(_EXAMINED, device=self.device), SPLITS.index(split), torch.arange(number))
+        starts = self.control.start(random.uniform(key, self.control.state_size)).expand(self.num_envs, -1, -1)
+        total, succeeded, _ = examine(self.students, self.control, self.state["student"], starts)
+        right = succeeded.sum(1, keepdim=True).cpu().numpy()
+        asked, target = np.full_like(right, number), np.ones(right.shape, np.float32)
+        return {
+            "right": right,
+            "asked": asked,
+            "target": target,
+            "score": self.control.score(total.mean(1)).cpu().numpy(),
+        }
+
+    def score(self) -> npt.NDArray[np.float64]:
+        """Score from the validation starts now, [S]."""
+        value: npt.NDArray[np.float64] = self.state["score"].cpu().numpy().copy()
+        return value
+
+    def lesson(self, student: int) -> Lesson:
+        """One student's lesson so far: the score from ordinary starts, success by cluster, and where practice started."""
+        state, done = self.state, int(self.state["step"][student])
+        values = [f"cluster {k}, value {cluster['value']:.2f}" for k, cluster in enumerate(self.metadata["clusters"])]
+        return Lesson(
+            skills=["ordinary start", *values],
+            target=np.eye(1, 1 + len(values), dtype=np.float32)[0],
+            accuracy=state["success_history"][student, : done + 1].cpu().numpy().copy(),
+            spending=state["practice_history"][student, :done].cpu().numpy().copy(),
+            steps=self.config.steps,
+            budget_left=max(0.0, float(1 - state["spent"][student] / self.config.budget)),
+            currency="practice",
+        )
+
+    def _branched(self, num_envs: int) -> PopulationEnv:
+        return Starts(num_envs, autoreset=False, **self.config.model_dump())
+
+
+class StartsEnv(SingleEnv):
+    __doc__ = Starts.__doc__
+    population = Starts

@@ -1,0 +1,127 @@
+"""Tables, picture and file of `snapshots_ablation.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from kdgym.statistics import Interval, interquartile_mean, interval
+
+Floats = npt.NDArray[np.float64]
+Cell = tuple[str, str, str]  # task, algorithm, arm
+COLOURS = {"ordinary": "0.5", "random": "#56B4E9", "sc": "#E69F00", "stt": "#009E73", "s3rl": "#D55E00"}
+NAMES = {"ordinary": "ordinary", "random": "random snapshots", "sc": "SC only", "stt": "STT only", "s3rl": "S3RL"}
+
+
+def scores(results: Sequence[dict[str, Any]], teachers: dict[str, dict[str, Any]]) -> tuple[dict[Cell, Floats], Floats]:
+    """Curves of all whole seeds: (task, algorithm, arm) -> [seeds, examinations]; and the steps between two of each.
+
+    0 is an untrained student, 1 the teacher.
+    """
+    by_cell: dict[Cell, dict[int, Floats]] = {}
+    for result in results:
+        teacher = teachers[result["task"]]
+        low, high = teacher["untrained_return"], teacher["teacher_return"]
+        curve = (np.array(result["returns"]) - low) / (high - low)
+        by_cell.setdefault((result["task"], result["algorithm"], result["arm"]), {})[result["seed"]] = curve
+    whole = sorted(set.intersection(*(set(seeds) for seeds in by_cell.values())))
+    if len(whole) < 2:
+        raise ValueError(f"{len(whole)} seeds are finished in all cells; a report needs at least 2.")
+    return {cell: np.stack([curves[seed] for seed in whole]) for cell, curves in by_cell.items()}, np.array(whole)
+
+
+def later(curve: Floats, lost: float) -> Floats:
+    """Curves [..., examinations] of students that began ``lost`` examinations late; until then they are untrained."""
+    at = np.arange(curve.shape[-1])
+    return np.apply_along_axis(lambda row: np.interp(at - lost, at, row), -1, curve)
+
+
+def over_tasks(curves: dict[Cell, Floats], algorithm: str, arm: str, lost: dict[str, float]) -> Floats:
+    """One algorithm's curves, [tasks, seeds, examinations]; snapshots cost the steps that collecting them took."""
+    chosen = {task: curve for (task, name, kind), curve in curves.items() if (name, kind) == (algorithm, arm)}
+    return np.stack([later(chosen[task], 0 if arm == "ordinary" else lost[task]) for task in sorted(chosen)])
+
+
+def middle(values: Floats) -> Interval:
+    """Interquartile mean over tasks and seeds [tasks, seeds], with an interval from resampling seeds."""
+    return interval(lambda who: interquartile_mean(values[:, who].ravel()), values.shape[1])
+
+
+def report(
+    results: Sequence[dict[str, Any]], teachers: dict[str, dict[str, Any]], json_file: Path, picture: Path
+) -> None:
+    """Print tables of all whole seeds, draw the curves, and write everything into one file."""
+    curves, seeds = scores(results, teachers)
+    every = {result["algorithm"]: result["every"] for result in results}
+    rows, console = [], Console(width=140)
+    table = Table(title=f"{len(seeds)} seeds; 0 is an untrained student, 1 the teacher; difference to ordinary, paired")
+    for column in ("algorithm", "starts", "end", "mean of the curve", "difference", "difference, collection counted"):
+        table.add_column(column)
+    for algorithm, steps in every.items():
+        free = dict.fromkeys(teachers, 0.0)
+        counted = {task: teacher["environment_steps"] / steps for task, teacher in teachers.items()}
+        ordinary = over_tasks(curves, algorithm, "ordinary", free).mean(2)
+        for arm, name in NAMES.items():
+            reached = over_tasks(curves, algorithm, arm, free)
+            paid = over_tasks(curves, algorithm, arm, counted).mean(2)
+            found = {
+                "end": middle(reached[:, :, -1]),
+                "curve": middle(reached.mean(2)),
+                "difference": middle(reached.mean(2) - ordinary),
+                "difference_counted": middle(paid - ordinary),
+            }
+            gains = [str(found[which]) if arm != "ordinary" else "" for which in ("difference", "difference_counted")]
+            table.add_row(algorithm, name, found["end"].unsigned(), found["curve"].unsigned(), *gains)
+            rows.append({"algorithm": algorithm, "arm": arm, **{which: vars(value) for which, value in found.items()}})
+    console.print(table)
+    console.print(by_task(curves))
+    draw(curves, every, picture)
+    kept = [result for result in results if result["seed"] in seeds]
+    json_file.write_text(json.dumps({"teachers": teachers, "summary": rows, "runs": kept}) + "\n")
+
+
+def by_task(curves: dict[Cell, Floats]) -> Table:
+    """Means of the curves, task by task: differences to ordinary starts."""
+    table = Table(title="mean of the curve, difference to ordinary starts (interquartile mean of the pairs)")
+    for column in ("task", "algorithm", "ordinary", *(NAMES[arm] for arm in NAMES if arm != "ordinary")):
+        table.add_column(column)
+    for task, algorithm in sorted({cell[:2] for cell in curves}):
+        ordinary = curves[task, algorithm, "ordinary"].mean(1)
+        gains = [curves[task, algorithm, arm].mean(1) - ordinary for arm in NAMES if arm != "ordinary"]
+        table.add_row(task, algorithm, middle(ordinary[None]).unsigned(), *(str(middle(gain[None])) for gain in gains))
+    return table
+
+
+def draw(curves: dict[Cell, Floats], every: dict[str, int], path: Path) -> None:
+    """One panel a task and algorithm: interquartile mean over seeds by environment steps, with its interval."""
+    tasks = sorted({task for task, _, _ in curves})
+    figure = Figure(figsize=(11, 8), dpi=110, layout="constrained")
+    panels = figure.subplots(len(tasks), len(every), squeeze=False)
+    for row, task in enumerate(tasks):
+        for axes, algorithm in zip(panels[row], every, strict=True):
+            for arm, colour in COLOURS.items():
+                curve = curves[task, algorithm, arm]
+                bands = [middle(curve[None, :, at]) for at in range(curve.shape[1])]
+                steps = every[algorithm] * np.arange(curve.shape[1])
+                axes.plot(steps, [band.mean for band in bands], color=colour, label=NAMES[arm])
+                axes.fill_between(
+                    steps, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.12, lw=0
+                )
+            axes.set_title(f"{task}, {algorithm}", fontsize=9)
+            axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[-1]:
+        axes.set_xlabel("environment steps, without collection")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("score (teacher: 1)")
+    panels[0, 0].legend(fontsize=7, frameon=False)
+    FigureCanvasAgg(figure)
+    figure.savefig(path)
