@@ -1,5 +1,6 @@
 """Absolute learning progress as a bandit's reward: teach what is changing (Graves et al., "Automated curriculum learning for
-neural networks", ICML 2017; Portelas et al., ALP-GMM, CoRL 2019). Ignores the goal."""
+neural networks", ICML 2017; Portelas et al., ALP-GMM, CoRL 2019). Ignores the goal. What changes is a skill's
+accuracy, or success from a cluster of snapshots."""
 
 from typing import Any
 
@@ -16,11 +17,11 @@ class Agent:
         self.action_space = action_space
 
     def reset(self, observation: dict[str, Floats]) -> None:
-        self.progress = np.zeros(observation["accuracy"].shape)
+        self.progress = np.zeros(observation["change"].shape)
 
     def act(self, observation: dict[str, Floats]) -> Floats:
         self.progress = 0.7 * self.progress + 0.3 * np.abs(observation["change"])
-        skills = observation["accuracy"].shape[-1]
+        skills = self.progress.shape[-1]
         greedy = (self.progress + 1e-3) / (self.progress + 1e-3).sum(-1, keepdims=True)
-        sources = observation["price"].shape[-1] // skills
+        sources = observation.get("price", self.progress).shape[-1] // skills
         return np.asarray(self.action_space.encode((0.8 * greedy + 0.2 / skills).repeat(sources, axis=-1)))

@@ -125,7 +125,9 @@ def _check_snapshot(env: SingleEnv) -> None:
     branches = env.branch(2)
     observation, *_ = branches.step(np.stack([np.asarray(after[0]), np.asarray(before[0])]))
     own = branches.row(observation, 0)
-    _require(_close(own, _roll(env, after[:1])[0][0]), "The first of two branches does not go where the student itself goes.")
+    _require(
+        _close(own, _roll(env, after[:1])[0][0]), "The first of two branches does not go where the student itself goes."
+    )
     states = [branches.snapshot(i).rows for i in range(2)]  # a weak student may look alike, and is not
     equal = all(bool((a == b).all()) for a, b in zip(*states, strict=True))
     _require(not equal, "Two branches that were taught differently stay equal.")

@@ -61,13 +61,14 @@ class Teacher:
 
     algorithm: type[BaseAlgorithm]
     solved: float
+    gamma: float = 0.99
     noise: float = 0.0  # of an Ornstein-Uhlenbeck process added to actions, as slow as a car rocks
 
 
 TASKS = {
     "Pendulum-v1": Teacher(TD3, -200),
     "InvertedPendulum-v5": Teacher(PPO, 950),
-    "MountainCarContinuous-v0": Teacher(TD3, 90, noise=0.5),
+    "MountainCarContinuous-v0": Teacher(TD3, 90, gamma=0.999, noise=0.5),
 }
 STUDENTS = {
     "TD3": Student(TD3, 4000, 500, 6),
@@ -90,7 +91,7 @@ def snapshots_of(task: str, out: Path) -> SnapshotStore:
     if path.exists():
         return SnapshotStore.load(path)
     env, recipe = gym.make(task), TASKS[task]
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"gamma": recipe.gamma}
     if recipe.noise:
         shape = env.action_space.shape
         extra["action_noise"] = OrnsteinUhlenbeckActionNoise(np.zeros(shape), np.full(shape, recipe.noise), dt=0.2)
