@@ -136,19 +136,18 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder of the results; finished runs found there are skipped.")],
     seeds: Annotated[int, typer.Option(min=2)] = 10,
 ) -> None:
-    """Train the teachers, then every student that is missing; safe to kill and to start again."""
+    """Train every student that is missing, and teachers as they are needed; safe to kill and to start again."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     cells = list(itertools.product(range(seeds), TASKS, STUDENTS, ARMS))
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
-        bar = progress.add_task("teachers", total=len(cells))
-        stores = {task: snapshots_of(task, out) for task in TASKS}
+        bar = progress.add_task("", total=len(cells))
         for seed, task, name, arm in cells:
             path = out / f"{seed:03}-{task}-{name}-{arm}.json"
             progress.update(bar, description=path.stem)
             if not path.exists():
-                result = practise(task, name, arm, seed, stores[task])
+                result = practise(task, name, arm, seed, snapshots_of(task, out))
                 write_atomically(path, json.dumps(result).encode())
             progress.advance(bar)
 
