@@ -6,7 +6,7 @@
 Ways to start {ordinary, random snapshots, SC only, STT only, S3RL} x {TD3, SAC, PPO} with Stable-Baselines3's defaults x
 three tasks x seeds. One seed's cells are run before the next seed begins, so whatever is finished is a set of whole seeds.
 S3RL's constants are scaled to short runs: snapshots in the first tenth of the steps (published: 100k of 1M), cut after a tenth
-of the task's time limit (published: 100 of 1000). All students of a task share a teacher, trained until it solves the task.
+of the task's time limit (published: 100 of 1000). All students of a task share a teacher that solves it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 
 from kdgym.storage import write_atomically
 from kdgym.wrappers import SnapshotStore, collect_snapshots, s3rl, sb3_policy
@@ -55,20 +54,29 @@ class Student:
     clusters: int  # as published
 
 
-@dataclass(frozen=True)
-class Teacher:
-    """Who collects a task's snapshots: an algorithm with SB3's defaults, trained until its return is ``solved``."""
+class Rocker:
+    """A rule instead of a trained teacher: push where the car rolls. TD3 with slow noise was still in the valley after 8,000 steps."""
 
-    algorithm: type[BaseAlgorithm]
-    solved: float
-    gamma: float = 0.99
-    noise: float = 0.0  # of an Ornstein-Uhlenbeck process added to actions, as slow as a car rocks
+    def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
+        """Full throttle in the direction of the velocity."""
+        return np.where(np.asarray(observation)[..., 1:] >= 0, 1, -1).astype(np.float32), None
+
+    def value(self, observation: Any, action: Any) -> float:
+        """What the rule goes on to return, discounted as SB3's critics do."""
+        env: Any = gym.make("MountainCarContinuous-v0").unwrapped
+        env.reset(seed=0)
+        env.state, total, weight, over = np.array(observation), 0.0, 1.0, False
+        while not over:
+            _, reward, over, *_ = env.step(self.predict(env.state)[0])
+            total, weight = total + weight * reward, 0.99 * weight
+        return total
 
 
-TASKS = {
-    "Pendulum-v1": Teacher(TD3, -200),
-    "InvertedPendulum-v5": Teacher(PPO, 950),
-    "MountainCarContinuous-v0": Teacher(TD3, 90, gamma=0.999, noise=0.5),
+# Who collects: an algorithm with SB3's defaults, trained until it returns so much, or a rule.
+TASKS: dict[str, tuple[type[BaseAlgorithm] | type[Rocker], float]] = {
+    "Pendulum-v1": (TD3, -200),
+    "InvertedPendulum-v5": (PPO, 950),
+    "MountainCarContinuous-v0": (Rocker, 85),
 }
 STUDENTS = {
     "TD3": Student(TD3, 4000, 500, 6),
@@ -79,10 +87,23 @@ STUDENTS = {
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
 
 
-def examine(model: BaseAlgorithm, task: str) -> float:
+def examine(model: BaseAlgorithm | Rocker, task: str) -> float:
     """Mean return of the greedy policy from ordinary starts, the same ones every time."""
     envs = make_vec_env(task, n_envs=EPISODES, seed=EXAMINATION_SEED)
     return float(np.mean(evaluate_policy(model, envs, n_eval_episodes=EPISODES, return_episode_rewards=True)[0]))
+
+
+def teacher_of(task: str) -> tuple[BaseAlgorithm | Rocker, int]:
+    """A teacher that solves the task, and how many environment steps its training took."""
+    kind, solved = TASKS[task]
+    if kind is Rocker:
+        return Rocker(), 0
+    teacher: Any = kind("MlpPolicy", gym.make(task), seed=TEACHER_SEED)
+    while examine(teacher, task) < solved:
+        if teacher.num_timesteps >= TEACHER_STEPS:
+            raise RuntimeError(f"After {TEACHER_STEPS} steps the teacher of {task} does not return {solved} yet.")
+        teacher.learn(TEACHER_CHUNK, reset_num_timesteps=False)
+    return teacher, teacher.num_timesteps
 
 
 def snapshots_of(task: str, out: Path) -> SnapshotStore:
@@ -90,27 +111,19 @@ def snapshots_of(task: str, out: Path) -> SnapshotStore:
     path = out / f"{task}.safetensors"
     if path.exists():
         return SnapshotStore.load(path)
-    env, recipe = gym.make(task), TASKS[task]
-    extra: dict[str, Any] = {"gamma": recipe.gamma}
-    if recipe.noise:
-        shape = env.action_space.shape
-        extra["action_noise"] = OrnsteinUhlenbeckActionNoise(np.zeros(shape), np.full(shape, recipe.noise), dt=0.2)
-    teacher = recipe.algorithm("MlpPolicy", gym.make(task), seed=TEACHER_SEED, **extra)  # type: ignore[call-arg]
-    untrained = reached = examine(teacher, task)
-    while reached < recipe.solved:
-        if teacher.num_timesteps >= TEACHER_STEPS:
-            raise RuntimeError(
-                f"After {TEACHER_STEPS} steps the teacher of {task} returns {reached:.0f}, not {recipe.solved}."
-            )
-        teacher.learn(TEACHER_CHUNK, reset_num_timesteps=False)
-        reached = examine(teacher, task)
-    length = int(
-        evaluate_policy(teacher, make_vec_env(task, seed=COLLECTING_SEED), 1, return_episode_rewards=True)[1][0]
+    teacher, steps = teacher_of(task)
+    first = evaluate_policy(teacher, make_vec_env(task, seed=COLLECTING_SEED), 1, return_episode_rewards=True)
+    episodes = max(1, COLLECTED // int(first[1][0]))
+    if isinstance(teacher, Rocker):
+        act, value = lambda seen: teacher.predict(seen)[0], teacher.value
+    else:
+        act, value = sb3_policy(teacher)
+    name = type(teacher).__name__
+    store = collect_snapshots(gym.make(task), act, value, episodes, seed=COLLECTING_SEED, policy=name)
+    untrained = TD3("MlpPolicy", gym.make(task), seed=TEACHER_SEED)
+    store.provenance.update(
+        teacher_steps=steps, teacher_return=examine(teacher, task), untrained_return=examine(untrained, task)
     )
-    act, value = sb3_policy(teacher)
-    name = recipe.algorithm.__name__
-    store = collect_snapshots(env, act, value, max(1, COLLECTED // length), seed=COLLECTING_SEED, policy=name)
-    store.provenance.update(teacher_steps=teacher.num_timesteps, teacher_return=reached, untrained_return=untrained)
     store.save(path)
     return store
 
