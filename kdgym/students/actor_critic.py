@@ -86,11 +86,11 @@ class ActorCritics:
         self.flops = 2.0 * sum(sizes[:3])
 
     def initialise(self, key: Tensor) -> Tensor:
-        """Untrained students, one a key: int64 [S] -> state [S, row]; the actor begins nearly uniform."""
+        """Untrained students, one a key: int64 [S] -> state [S, row]; actors begin nearly uniform, critics near 0."""
         state = torch.zeros(len(key), self.row, device=key.device)
         chance, begin = random.uniform(key, self.weights).float(), 0
         for layer, ((m, n), size) in enumerate(zip(self._shapes, self._sizes, strict=True)):
-            reach = math.sqrt(3 / m) * (0.01 if layer == 2 else 1.0)
+            reach = math.sqrt(3 / m) * (0.01 if layer % 3 == 2 else 1.0)
             state[:, begin : begin + m * n] = reach * (2 * chance[:, begin : begin + m * n] - 1)
             begin += size
         return state

@@ -55,7 +55,7 @@ class Student:
 
 
 class Rocker:
-    """A rule instead of a trained teacher: push where the car rolls. TD3 with slow noise was still in the valley after 8,000 steps."""
+    """A rule for a teacher: push where the car rolls. TD3 with slow noise was still in the valley after 8,000 steps."""
 
     def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
         """Full throttle in the direction of the velocity."""

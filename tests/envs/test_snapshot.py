@@ -1,0 +1,144 @@
+"""Snapshot environments: what starts, horizons and the end of the guided phase do, and what they cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import kdgym
+from kdgym.testing import check
+
+ID = "kdgym/Snapshot-MountainCar-v0"
+SMALL: dict[str, Any] = {"steps": 6, "updates": 2, "validation_starts": 4, "test_starts": 8}
+ALL = [entry.id for entry in kdgym.registration.ENVIRONMENTS if entry.family == "snapshot"]
+
+
+def make(students: int = 2, id: str = ID, **settings: Any) -> Any:
+    return gym.make_vec(id, num_envs=students, **{**SMALL, **settings})
+
+
+def encoded(envs: Any, weights: Any = (1, 1, 1, 1, 1, 1), **rest: Any) -> Any:
+    return envs.single_action_space.encode(np.tile(np.array(weights, float), (envs.num_envs, 1)), **rest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("id", ALL)
+def test_every_environment_keeps_the_contract(id: str) -> None:
+    check(id, **SMALL)
+
+
+def test_practice_starts_where_the_teacher_says() -> None:
+    envs = make()
+    envs.reset(seed=0)
+    seen, *_ = envs.step(encoded(envs, weights=(0, 0, 0, 1, 0, 0)))
+    others = np.delete(seen["visits"], 3, axis=1)
+    assert (seen["visits"][:, 3] > 0.95).all() and (others < 0.05).all()
+    mixed, *_ = envs.step(encoded(envs, ordinary=0.5))
+    practised = mixed["visits"].sum(1) * 2 - seen["visits"].sum(1)
+    assert ((practised > 0.1) & (practised < 0.9)).all()
+
+
+def test_near_the_goal_success_is_certain_and_the_horizon_decides_further_off() -> None:
+    envs = make(1)
+    envs.reset(seed=0)
+    near, *_ = envs.step(encoded(envs, weights=(0, 0, 0, 0, 0, 1)))
+    assert near["success"][0, 5] > 0.8 and near["return"][0, 5] > 0.5
+    envs.reset(seed=0)
+    far, *_ = envs.step(encoded(envs, weights=(1, 0, 0, 0, 0, 0), horizon=5))
+    assert far["success"][0, 0] == 0
+
+
+def test_the_end_of_the_guided_phase_is_for_good() -> None:
+    envs = make()
+    first, _ = envs.reset(seed=0)
+    assert (first["guided"] == 1).all()
+    envs.step(encoded(envs))
+    ended, *_ = envs.step(encoded(envs, end=[True, False]))
+    after, *_ = envs.step(encoded(envs))
+    assert ended["guided"][:, 0].tolist() == after["guided"][:, 0].tolist() == [0, 1]
+    assert after["visits"].sum(1)[0] == pytest.approx(1 / 3, abs=0.01) and after["visits"].sum(1)[1] == pytest.approx(1)
+
+
+def test_collection_is_paid_once_by_those_who_guide() -> None:
+    envs = make()
+    envs.reset(seed=0)
+    guides = encoded(envs, ordinary=[0.0, 1.0])
+    bills = [envs.step(guides)[4]["cost"] for _ in range(2)]
+    steps = envs.store.steps
+    assert steps > 500
+    assert [bill["teacher"]["items"].tolist() for bill in bills] == [[steps, 0], [0, 0]]
+    practice = 2 * 8 * 64
+    assert bills[0]["data_engine"]["items"].tolist() == [practice, practice]
+    assert bills[0]["student_training"]["items"].tolist() == [4 * practice] * 2
+    assert (bills[0]["student_inference"]["items"] > practice).all()
+
+
+def test_who_has_spent_the_budget_practises_no_more() -> None:
+    practice = 2 * 8 * 64
+    envs = make(budget=2.0 * practice)
+    envs.reset(seed=0)
+    guides = encoded(envs, ordinary=[0.0, 1.0])
+    for _ in range(3):
+        seen, _, _, _, info = envs.step(guides)
+    total = envs.ledger()
+    spent = total["data_engine"]["money"] + total["teacher"]["money"]
+    assert (spent <= 2 * practice).all() and total["data_engine"]["items"][1] == 2 * practice
+    assert total["data_engine"]["items"][0] < 2 * practice
+    assert (info["cost"]["data_engine"]["items"] == 0).all() and seen["budget"][1, 0] == 0
+
+
+def test_rewards_sum_to_the_growth_of_the_score_and_the_examination_leaves_no_trace() -> None:
+    envs, other = make(), make()
+    first, _ = envs.reset(seed=3)
+    other.reset(seed=3)
+    total = np.zeros(2)
+    for _ in range(3):
+        report = other.examine()
+        assert (
+            report["right"].shape == report["asked"].shape == (2, 1)
+            and ((report["score"] >= 0) & (report["score"] <= 1)).all()
+        )
+        seen, reward, *_ = envs.step(encoded(envs))
+        twin, *_ = other.step(encoded(other))
+        total += reward
+        assert all(np.array_equal(seen[key], twin[key]) for key in seen)
+    np.testing.assert_allclose(total, (seen["score"] - first["score"])[:, 0], atol=1e-6)
+
+
+def test_the_gap_closes_while_the_critic_learns() -> None:
+    envs = make(4)
+    first, _ = envs.reset(seed=0)
+    np.testing.assert_allclose(first["gap"], [[c["value"] for c in envs.metadata["clusters"]]] * 4, atol=0.05)
+    for _ in range(4):
+        seen, *_ = envs.step(encoded(envs, weights=(0, 0, 0, 0, 1, 2)))
+    assert np.abs(seen["gap"][:, 5]).mean() < 0.5 * np.abs(first["gap"][:, 5]).mean()
+
+
+@pytest.mark.slow
+def test_ordinary_starts_do_not_solve_the_maze_and_snapshots_do() -> None:
+    scores = {}
+    for name in ("ordinary_resets", "s3rl_long"):
+        result = kdgym.evaluation.evaluate("kdgym/Snapshot-PointMaze-v0", name, episodes=8)
+        scores[name] = result.after.mean()
+    assert scores["ordinary_resets"] < 0.05 and scores["s3rl_long"] > 0.2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"task": "Tennis"}, "Tennis.*CartPole"), ({"clusters": 1}, "clusters"), ({"horizon": 3}, "Known settings")],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**settings)
+
+
+@pytest.mark.parametrize(
+    ("decision", "message"),
+    [({"ordinary": 1.5}, "1.5.*0 to 1"), ({"horizon": 3}, "3 steps; 5 to 200"), ({"weights": [0] * 6}, "not all zero")],
+)
+def test_impossible_decisions_are_refused(decision: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        encoded(make(), **decision)
