@@ -21,7 +21,7 @@ class Agent:
 
     def act(self, observation: dict[str, Floats]) -> Floats:
         self.progress = 0.7 * self.progress + 0.3 * np.abs(observation["change"])
-        skills = self.progress.shape[-1]
+        skills = observation["change"].shape[-1]
         greedy = (self.progress + 1e-3) / (self.progress + 1e-3).sum(-1, keepdims=True)
-        sources = observation.get("price", self.progress).shape[-1] // skills
+        sources = observation.get("price", observation["change"]).shape[-1] // skills
         return np.asarray(self.action_space.encode((0.8 * greedy + 0.2 / skills).repeat(sources, axis=-1)))

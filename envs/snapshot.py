@@ -30,6 +30,9 @@ from kdgym.tasks.snapshots import teacher_trajectories
 
 _BASE, _VALIDATION, _START, _PRACTICE, _ORDER = range(5)  # purposes of a student's random streams
 _EXAMINED = 0xE4A3  # key of the starts that everybody is examined from
+# What teachers see, and the low ends of its ranges.
+_BY_CLUSTER = {"return": -1, "success": 0, "change": -1, "visits": 0, "gap": -2, "error": 0}
+_SINGLE = ("score", "gain", "guided", "budget", "time")
 _JUDGED = 8  # snapshots a cluster at which the critic is compared with the teacher
 _END = 0.9  # high, so that whoever explores at random does not end the phase before it began
 
@@ -149,32 +152,17 @@ class Starts(PopulationEnv):
         self.students = ActorCritics(self.control.observation_size, self.control.actions, config.hidden, ppo)
         self.steps, self.moves = config.steps, SnapshotMoves(config.clusters, self.control.limit)
         c, f32, f64 = config.clusters, torch.float32, torch.float64
-        ranges = {
-            "return": (-1, 1),
-            "success": (0, 1),
-            "change": (-1, 1),
-            "visits": (0, 1),
-            "gap": (-2, 2),
-            "error": (0, 1),
-        }
-        single = {"score": (0, 1), "gain": (-1, 1), "guided": (0, 1), "budget": (0, 1), "time": (0, 1)}
+        by_cluster = {name: spaces.Box(low, abs(low) or 1, (c,)) for name, low in _BY_CLUSTER.items()}
+        single = {name: spaces.Box(-1 if name == "gain" else 0, 1, (1,)) for name in _SINGLE}
         super().__init__(
             num_envs,
-            observation_space=spaces.Dict(
-                {
-                    **{name: spaces.Box(low, high, (c,)) for name, (low, high) in ranges.items()},
-                    **{name: spaces.Box(low, high, (1,)) for name, (low, high) in single.items()},
-                }
-            ),
+            observation_space=spaces.Dict({**by_cluster, **single}),
             action_space=self.moves,
             layout={
                 "student": ((self.students.row,), self.students.dtype),
-                **dict.fromkeys(ranges, ((c,), f32)),
-                "score": ((), f64),
-                "gain": ((), f64),
-                "guided": ((), torch.int64),
-                "collected": ((), torch.int64),
-                "spent": ((), f64),
+                **dict.fromkeys(_BY_CLUSTER, ((c,), f32)),
+                **dict.fromkeys(("score", "gain", "spent"), ((), f64)),
+                **dict.fromkeys(("guided", "collected"), ((), torch.int64)),
                 "practised": ((c + 1,), f64),
                 "validation": ((config.validation_starts, self.control.state_size), f64),
                 "success_history": ((config.steps + 1, c + 1), f32),
@@ -185,7 +173,7 @@ class Starts(PopulationEnv):
             render_mode=render_mode,
             autoreset=autoreset,
         )
-        self._by_cluster, self._everyone = tuple(ranges), torch.arange(num_envs, device=device)
+        self._everyone = torch.arange(num_envs, device=device)
         chance = torch.arange(_JUDGED, device=device, dtype=f64) / _JUDGED
         self._judged = self.store.members(torch.arange(c, device=device).repeat_interleave(_JUDGED), chance.repeat(c))
         self.metadata["clusters"] = [
@@ -203,7 +191,7 @@ class Starts(PopulationEnv):
             state["student"][rows] = students.initialise(key)
         state["student"][rows, students.weights :] = 0
         for name in (
-            *self._by_cluster,
+            *_BY_CLUSTER,
             "gain",
             "collected",
             "spent",
@@ -233,7 +221,7 @@ class Starts(PopulationEnv):
     def _observe(self) -> dict[str, Tensor]:
         state, config = self.state, self.config
         return {
-            **{name: state[name] for name in self._by_cluster},
+            **{name: state[name] for name in _BY_CLUSTER},
             **{name: state[name].unsqueeze(1) for name in ("score", "gain", "guided")},
             "budget": (1 - state["spent"] / config.budget).clamp_min(0).unsqueeze(1),
             "time": 1 - state["step"].unsqueeze(1) / config.steps,
@@ -294,8 +282,8 @@ class Starts(PopulationEnv):
         """The teacher's value of each cluster minus the student's critic's, float32 [rows, C]."""
         student = self.state["student"][rows]
         seen = self.control.observe(self.store.state[self._judged]).expand(len(student), -1, -1)
-        gap = self.store.value[self._judged] - self.students.values(student, seen)
-        return gap.unflatten(1, (-1, _JUDGED)).mean(2).float().clamp(-2, 2)
+        gap: Tensor = self.store.value[self._judged] - self.students.values(student, seen)
+        return gap.unflatten(1, (-1, _JUDGED)).mean(2).float().clamp(-2, 2)  # type: ignore[no-any-return]
 
     # --- examinations --------------------------------------------------------------------------------------------
 

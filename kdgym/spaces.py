@@ -176,9 +176,9 @@ class SnapshotMoves(Box):
         cut = np.asarray(self.limit if horizon is None else horizon, dtype=np.float64)
         share = np.asarray(ordinary, dtype=np.float64)
         if not ((share >= 0) & (share <= 1)).all():
-            raise ValueError(f"The share of ordinary starts is {ordinary}; give 0 to 1.")
+            raise ValueError(f"The share of ordinary starts is {ordinary!r}; give 0 to 1.")
         if not ((cut >= self.shortest) & (cut <= self.limit)).all():
-            raise ValueError(f"The horizon is {horizon} steps; {self.shortest} to {self.limit} are allowed.")
+            raise ValueError(f"The horizon is {horizon!r} steps; {self.shortest} to {self.limit} are allowed.")
         reach = 2 * np.log(cut / self.shortest) / np.log(self.limit / self.shortest) - 1
         last = (2 * share - 1, reach, 2.0 * np.asarray(end, dtype=bool) - 1)
         columns = [np.broadcast_to(column, first.shape[:1])[:, None] for column in last]

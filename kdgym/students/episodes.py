@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,25 +27,42 @@ class StartRule:
     horizon: Tensor
 
 
-@dataclass
-class Episodes:
-    """N episodes a student that are under way: every field [S, N], ``state`` [S, N, n]."""
+class Episodes(NamedTuple):
+    """N episodes a student that are under way: every field [S, N], ``state`` [S, N, n].
+
+    Attributes:
+        state: of the simulator.
+        origin: cluster the episode started from, or C.
+        limit: steps after which it is truncated.
+        elapsed: steps so far.
+        total: discounted, scaled return so far.
+    """
 
     state: Tensor
-    origin: Tensor  # cluster, or C
+    origin: Tensor
     limit: Tensor
     elapsed: Tensor
-    total: Tensor  # discounted, scaled return so far
+    total: Tensor
 
-    def choose(self, which: Tensor, other: Episodes) -> Episodes:
+    def replaced(self, which: Tensor, other: Episodes) -> Episodes:
         """The ``other`` where ``which`` [S, N], these elsewhere."""
-        return Episodes(
-            torch.where(which.unsqueeze(2), other.state, self.state),
-            *(
-                torch.where(which, getattr(other, name), getattr(self, name))
-                for name in ("origin", "limit", "elapsed", "total")
-            ),
-        )
+        state = torch.where(which.unsqueeze(2), other.state, self.state)
+        rest = (torch.where(which, new, old) for new, old in zip(other[1:], self[1:], strict=True))
+        return Episodes(state, *rest)
+
+
+class Moment(NamedTuple):
+    """Steps of practice: all [S, B], but ``seen`` [S, B, inputs], ``log_p`` [S, B, actions] and ``after`` [S, B, n]."""
+
+    seen: Tensor
+    action: Tensor
+    log_p: Tensor
+    after: Tensor
+    reward: Tensor
+    terminated: Tensor
+    over: Tensor
+    origin: Tensor
+    total: Tensor
 
 
 @dataclass(frozen=True)
@@ -110,42 +128,30 @@ def practise(
     number = episodes.origin.shape[1]
     chance = random.uniform(random.fold(key, 0), steps * number).unflatten(1, (steps, number)).float()
     ahead = new_episodes(control, store, rule, random.fold(key, 1), steps * number)
-    seen, action, log_p, after, reward, terminated, over, origin, total = ([] for _ in range(9))
+    moments = []
     for step in range(steps):
-        now = control.observe(episodes.state)
-        probability = students.logits(weights, now).log_softmax(2)
-        drawn = (probability.exp().cumsum(2) <= chance[:, step].unsqueeze(2)).sum(2).clamp_max(control.actions - 1)
-        state, gain, ends = control.step(episodes.state, drawn)
-        gain = control.payment(gain, ends)
-        result = episodes.total + control.discount**episodes.elapsed * gain
-        elapsed = episodes.elapsed + 1
-        stops = ends | (elapsed >= episodes.limit)
-        for kept, value in (
-            (seen, now), (action, drawn), (log_p, probability), (after, state), (reward, gain), (terminated, ends),
-            (over, stops), (origin, episodes.origin), (total, result),
-        ):  # fmt: skip
-            kept.append(value)
-        part = slice(step * number, (step + 1) * number)
-        fresh = Episodes(ahead.state[:, part], ahead.origin[:, part], ahead.limit[:, part],
-                         ahead.elapsed[:, part], ahead.total[:, part])  # fmt: skip
-        episodes = Episodes(state, episodes.origin, episodes.limit, elapsed, result).choose(stops, fresh)
-    flat = {
-        name: torch.stack(values, dim=1).flatten(1, 2)
-        for name, values in (
-            ("seen", seen), ("action", action), ("log_p", log_p), ("after", after), ("reward", reward),
-            ("terminated", terminated), ("over", over), ("origin", origin), ("total", total),
-        )
-    }  # fmt: skip
-    value = students.values(weights, flat["seen"])
-    following = students.values(weights, control.observe(flat["after"])) * ~flat["terminated"]
-    surprise = flat["reward"].float() + control.discount * following - value
-    advantage = _traced(surprise, flat["over"], control.discount * students.config.trace, number)
-    taken = flat["log_p"].gather(2, flat["action"].unsqueeze(2)).squeeze(2)
-    batch = Batch(flat["seen"], flat["action"], taken, advantage, advantage + value)
-    good = control.succeeded(flat["after"], flat["terminated"]) & flat["over"]
-    ended = flat["over"].double()
-    columns = [torch.ones_like(ended), ended, ended * flat["total"], good.double(), advantage.abs().double()]
-    return batch, episodes, Tally(*(_by_origin(flat["origin"], column, rule.share.shape[1]) for column in columns))
+        seen = control.observe(episodes.state)
+        log_p = students.logits(weights, seen).log_softmax(2)
+        action = (log_p.exp().cumsum(2) <= chance[:, step].unsqueeze(2)).sum(2).clamp_max(control.actions - 1)
+        state, reward, terminated = control.step(episodes.state, action)
+        paid = control.payment(reward, terminated)
+        total = episodes.total + control.discount**episodes.elapsed * paid
+        over = terminated | (episodes.elapsed + 1 >= episodes.limit)
+        moments.append(Moment(seen, action, log_p, state, paid, terminated, over, episodes.origin, total))
+        fresh = Episodes(*(column[:, step * number : (step + 1) * number] for column in ahead))
+        gone = Episodes(state, episodes.origin, episodes.limit, episodes.elapsed + 1, total)
+        episodes = gone.replaced(over, fresh)
+    path = Moment(*(torch.stack(column, dim=1).flatten(1, 2) for column in zip(*moments, strict=True)))
+    value = students.values(weights, path.seen)
+    following = students.values(weights, control.observe(path.after)) * ~path.terminated
+    surprise = path.reward.float() + control.discount * following - value
+    advantage = _traced(surprise, path.over, control.discount * students.config.trace, number)
+    taken = path.log_p.gather(2, path.action.unsqueeze(2)).squeeze(2)
+    batch = Batch(path.seen, path.action, taken, advantage, advantage + value)
+    good = control.succeeded(path.after, path.terminated) & path.over
+    columns = (torch.ones_like(path.total), path.over, path.over * path.total, good, advantage.abs())
+    tally = Tally(*(_by_origin(path.origin, column.double(), rule.share.shape[1]) for column in columns))
+    return batch, episodes, tally
 
 
 def _traced(surprise: Tensor, over: Tensor, decay: float, number: int) -> Tensor:

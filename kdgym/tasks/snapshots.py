@@ -43,8 +43,8 @@ class Trajectories:
 
     def to(self, device: torch.device) -> Trajectories:
         """The same on a device."""
-        moved = (tensor.to(device) for tensor in (self.state, self.value, self.cluster, self.size))
-        return Trajectories(*moved, self.steps)
+        state, value, cluster, size = (x.to(device) for x in (self.state, self.value, self.cluster, self.size))
+        return Trajectories(state, value, cluster, size, self.steps)
 
     def members(self, cluster: Tensor, chance: Tensor) -> Tensor:
         """A row of each cluster, all equally likely: int64 [...], numbers in [0, 1) [...] -> int64 [...]."""
