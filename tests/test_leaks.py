@@ -11,7 +11,9 @@ import pytest
 from kdgym.registration import ENVIRONMENTS
 from kdgym.tasks import Pool, Split
 
-IDS = [entry.id for entry in ENVIRONMENTS if not entry.needs_model]
+COURSES = ("datagen", "feedback")  # families that have students practise problems with splits
+IDS = [entry.id for entry in ENVIRONMENTS if entry.family.startswith(COURSES) and not entry.needs_model]
+OTHERS = [entry.id for entry in ENVIRONMENTS if not entry.family.startswith(COURSES)]
 
 
 class TestSplitError(AssertionError):
@@ -69,3 +71,19 @@ def test_errors_shown_to_writers_are_train_problems(env_id: str) -> None:
     assert shown
     for problem in shown:
         envs.task.read_problem(problem)
+
+
+@pytest.mark.parametrize("env_id", OTHERS)
+def test_nothing_of_an_examination_is_told(env_id: str) -> None:
+    """Examinations of what teachers may not know change nothing that they see, and no info mentions them."""
+    examined, plain = (gym.make_vec(env_id, num_envs=2, autoreset=False).unwrapped for _ in range(2))
+    for envs in (examined, plain):
+        envs.action_space.seed(0)
+        envs.reset(seed=1)
+    examined.examine("test")
+    for _ in range(2):
+        (seen, reward, *_, info), (expected, due, *_) = (e.step(e.action_space.sample()) for e in (examined, plain))
+        examined.examine("test")
+        assert all((seen[name] == expected[name]).all() for name in expected)
+        assert (reward == due).all()
+        assert not {key for key in keys(info) if "test" in key.lower()}

@@ -25,7 +25,10 @@ from kdgym.registration import ENVIRONMENTS, find
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
-SMALL_OF_FAMILY: dict[str, dict[str, Any]] = {"orchestrate_math": {"tasks": 3}}
+SMALL_OF_FAMILY: dict[str, dict[str, Any]] = {
+    "orchestrate_math": {"tasks": 3},
+    "snapshot": {"steps": 3, "updates": 2, "validation_starts": 4, "test_starts": 8},
+}
 # Tested in tests/llm:
 NEEDS_A_MODEL = ("llm", "llm_corrections", "llm_feedback", "llm_lanes", "llm_policy", "llm_variants")
 FOLDER = Path(__file__).parent.parent.parent / "agents"
