@@ -110,30 +110,22 @@ def _evaluate(
     **settings: Any,
 ) -> list[Any]:
     """Evaluate every agent on the same students, with a progress bar."""
-    from kdgym.evaluation import NO_TEACHING, agent_module, evaluate
+    from kdgym.evaluation import NO_TEACHING, agent_module, encoding, evaluate, load_agent
 
     find(id)
-    for agent in agents:
-        if agent != NO_TEACHING and not agent.endswith(".zip"):
-            agent_module(agent.partition(":")[0])  # a wrong name is told before the work begins, not after
+    for agent in agents:  # a wrong name, or a file that does not fit, is told before the work begins, not after
+        if agent.endswith(".zip") or ":" in agent:
+            load_agent(agent, gym.make_vec(id, num_envs=1, **{**encoding(agent), **settings}), options=options)  # type: ignore[arg-type]
+        elif agent != NO_TEACHING:
+            agent_module(agent)
     steps = gym.make_vec(id, num_envs=1, **settings).unwrapped.steps  # type: ignore[attr-defined]
     results = []
+    given = {"retention": retention, "placebo": placebo, "options": options, **settings}
     with _bar() as bar:
         total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
         for agent in agents:
             bar.update(total, description=agent)
-            results.append(
-                evaluate(
-                    id,
-                    agent,
-                    episodes,
-                    progress=lambda n: bar.advance(total, n),
-                    retention=retention,
-                    placebo=placebo,
-                    options=options,
-                    **settings,
-                )
-            )
+            results.append(evaluate(id, agent, episodes, progress=lambda n: bar.advance(total, n), **given))
             if agent == NO_TEACHING:
                 bar.advance(total, episodes * steps)
         bar.update(total, description="done")

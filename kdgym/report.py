@@ -49,7 +49,9 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _name(result: Result) -> str:
-    return f"{result.agent} *" if result.upper_bound else result.agent
+    return (
+        f"{result.agent} *" if result.upper_bound else result.agent.partition(":")[0]
+    )  # not the file of a trained one
 
 
 def comparison_table(results: Sequence[Result], control: Result) -> Table:
@@ -192,13 +194,13 @@ def besides_tables(results: Sequence[Result]) -> list[Table]:
 def transfer_table(env_id: str, results: Sequence[Transfer]) -> Table:
     """Memories frozen on unseen streams: success and reward with them, and paired differences to empty memories."""
     title = f"{env_id}: {len(results[0].notes)} students, notes from one stream used on another"
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, box=None, header_style="bold", pad_edge=False)
     for name in ("teacher", "notes", "success", "minus empty", "reward", "minus empty"):
         table.add_column(name, justify="left" if name == "teacher" else "right", no_wrap=True)
     for found in results:
         columns = [(found.success, found.success_empty), (found.reward, found.reward_empty)]
         pairs = [(f"{ours.mean():.2f}", str(mean_interval(ours - empty))) for ours, empty in columns]
-        table.add_row(found.agent, f"{found.notes.mean():.1f}", *pairs[0], *pairs[1])
+        table.add_row(found.agent.partition(":")[0], f"{found.notes.mean():.1f}", *pairs[0], *pairs[1])
     return table
 
 
