@@ -9,14 +9,17 @@ is score 1 and nothing else: partial credit is for learning, not for claims.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
-from kdgym.tasks.incidents.attacks import WANTED
+from kdgym.tasks.incidents.attacks import ATTACKS, WANTED, Step
 from kdgym.tasks.incidents.incident import Incident
 from kdgym.tasks.incidents.schema import KINDS, Relation, kind_of
 
 DISCOUNT = 0.4
+MOST_HOPS = 4
 
 
 @dataclass(frozen=True)
@@ -60,21 +63,57 @@ class Question:
         return sum(DISCOUNT**k for k, entity in enumerate(self.path[-2::-1], start=1) if _plain(entity) in found)
 
 
-def ask(incident: Incident, most_hops: int = 4) -> tuple[Question, ...]:
+class Solution(NamedTuple):
+    """A way that the answer to some question is found by, whatever the company.
+
+    Attributes:
+        title: of the alert.
+        start: kind of the entity to start from.
+        wanted: table and column of the answer.
+        hops: relations from the start to the answer.
+    """
+
+    title: str
+    start: str
+    wanted: tuple[str, str]
+    hops: tuple[Relation, ...]
+
+
+@cache
+def solutions(most_hops: int = MOST_HOPS) -> tuple[Solution, ...]:
+    """The solutions of all questions that can be asked, in a fixed order."""
+    found = [
+        Solution(step.alert, start.split(":")[0], (table, column), tuple(relation for relation, _ in ways[role]))
+        for steps in ATTACKS.values()
+        for step in steps
+        if step.alert
+        for start in step.entities.values()
+        for ways in [_shortest_ways(steps, start)]
+        for table, column, role in _wanted(steps)
+        if 1 <= len(ways.get(role, ())) <= most_hops
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def ask(incident: Incident, most_hops: int = MOST_HOPS) -> tuple[Question, ...]:
     """All questions about an incident whose solutions have 1 to ``most_hops`` steps, in a fixed order."""
-    places = Counter((step.table, column) for step in incident.steps for column in step.entities)
-    wanted = [(s.table, c, role) for s in incident.steps for c, role in s.entities.items() if places[s.table, c] == 1]
     questions = []
     for alert in incident.alerts:
         for start in alert.roles:
-            ways = _shortest_ways(incident, start)
-            for table, column, role in wanted:
+            ways = _shortest_ways(incident.steps, start)
+            for table, column, role in _wanted(incident.steps):
                 told = (
                     role in alert.roles or incident.entities[role] in incident.entities[start]
                 )  # a mailbox names its owner
                 if not told and 1 <= len(ways.get(role, ())) <= most_hops:
                     questions.append(_question(incident, alert.title, alert.time, start, (table, column), ways[role]))
     return tuple({(question.start, question.answer): question for question in reversed(questions)}.values())[::-1]
+
+
+def _wanted(steps: Sequence[Step]) -> Iterator[tuple[str, str, str]]:
+    """Table, column and role of what may be asked for: columns in which the attack is seen once."""
+    places = Counter((step.table, column) for step in steps for column in step.entities)
+    return ((s.table, c, role) for s in steps for c, role in s.entities.items() if places[s.table, c] == 1)
 
 
 _Way = tuple[tuple[Relation, str], ...]
@@ -92,10 +131,10 @@ def _question(incident: Incident, title: str, time: str, start: str, wanted: tup
     return Question(text, title, time, names[start], wanted, hops, path, f"{title} | {what} | {'.'.join(wanted)}")
 
 
-def _shortest_ways(incident: Incident, start: str) -> dict[str, _Way]:
+def _shortest_ways(steps: Sequence[Step], start: str) -> dict[str, _Way]:
     """Breadth-first from a role through the rows of the attack and the company's directories."""
     edges: dict[str, list[tuple[Relation, str]]] = {}
-    for table, entities in [(s.table, s.entities) for s in incident.steps] + _directories(incident):
+    for table, entities in [(s.table, s.entities) for s in steps] + _directories(steps):
         for source, a in entities.items():
             for target, b in entities.items():
                 if source != target:
@@ -111,9 +150,9 @@ def _shortest_ways(incident: Incident, start: str) -> dict[str, _Way]:
     return ways
 
 
-def _directories(incident: Incident) -> list[tuple[str, dict[str, str]]]:
+def _directories(steps: Sequence[Step]) -> list[tuple[str, dict[str, str]]]:
     """Who owns which mailbox and machine, among those in the attack."""
-    roles = incident.entities
+    roles = dict.fromkeys(role for step in steps for role in step.entities.values())
     links = []
     for role in roles:
         who = role.split(":")[1]
