@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from kdgym.storage import cache_directory
 from kdgym.tasks.base import Split
-from kdgym.tasks.incidents.incident import VERSION, Incident, make_incident
+from kdgym.tasks.incidents.incident import VERSION, Incident, recent_incident
 from kdgym.tasks.incidents.schema import TABLES, entity_columns
 
 MOST_ROWS = 50
@@ -156,17 +156,22 @@ def _authorise(action: int, first: str | None, second: str | None, database: str
     return sqlite3.SQLITE_DENY
 
 
+def incident_path(split: Split, index: int, ending: str) -> Path:
+    """Where what was made of an incident is kept."""
+    return cache_directory() / "incidents" / f"v{VERSION}" / f"{split}-{index}.{ending}"
+
+
 def open_database(split: Split, index: int) -> Database:
     """The database of an incident, built on first use and kept in the user's cache."""
-    path = cache_directory() / "incidents" / f"v{VERSION}" / f"{split}-{index}.sqlite"
+    path = incident_path(split, index, "sqlite")
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.is_file():  # another process may have built it while this one waited
-                _build(make_incident(split, index), path)
+                build_database(recent_incident(split, index), path)
     elif not _sound(path):
         warnings.warn(f"{path} is damaged; the incident's database is built again.", RuntimeWarning, stacklevel=2)
-        _build(make_incident(split, index), path)
+        build_database(recent_incident(split, index), path)
     return Database(path)
 
 
@@ -179,7 +184,8 @@ def _sound(path: Path) -> bool:
         return False
 
 
-def _build(incident: Incident, path: Path) -> None:
+def build_database(incident: Incident, path: Path) -> None:
+    """Write an incident's database to ``path``, atomically."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
     temporary = Path(name)

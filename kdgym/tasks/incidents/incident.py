@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -89,6 +90,9 @@ def make_incident(split: Split, index: int) -> Incident:
     rows["alerts"] = [(a.name, a.time, a.title, _SEVERITIES[int(rng.integers(3))]) for a in alerts]
     rows["alert_evidence"] = [(a.name, role.split(":")[0], entities[role]) for a in alerts for role in a.roles]
     return Incident(split, index, attack, entities, alerts, rows)
+
+
+recent_incident = lru_cache(maxsize=1)(make_incident)  # for those who need its questions and its database
 
 
 def _cast(steps: Sequence[Step], company: Company, rng: np.random.Generator) -> dict[str, str]:
