@@ -37,6 +37,7 @@ TITLES = sorted({solution.title for solution in solutions()})
 _WORDS = sorted({word for table in TABLES.values() for choices in table.details.values() for c in choices for word in c})
 _MOST_SEEN, _LONGEST = 6, 4
 _TIMES = 24
+_COMMON = 10
 
 FEATURES = {
     "relation": len(RELATIONS) + 1,
@@ -53,6 +54,7 @@ FEATURES = {
     "rows": ROWS + 1,
     "rows of others": ROWS + 1,
     "sightings": _MOST_SEEN,
+    "seen in all": _COMMON,
     "depth": QUERIES + 1,
     "step": QUERIES + 1,
     "asked": _LONGEST,
@@ -87,7 +89,8 @@ def _statement(relation: Relation) -> str:
     table, source, target = relation
     if table not in LOGS:
         return f"SELECT {target} FROM {table} WHERE {source} = ? LIMIT {ROWS}"
-    columns = ", ".join(["time", target, *TABLES[table].details])
+    seen = f"(SELECT count(*) FROM {table} AS others WHERE others.{target} = {table}.{target}) AS seen"
+    columns = ", ".join(["time", target, *TABLES[table].details, seen])
     return f"SELECT {columns} FROM {table} WHERE {source} = ? ORDER BY abs(unixepoch(time) - unixepoch(?)) LIMIT {ROWS}"
 
 
@@ -166,7 +169,7 @@ class Investigation:
         kind = _SOURCE[self.solution[0]]
         alert = _minute(question.time)
         task = [kind, self._wanted, TITLES.index(question.title)]
-        row = [0, NOWHERE, NOWHERE + 1, *task, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        row = [0, NOWHERE, NOWHERE + 1, *task, *[0] * 12]
         self.entities = [_Entity(kind, question.start, alert, (), (), row)]
         self._alert, self._known, self.queries = alert, {(kind, question.start): 0}, 0
         self._path = [(kind, question.start)]
@@ -255,6 +258,7 @@ class Investigation:
             names.count(name),
             len(names) - names.count(name),
             0,
+            min(int(first[3]).bit_length(), _COMMON - 1) if log else 0,
             len(chain),
             0,
             0,

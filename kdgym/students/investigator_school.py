@@ -8,7 +8,7 @@ guidance, and without only those of its own random half of what questions want: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +32,9 @@ ALONE = 0.5  # of what questions want, learned without guidance
 LEARNING_RATE, WEIGHT_DECAY = 4e-3, 1e-2
 
 
-def stops(incidents: int, rng: np.random.Generator) -> Iterator[tuple[Moves, NDArray[np.bool_], int, bool]]:
-    """What may be done at each stop, what is right, what is wanted, and whether there was guidance."""
-    for index in range(incidents):
+def stops(incidents: Iterable[int], rng: np.random.Generator) -> Iterator[tuple[Moves, NDArray[np.bool_], int, bool]]:
+    """What may be done at each stop, what is right, what is wanted, and whether some guidance says how to go on."""
+    for index in incidents:
         for question in questions_of("train", index):
             tour = Investigation("train", index, question)
             advice, note = (_guidance(tour.solution, right, rng) for right in (ADVICE_RIGHT, NOTE_RIGHT))
@@ -45,8 +45,9 @@ def stops(incidents: int, rng: np.random.Generator) -> Iterator[tuple[Moves, NDA
                     moves = tour.moves(note if guided and told & 1 else None, advice if guided and told & 2 else None)
                     pairs = list(zip(moves.relation.tolist(), moves.entity.tolist(), strict=True))
                     good = np.array([pair in right for pair in pairs])
+                    helped = guided and bool(told & 1 and note == tour.solution or told & 2 and advice == tour.solution)
                     if good.any():
-                        yield moves, good, WANTED.index(question.wanted), guided
+                        yield moves, good, WANTED.index(question.wanted), helped
                 queries = [pair for pair in pairs if pair[0] != ANSWER]
                 astray = rng.random() < STRAY
                 if not queries or not (right or astray) or any(move == ANSWER for move, _ in right):
@@ -62,7 +63,7 @@ def _guidance(solution: Way, right: float, rng: np.random.Generator) -> Way:
     return WAYS[rng.integers(len(WAYS))]
 
 
-def lessons(incidents: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def lessons(incidents: Iterable[int], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """All stops: features [L, C, K], log-weights [L, C], right moves [L, C], wanted [L], guided [L]."""
     rows = []
     for moves, good, wanted, guided in stops(incidents, rng):
@@ -87,7 +88,7 @@ def lessons(incidents: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, T
 def school(incidents: int = INCIDENTS, steps: int = STEPS, seed: int = 0) -> dict[str, Tensor]:
     """Weights of `Policy`."""
     rng = np.random.default_rng(seed)
-    features, weights, good, wanted, guided = lessons(incidents, rng)
+    features, weights, good, wanted, guided = lessons(range(incidents), rng)
     half = round(ALONE * len(WANTED))
     known = torch.zeros(INVESTIGATORS, len(WANTED), dtype=torch.bool)
     for student in range(INVESTIGATORS):
