@@ -83,7 +83,9 @@ class Orchestrate(PopulationEnv):
     ``terminated`` after the last task, or when the money is spent. Tasks that were not reached count as failures. Never truncated.
 
     ## Student
-    See the world. It is frozen: what is measured is student and supervision together.
+    Math: a small transformer with habits it is unaware of (`kdgym.students.forgetful`). Incidents: a small network that queries the
+    logs of a security incident by SQL and does not know every way to an answer (`kdgym.students.investigator`). It is frozen:
+    what is measured is student and supervision together.
 
     ## Budget
     ``budget`` of money an episode, money being tokens times the ``prices`` of their actors: the student's (tasks, notes,
@@ -107,6 +109,7 @@ class Orchestrate(PopulationEnv):
     * ``recheck``: whether a retry is checked, and tried again, once.
     * ``verdict_accuracy``, ``advice_accuracy``, ``step_accuracy``, ``judge_accuracy``: see `kdgym.core.supervision.Expert`.
     * ``notebooks``: a directory where each student's memory is kept as a file, by seed, as it changes.
+    * Math: ``radix``, ``steps``: of the problems. Incidents: ``incidents``: how many different ones a pool has.
     * ``actions``; ``device``: of the population. ``render_mode``, ``autoreset``: see `PopulationEnv`.
 
     ## Version History

@@ -201,6 +201,13 @@ ENVIRONMENTS = (
         **_ORCHESTRATE,
     ),
     Entry(
+        "kdgym/Orchestrate-Incidents-v0",
+        family="orchestrate_incidents",
+        population="OrchestrateIncidents",
+        summary="The same for small investigators who query the logs of a security incident, by SQL.",
+        **_ORCHESTRATE,
+    ),
+    Entry(
         "kdgym/Snapshot-CartPole-v0",
         summary="Choose from which of a teacher's states a population of RL students balances a pole.",
         settings={"task": "CartPole"},

@@ -36,6 +36,14 @@ class OrchestrateSettings(Settings):
         return prices
 
 
+class IncidentsSettings(OrchestrateSettings):
+    """Arguments of `OrchestrateIncidents`."""
+
+    worth: float = Field(6000.0, gt=0, le=1e12)
+    budget: float = Field(90_000.0, gt=0, le=1e12)
+    incidents: int = Field(64, ge=1, le=1000)
+
+
 class MathSettings(OrchestrateSettings):
     """Arguments of `OrchestrateMath`."""
 

@@ -42,7 +42,9 @@ class Casework:
         if pool not in ("train", "evaluation"):
             raise ValueError(f"There is no pool {pool!r}; choose from train, evaluation.")
         if incidents < 1 or tasks < 1:
-            raise ValueError(f"A pool of {incidents} incidents with {tasks} tasks each is empty; both must be 1 or more.")
+            raise ValueError(
+                f"A pool of {incidents} incidents with {tasks} tasks each is empty; both must be 1 or more."
+            )
         self._split: Split = "train" if pool == "train" else "test"
         self._offset = _FIRST_TRAINING_INCIDENT if pool == "train" else 0
         self._incidents, self.tasks = incidents, tasks
@@ -54,11 +56,12 @@ class Casework:
         said = round(sum(map(tokens, self.advices)) / len(self.advices))
         self.sizes = Sizes(verdict=1, guidance=said, note=said + 12, judgement=4)
 
-    def begin(self, state: State, rows: Tensor, key: Tensor) -> None:
+    def begin(self, state: State, rows: Tensor, key: Tensor, anew: bool) -> None:
         """See `World.begin`."""
         case = self._offset + integers(fold(key, _CASE), 1, self._incidents)[:, 0]
         state["case"][rows] = case
-        state["who"][rows] = integers(fold(key, _WHO), 1, self.students)[:, 0]
+        if anew:
+            state["who"][rows] = integers(fold(key, _WHO), 1, self.students)[:, 0]
         count = torch.tensor([len(questions_of(self._split, index)) for index in case.tolist()])
         chance = uniform(fold(key, _ORDER), int(count.max()))
         chance[torch.arange(chance.shape[1]) >= count[:, None]] = 2.0

@@ -1,9 +1,9 @@
 """An investigation under way: what is known about an incident, what may be asked next, and what the database answers.
 
 An investigator starts from one entity. A *move* asks the database one of `RELATIONS` about an entity it knows (the rows nearest
-in time to the alert), or answers with one. What it knows of a move is a row of small numbers, one a feature of `FEATURES`; text
-from the logs reaches neither the SQL, which is fixed for each relation and takes names as parameters, nor the features, which know
-the usual words and call everything else "other".
+in time to the alert), or answers with one. What it knows of a move is a row of small numbers, one a feature of `FEATURES`;
+text from the logs reaches neither the SQL, which is fixed for each relation and takes names as parameters, nor the features,
+which know the usual words and call everything else "other".
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _KINDS = list(KINDS)
 _RELATION = {relation: number for number, relation in enumerate(RELATIONS)}
 WANTED = sorted({solution.wanted for solution in solutions()})
 TITLES = sorted({solution.title for solution in solutions()})
-_WORDS = sorted({word for table in TABLES.values() for choices in table.details.values() for c in choices for word in c})
+_WORDS = sorted(
+    {word for table in TABLES.values() for choices in table.details.values() for c in choices for word in c}
+)
 _MOST_SEEN, _LONGEST = 6, 4
 _TIMES = 24
 _COMMON = 10
@@ -95,7 +97,9 @@ def _statement(relation: Relation) -> str:
 
 
 STATEMENTS = tuple(map(_statement, RELATIONS))
-_SOURCE, _TARGET = ([_KINDS.index(kind_of(r.table, getattr(r, end))) for r in RELATIONS] for end in ("source", "target"))
+_SOURCE, _TARGET = (
+    [_KINDS.index(kind_of(r.table, getattr(r, end))) for r in RELATIONS] for end in ("source", "target")
+)
 _LEADS_TO = np.array([*_TARGET, -1])
 _FROM = [np.flatnonzero(np.array(_SOURCE) == kind) for kind in range(len(KINDS))]
 _WANTED_KIND = [_KINDS.index(kind_of(*wanted)) for wanted in WANTED]
@@ -199,7 +203,9 @@ class Investigation:
         features[:, -1] = self._flags(note, r, e)
         return Moves(features + _OFFSETS, r, e)
 
-    def _flags(self, way: Way | None, relation: NDArray[np.int64], entity: NDArray[np.int64]) -> NDArray[np.int64] | int:
+    def _flags(
+        self, way: Way | None, relation: NDArray[np.int64], entity: NDArray[np.int64]
+    ) -> NDArray[np.int64] | int:
         """0 nothing was said, 1 not on the way, 2 on the way, 3 the very next on the way for this entity."""
         if way is None:
             return 0
@@ -258,7 +264,7 @@ class Investigation:
             names.count(name),
             len(names) - names.count(name),
             0,
-            min(int(first[3]).bit_length(), _COMMON - 1) if log else 0,
+            min(int(str(first[3])).bit_length(), _COMMON - 1) if log else 0,
             len(chain),
             0,
             0,

@@ -1,9 +1,9 @@
 """Incidents investigated by small frozen networks: a `kdgym.students.world.World`.
 
 A stream is one security incident and questions about it (`kdgym.tasks.incidents`). The student is one of sixteen networks that
-query the incident's database move by move (`kdgym.students.investigation`) and answer with an entity that they came by; they were
-schooled once (`kdgym.students.investigator_school`) and never learn again. Each has blind spots: questions that it can follow
-guidance on and not find its own way.
+query the incident's database move by move (`kdgym.students.investigation`) and answer with an entity that they came by; they
+were schooled once (`kdgym.students.investigator_school`) and never learn again. Each has blind spots: questions that it can
+follow guidance on and not find its own way.
 
 Advice is a way, that is, the relations to follow from the start to the answer. It is right for a question or not, whatever the
 company. Choosing among the entities that each query returns stays the student's business.
@@ -42,7 +42,7 @@ from kdgym.students.world import NOTHING, Duty, Plan, State, Work
 EDITION = "0"
 INVESTIGATORS = 16
 TEMPERATURE = 1.0
-_FILE = Path(__file__).with_name("investigators.safetensors")
+FILE = Path(__file__).with_name("investigators.safetensors")
 _FIRST, _CHECK, _SECOND = range(3)  # random streams of a step
 _NUMBER = {way: number for number, way in enumerate(WAYS)}
 
@@ -72,7 +72,8 @@ class Policy:
         shape = features.shape[:2]
         hot = torch.zeros(math.prod(shape), VOCABULARY).scatter_(1, features.flatten(0, 1), 1.0)
         first = (hot @ table.flatten(1)).unflatten(1, table.shape[1:]).transpose(0, 1)
-        return self._head(first, slice(None)).unflatten(1, shape)
+        scores: Tensor = self._head(first, slice(None)).unflatten(1, shape)
+        return scores
 
     def scores(self, who: Tensor, features: Tensor) -> Tensor:
         """What networks ``who``, int64 [n], think of moves, int64 [n, C, K]: scores [n, C]."""
@@ -83,16 +84,17 @@ class Policy:
 
     def _head(self, first: Tensor, who: Tensor | slice) -> Tensor:
         hidden, bias, out = (self.weights[name][who] for name in ("hidden", "bias", "out"))
-        return (torch.baddbmm(bias, first.relu(), hidden).relu() @ out).squeeze(-1)
+        score: Tensor = (torch.baddbmm(bias, first.relu(), hidden).relu() @ out).squeeze(-1)
+        return score
 
 
 @cache
 def _schooled() -> Policy:
     """The investigators that come with the package."""
-    weights, header = load_tensors(_FILE)
+    weights, header = load_tensors(FILE)
     if (header["edition"], header["vocabulary"]) != (EDITION, VOCABULARY):
         raise ValueError(
-            f"{_FILE} holds investigators of edition {header['edition']}; this is edition {EDITION}. "
+            f"{FILE} holds investigators of edition {header['edition']}; this is edition {EDITION}. "
             "Make them again: python -m kdgym.students.investigator_school"
         )
     return Policy({name: weights[name].float() for name in ("table", "hidden", "bias", "out")})
@@ -212,7 +214,9 @@ class Incidents(Casework):
             if not busy:
                 break
             streams = fold(key[busy], step)
-            self._step([attempts[place] for place in busy], who[busy], streams, None if accuracy is None else accuracy[busy])
+            self._step(
+                [attempts[place] for place in busy], who[busy], streams, None if accuracy is None else accuracy[busy]
+            )
         return _report(attempts)
 
     def _step(self, attempts: Sequence[_Attempt], who: Tensor, key: Tensor, accuracy: Tensor | None) -> None:
@@ -239,10 +243,10 @@ class Incidents(Casework):
             return []
         probability, count = self._decide(who, moves)
         place = (probability.cumsum(-1) < uniform(key, 1) * probability.sum(-1, keepdim=True)).sum(-1)
-        place = torch.minimum(place, count - 1).tolist()
+        last = torch.minimum(place, count - 1).tolist()
         return [
             (int(options.relation[at]), int(options.entity[at])) if len(options.relation) else None
-            for options, at in zip(moves, place, strict=True)
+            for options, at in zip(moves, last, strict=True)
         ]
 
     def _decide(self, who: Tensor, moves: Sequence[Moves]) -> tuple[Tensor, Tensor]:

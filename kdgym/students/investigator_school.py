@@ -1,9 +1,10 @@
 """How the investigators are made: ``python -m kdgym.students.investigator_school`` (deterministic; minutes on one core).
 
 They learn by imitation, on training incidents that no pool of `kdgym.students.investigator.Incidents` holds. A guide walks each
-question's solution, losing its way now and then; at every stop the nets learn which moves lead on. Each stop is learned from twice,
-once without guidance and once with a note or a teacher's advice, either of which may be wrong. Every net sees all stops with
-guidance, and without only those of its own random half of what questions want: elsewhere it never learned to find its way alone.
+question's solution, losing its way now and then; at every stop the nets learn which moves lead on. Each stop is learned from
+twice, once without guidance and once with a note or a teacher's advice, either of which may be wrong. Every net sees all stops
+with guidance, and without only those of its own random fifth of what questions want: elsewhere it never learned to find its
+way alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from kdgym.storage import save_tensors
 from kdgym.students.investigation import ANSWER, QUERIES, VOCABULARY, WANTED, WAYS, Investigation, Moves, Way
-from kdgym.students.investigator import EDITION, INVESTIGATORS, Policy
+from kdgym.students.investigator import EDITION, FILE, INVESTIGATORS, Policy
 from kdgym.tasks.incidents import questions_of
 
 INCIDENTS = 120
@@ -28,7 +29,7 @@ WIDTH = 48
 OTHERS = 24  # wrong moves that a stop is learned from
 STRAY = 0.25  # of the guide's moves
 ADVICE_RIGHT, NOTE_RIGHT = 0.85, 0.6
-ALONE = 0.5  # of what questions want, learned without guidance
+ALONE = 0.2  # of what questions want, learned without guidance
 LEARNING_RATE, WEIGHT_DECAY = 4e-3, 1e-2
 
 
@@ -45,7 +46,9 @@ def stops(incidents: Iterable[int], rng: np.random.Generator) -> Iterator[tuple[
                     moves = tour.moves(note if guided and told & 1 else None, advice if guided and told & 2 else None)
                     pairs = list(zip(moves.relation.tolist(), moves.entity.tolist(), strict=True))
                     good = np.array([pair in right for pair in pairs])
-                    helped = guided and bool(told & 1 and note == tour.solution or told & 2 and advice == tour.solution)
+                    helped = guided and bool(
+                        (told & 1 and note == tour.solution) or (told & 2 and advice == tour.solution)
+                    )
                     if good.any():
                         yield moves, good, WANTED.index(question.wanted), helped
                 queries = [pair for pair in pairs if pair[0] != ANSWER]
@@ -81,18 +84,18 @@ def lessons(incidents: Iterable[int], rng: np.random.Generator) -> tuple[Tensor,
                 guided,
             )
         )
-    features, weights, good, wanted, guided = (torch.from_numpy(np.array(column)) for column in zip(*rows, strict=True))
-    return features, weights, good, wanted, guided
+    columns = [torch.from_numpy(np.array(column)) for column in zip(*rows, strict=True)]
+    return columns[0], columns[1], columns[2], columns[3], columns[4]
 
 
 def school(incidents: int = INCIDENTS, steps: int = STEPS, seed: int = 0) -> dict[str, Tensor]:
     """Weights of `Policy`."""
     rng = np.random.default_rng(seed)
     features, weights, good, wanted, guided = lessons(range(incidents), rng)
-    half = round(ALONE * len(WANTED))
+    count = round(ALONE * len(WANTED))
     known = torch.zeros(INVESTIGATORS, len(WANTED), dtype=torch.bool)
     for student in range(INVESTIGATORS):
-        known[student, rng.permutation(len(WANTED))[:half]] = True
+        known[student, rng.permutation(len(WANTED))[:count]] = True
     policy = Policy.draw(WIDTH, rng)
     parameters = [tensor.requires_grad_() for tensor in policy.weights.values()]
     optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -114,7 +117,7 @@ def school(incidents: int = INCIDENTS, steps: int = STEPS, seed: int = 0) -> dic
     return {name: tensor.detach().half() for name, tensor in policy.weights.items()} | {"known": known}
 
 
-def main(incidents: int = INCIDENTS, steps: int = STEPS, out: Path = Path(__file__).with_name("investigators.safetensors")) -> None:
+def main(incidents: int = INCIDENTS, steps: int = STEPS, out: Path = FILE) -> None:
     """Make the investigators and write their file."""
     save_tensors(out, school(incidents, steps), {"edition": EDITION, "vocabulary": VOCABULARY})
 

@@ -27,6 +27,7 @@ ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
 SMALL_OF_FAMILY: dict[str, dict[str, Any]] = {
     "orchestrate_math": {"tasks": 3},
+    "orchestrate_incidents": {"tasks": 3, "incidents": 2},
     "snapshot": {"steps": 3, "updates": 2, "validation_starts": 4, "test_starts": 8},
 }
 # Tested in tests/llm:

@@ -1,0 +1,26 @@
+"""Orchestrate over security incidents: small investigators query a real database, and do not know every way to an answer."""
+
+import torch
+
+from kdgym.core import SingleEnv
+from kdgym.core.orchestrate_settings import IncidentsSettings
+from kdgym.envs.orchestrate import Orchestrate
+from kdgym.students.investigator import Incidents
+from kdgym.students.world import World
+
+
+class OrchestrateIncidents(Orchestrate):
+    __doc__ = Orchestrate.__doc__
+    config: IncidentsSettings
+    settings_type = IncidentsSettings
+
+    def _world(self, device: torch.device) -> World:
+        if device.type != "cpu":
+            raise ValueError(f"device is {device}; investigators work on the cpu, where their databases are.")
+        config = self.config
+        return Incidents(config.pool, config.incidents, config.tasks)
+
+
+class OrchestrateIncidentsEnv(SingleEnv):
+    __doc__ = Orchestrate.__doc__
+    population = OrchestrateIncidents
