@@ -109,7 +109,8 @@ class Orchestrate(PopulationEnv):
     * ``recheck``: whether a retry is checked, and tried again, once.
     * ``verdict_accuracy``, ``advice_accuracy``, ``step_accuracy``, ``judge_accuracy``: see `kdgym.core.supervision.Expert`.
     * ``notebooks``: a directory where each student's memory is kept as a file, by seed, as it changes.
-    * Math: ``radix``, ``steps``: of the problems. Incidents: ``incidents``: how many different ones a pool has.
+    * Math: ``radix``, ``steps``: of the problems. Incidents: ``incidents``: how many different ones a pool has; ``student``:
+      a language model that writes its own SQL, ``"hf:MODEL"`` or ``"NAME@http://..."`` (`kdgym.students.llm_investigator`).
     * ``actions``; ``device``: of the population. ``render_mode``, ``autoreset``: see `PopulationEnv`.
 
     ## Version History

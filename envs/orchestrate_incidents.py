@@ -18,7 +18,11 @@ class OrchestrateIncidents(Orchestrate):
         if device.type != "cpu":
             raise ValueError(f"device is {device}; investigators work on the cpu, where their databases are.")
         config = self.config
-        return Incidents(config.pool, config.incidents, config.tasks)
+        if config.student == "investigator":
+            return Incidents(config.pool, config.incidents, config.tasks)
+        from kdgym.students.llm_investigator import SpokenIncidents  # language models are heavy
+
+        return SpokenIncidents(config.student, config.pool, config.incidents, config.tasks)
 
 
 class OrchestrateIncidentsEnv(SingleEnv):

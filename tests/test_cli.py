@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import kdgym.agents.constant
+import kdgym.integrations.search
 from kdgym.cli import app
 
 ID = "kdgym/DataGen-Math-v0"
@@ -120,7 +121,7 @@ def test_watch_shows_what_students_of_another_family_learn(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_train_and_use_what_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("CANDIDATES", 2), ("STUDENTS", 2), ("ELITE", 1)):
-        monkeypatch.setattr(kdgym.agents.constant, name, value)
+        monkeypatch.setattr(kdgym.integrations.search, name, value)
     output = call("train", ID, "--agent", "constant", "--steps", "40", "--out", str(tmp_path))
     assert "kdgym evaluate" in output
     call("evaluate", ID, "--agent", f"constant:{tmp_path / 'constant.json'}", "--episodes", "2")

@@ -67,8 +67,22 @@ def imports(folder: str) -> dict[str, set[str]]:
     ("folder", "allowed"),
     [
         ("kdgym/tasks", ("kdgym.tasks", "kdgym.random", "kdgym.sandbox", "kdgym.storage")),
-        ("kdgym/students", ("kdgym.tasks", "kdgym.students", "kdgym.random", "kdgym.settings", "kdgym.storage")),
-        ("envs", ("kdgym.core", "kdgym.tasks", "kdgym.students", "kdgym.random", "kdgym.spaces")),
+        (
+            "kdgym/students",
+            ("kdgym.tasks", "kdgym.students", "kdgym.llm", "kdgym.random", "kdgym.settings", "kdgym.storage"),
+        ),
+        (
+            "envs",
+            (
+                "kdgym.core",
+                "kdgym.envs",
+                "kdgym.tasks",
+                "kdgym.students",
+                "kdgym.random",
+                "kdgym.settings",
+                "kdgym.spaces",
+            ),
+        ),
         ("kdgym/llm", ("kdgym.llm", "kdgym.storage")),
         ("agents", ("kdgym.agents", "kdgym.integrations", "kdgym.llm")),
     ],

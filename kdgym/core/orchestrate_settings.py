@@ -42,6 +42,7 @@ class IncidentsSettings(OrchestrateSettings):
     worth: float = Field(6000.0, gt=0, le=1e12)
     budget: float = Field(90_000.0, gt=0, le=1e12)
     incidents: int = Field(64, ge=1, le=1000)
+    student: str = "investigator"
 
 
 class MathSettings(OrchestrateSettings):

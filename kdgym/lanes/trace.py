@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from kdgym.core import ledger
 from kdgym.core.supervision import LANES
-from kdgym.envs.orchestrate import Orchestrate
-from kdgym.evaluation import FIRST_SEED, decide, encoding, introduce, load_agent
+from kdgym.evaluation import FIRST_SEED, decide, introduce, load_agent
+from kdgym.lanes import open_world
 
 Progress = Callable[[int], None]
 
@@ -50,11 +49,7 @@ def trace(
     Raises:
         ValueError: the environment is of another family.
     """
-    envs = gym.make_vec(
-        env_id, num_envs=students, autoreset=False, **{"pool": "evaluation", **encoding(agent), **settings}
-    )
-    if not isinstance(envs, Orchestrate):
-        raise ValueError(f"{env_id} has no lanes; ids with lanes begin with kdgym/Orchestrate-.")
+    envs = open_world(env_id, agent, students, **settings)
     observation, _ = envs.reset(seed=first_seed)
     teacher = load_agent(agent, envs, seed=first_seed)
     introduce(teacher, envs, observation)
@@ -81,7 +76,7 @@ def trace(
     return lines
 
 
-def _entries(envs: Orchestrate) -> Iterator[dict[str, Any]]:
+def _entries(envs: Any) -> Iterator[dict[str, Any]]:
     """What became of everybody's last task."""
     session, says = envs.session, envs.world.advices
     money = ledger.UNITS.index("money")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from kdgym.envs.orchestrate import Orchestrate
-from kdgym.evaluation import FIRST_SEED, decide, encoding, introduce, load_agent
+from kdgym.evaluation import FIRST_SEED, decide, introduce, load_agent
+from kdgym.lanes import open_world
 from kdgym.lanes.trace import Progress
 
 _ELSEWHERE = 500_000_000  # added to a student's seed: the seed of the second stream
@@ -59,11 +58,7 @@ def transfer(
     """
 
     def second_stream(remember: bool) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.float64]]]:
-        envs = gym.make_vec(
-            env_id, num_envs=episodes, autoreset=False, **{"pool": "evaluation", **encoding(agent), **settings}
-        )
-        if not isinstance(envs, Orchestrate):
-            raise ValueError(f"{env_id} has no memory; ids with one begin with kdgym/Orchestrate-.")
+        envs = open_world(env_id, agent, episodes, **settings)
         observation, _ = envs.reset(seed=first_seed)
         if remember:
             _orchestrate(envs, agent, observation, first_seed, progress)
@@ -77,7 +72,7 @@ def transfer(
     return Transfer(agent, notes, *columns)
 
 
-def _orchestrate(envs: Orchestrate, name: str, observation: Any, seed: int, progress: Progress) -> None:
+def _orchestrate(envs: Any, name: str, observation: Any, seed: int, progress: Progress) -> None:
     agent = load_agent(name, envs, seed=seed)
     introduce(agent, envs, observation)
     finished = False
