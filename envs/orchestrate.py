@@ -17,11 +17,12 @@ from gymnasium import spaces
 from torch import Tensor
 
 from kdgym.core import history, ledger, notes
+from kdgym.core.language_expert import make_expert
 from kdgym.core.lesson import Lesson
 from kdgym.core.notebook import Notebook
 from kdgym.core.orchestrate_settings import OrchestrateSettings
 from kdgym.core.population import Array, Info, PopulationEnv
-from kdgym.core.supervision import LANES, Expert, Session
+from kdgym.core.supervision import LANES, Session
 from kdgym.core.validation import checked_choices
 from kdgym.spaces import FeedbackMoves
 from kdgym.students import check_device
@@ -108,6 +109,8 @@ class Orchestrate(PopulationEnv):
     * ``slots``: notes that a memory has room for.
     * ``recheck``: whether a retry is checked, and tried again, once.
     * ``verdict_accuracy``, ``advice_accuracy``, ``step_accuracy``, ``judge_accuracy``: see `kdgym.core.supervision.Expert`.
+    * ``teacher``: ``"noisy"``, or a language model that gives verdicts and advice in its place, ``"hf:MODEL"`` or
+      ``"NAME@http://..."`` (`kdgym.core.language_expert`).
     * ``notebooks``: a directory where each student's memory is kept as a file, by seed, as it changes.
     * Math: ``radix``, ``steps``: of the problems. Incidents: ``incidents``: how many different ones a pool has; ``student``:
       a language model that writes its own SQL, ``"hf:MODEL"`` or ``"NAME@http://..."`` (`kdgym.students.llm_investigator`).
@@ -128,13 +131,7 @@ class Orchestrate(PopulationEnv):
         config = self.config = self.settings_type.parse(settings)
         device = check_device(config.device)
         self.world, self.steps = self._world(device), config.tasks
-        self.expert = Expert(
-            config.verdict_accuracy,
-            config.advice_accuracy,
-            config.step_accuracy,
-            config.judge_accuracy,
-            config.prices,
-        )
+        self.expert = make_expert(config)
         self.moves = FeedbackMoves(_CHOICES)
         seen = {"task": len(self.world.features), "history": history.HISTORY, "uncertainty": 1, "memory": notes.SEEN,
                 "last": history.LAST, "lanes": history.BY_LANE, "budget": 1, "time": 1}  # fmt: skip

@@ -25,6 +25,7 @@ class OrchestrateSettings(Settings):
     judge_accuracy: float = Field(0.85, ge=0, le=1)
     prices: dict[str, float] = {"student_inference": 1.0, "teacher": 5.0, "judge": 1.0, "memory": 1.0, "tools": 0.0}
     notebooks: str | None = None
+    teacher: str = "noisy"
     actions: Literal["box", "discrete"] = "box"
     device: str = "cpu"
 

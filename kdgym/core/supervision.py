@@ -23,7 +23,7 @@ _PLAN, _ATTEMPT, _VERDICT, _ADVICE, _JUDGE = range(5)  # purposes of a session's
 
 @dataclass(frozen=True)
 class Expert:
-    """How good the teacher and the judge are, and what a token of whom costs.
+    """The teacher behind the lanes: how good it and the judge are, and what a token of whom costs.
 
     Attributes:
         verdict: probability that a verdict on an answer or a plan is right.
@@ -38,6 +38,21 @@ class Expert:
     step: float
     judge: float
     prices: dict[str, float]
+
+    def find_fault(self, session: Session, chosen: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Read what the students ``chosen``, int64 [m], wrote: whether there is fault, bool [m], and tokens, float64 [m]."""
+        wrong = session.remedy[chosen] != NOTHING
+        sees = random.uniform(key, 1).squeeze(1) < self.verdict
+        read = session.duty.tokens[chosen] + session.written[chosen]
+        return wrong == sees, read + session.world.sizes.verdict
+
+    def advise(self, session: Session, chosen: Tensor, key: Tensor, size: float) -> tuple[Tensor, Tensor]:
+        """What to do, int64 [m] or `NOTHING`, and tokens, float64 [m]; ``size`` is how much is said, in usual lengths."""
+        draw = random.uniform(random.fold(key, 0), 1).squeeze(1)
+        any_other = random.integers(random.fold(key, 1), 1, len(session.world.advices)).squeeze(1)
+        knows = (draw < self.advice) & (session.remedy[chosen] != NOTHING)
+        said = torch.where(knows, session.remedy[chosen], any_other)
+        return said, torch.full_like(draw, size * session.world.sizes.guidance)
 
 
 @dataclass
@@ -111,6 +126,7 @@ class Session:
             return rejected
         plan = self.world.plan(self.state, self.rows[chosen], self.number[chosen], self.note[chosen], key[chosen])
         self.written[chosen], self.remedy[chosen] = plan.written, plan.remedy
+        self.tell(chosen, "plan", plan.said)
         self._charge(chosen, "student_inference", 1, self.duty.tokens[chosen] + self._noted(chosen) + plan.written)
         return self._verdict(chosen, "plan")
 
@@ -132,12 +148,10 @@ class Session:
         chosen, key = self._enter(mask, _ADVICE)
         if not len(chosen):
             return
-        draw = random.uniform(random.fold(key[chosen], 0), 1).squeeze(1)
-        any_other = random.integers(random.fold(key[chosen], 1), 1, len(self.world.advices)).squeeze(1)
-        knows = (draw < self.expert.advice) & (self.remedy[chosen] != NOTHING)
-        self.advice[chosen] = torch.where(knows, self.remedy[chosen], any_other)
-        self._charge(chosen, "teacher", 1, size * self.world.sizes.guidance)
-        self.tell(chosen, "advice", [self.world.advices[a] for a in self.advice[chosen].tolist()])
+        self.advice[chosen], tokens = self.expert.advise(self, chosen, key[chosen], size)
+        self._charge(chosen, "teacher", 1, tokens)
+        said = [self.world.advices[a] if a != NOTHING else "none" for a in self.advice[chosen].tolist()]
+        self.tell(chosen, "advice", said)
 
     def judge(self) -> Tensor:
         """What a judge thinks of the answers, float64 [n]: an observation, never the reward."""
@@ -175,12 +189,11 @@ class Session:
             self.events[i] += [{"what": "attempt", **entry} for entry in log]
 
     def _verdict(self, chosen: Tensor, what: str) -> Tensor:
-        wrong = self.remedy[chosen] != NOTHING
-        key = random.fold(self.key, _VERDICT, self._stage)[chosen]
-        sees = random.uniform(key, 1).squeeze(1) < self.expert.verdict
         found = torch.zeros_like(self.left, dtype=torch.bool)
-        found[chosen] = wrong == sees
-        self._charge(chosen, "teacher", 1, self.duty.tokens[chosen] + self.written[chosen] + self.world.sizes.verdict)
+        found[chosen], tokens = self.expert.find_fault(
+            self, chosen, random.fold(self.key, _VERDICT, self._stage)[chosen]
+        )
+        self._charge(chosen, "teacher", 1, tokens)
         self.tell(chosen, f"verdict on the {what}", ["invalid" if bad else "valid" for bad in found[chosen].tolist()])
         return found
 

@@ -62,6 +62,18 @@ class Transcript:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
+def reach(name: str) -> Chat:
+    """The language model that a setting names: ``hf:MODEL`` in this process, or ``NAME@http://...`` at an endpoint.
+
+    Raises:
+        ValueError: there is no such way to reach a model.
+    """
+    model, at, url = name.partition("@")
+    if not at and not name.startswith("hf:"):
+        raise ValueError(f"{name!r} names no language model; give hf:MODEL, or NAME@http://... for one at an endpoint.")
+    return connect(url or "transformers", model.removeprefix("hf:"))
+
+
 def connect(base_url: str, model: str, **limits: float) -> Chat:
     """The language model ``model``: at an OpenAI-compatible endpoint, or in this process.
 

@@ -11,7 +11,7 @@ from kdgym.random import fold, integers, uniform
 from kdgym.students.investigation import WANTED, WAYS, Investigation, describe, tokens
 from kdgym.students.world import Duty, Sizes, State
 from kdgym.tasks.base import Split
-from kdgym.tasks.incidents import Question, questions_of, solutions
+from kdgym.tasks.incidents import RELATIONS, Question, questions_of, solutions
 from kdgym.tasks.incidents.schema import KINDS, kind_of
 
 _FIRST_TRAINING_INCIDENT = 1000  # those below are for schooling
@@ -67,6 +67,26 @@ class Casework:
         chance[torch.arange(chance.shape[1]) >= count[:, None]] = 2.0
         turn = torch.arange(self.tasks) % count[:, None]
         state["order"][rows] = chance.argsort(dim=-1, stable=True).gather(1, turn)
+
+    def text(self, state: State, rows: Tensor, number: Tensor) -> list[str]:
+        """See `World.text`."""
+        return [case.question.text for case in self._cases(state, rows, number)[1]]
+
+    def fitting(self, state: State, rows: Tensor, number: Tensor) -> list[list[int]]:
+        """See `World.fitting`: ways from what the question starts from to what it asks for."""
+        ends = [(way[0], way[-1]) for way in WAYS]
+        found = []
+        for case in self._cases(state, rows, number)[1]:
+            first, wanted = RELATIONS[case.solution[0]], case.question.wanted
+            start = kind_of(first.table, first.source)
+            fits = [
+                number
+                for number, (begin, end) in enumerate(ends)
+                if kind_of(RELATIONS[begin].table, RELATIONS[begin].source) == start
+                and (RELATIONS[end].table, RELATIONS[end].target) == wanted
+            ]
+            found.append(fits)
+        return found
 
     def question(self, case: int, number: int) -> Question:
         """A question of an incident."""

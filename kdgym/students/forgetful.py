@@ -85,9 +85,15 @@ class Forgetful:
             tokens=(2.0 + 2 * steps).double(),
         )
 
+    def text(self, state: State, rows: Tensor, number: Tensor) -> list[str]:
+        return [self.task.text(problem) for problem in self._problem(state, rows, number).tolist()]
+
+    def fitting(self, state: State, rows: Tensor, number: Tensor) -> list[list[int]]:
+        return [list(range(len(HINTS))) for _ in rows]
+
     def plan(self, state: State, rows: Tensor, number: Tensor, note: Tensor, key: Tensor) -> Plan:
         draft = self.attempt(state, rows, number, note, torch.full_like(note, NOTHING), random.fold(key, _ANSWER))
-        return Plan(draft.written, draft.remedy)
+        return Plan(draft.written, draft.remedy, [log[-1]["answer"] for log in draft.log])
 
     def attempt(
         self,

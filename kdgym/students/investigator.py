@@ -193,8 +193,8 @@ class Incidents(Casework):
             NOTHING if relation == case.solution[0] else _NUMBER[case.solution]
             for relation, case in zip(first, cases, strict=True)
         ]
-        written = [tokens(describe((relation,))) for relation in first]
-        return Plan(torch.tensor(written).double(), torch.tensor(remedy))
+        said = [describe((relation,)) for relation in first]
+        return Plan(torch.tensor([*map(tokens, said)]).double(), torch.tensor(remedy), said)
 
     def attempt(
         self,

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
 from kdgym import random
-from kdgym.llm.chat import Answer, Conversation, connect
+from kdgym.llm.chat import Answer, Conversation, reach
 from kdgym.students.casework import Casework
 from kdgym.students.investigation import QUERIES, ROWS, WAYS, Investigation, describe, look_up
 from kdgym.students.world import NOTHING, Duty, Plan, State, Work
@@ -140,10 +140,7 @@ class SpokenIncidents(Casework):
 
     def __init__(self, model: str, pool: Literal["train", "evaluation"], incidents: int, tasks: int) -> None:
         super().__init__(pool, incidents, tasks)
-        name, at, url = model.partition("@")
-        if not at and not name.startswith("hf:"):
-            raise ValueError(f"student is {model!r}; give hf:MODEL, or NAME@http://... for a model at an endpoint.")
-        self._chat = connect(url or "transformers", name.removeprefix("hf:"))
+        self._chat = reach(model)
 
     def duty(self, state: State, rows: Tensor, number: Tensor) -> Duty:
         """See `World.duty`."""
@@ -161,7 +158,8 @@ class SpokenIncidents(Casework):
             begins = _read(answer, _Beginning)
             right = begins is not None and begins.table == case.question.hops[0].table
             remedy.append(NOTHING if right else _NUMBER[case.solution])
-        return Plan(torch.tensor([float(a.completion_tokens) for a in answers]).double(), torch.tensor(remedy))
+        written = torch.tensor([float(answer.completion_tokens) for answer in answers], dtype=torch.float64)
+        return Plan(written, torch.tensor(remedy), [answer.text or answer.error for answer in answers])
 
     def attempt(
         self,

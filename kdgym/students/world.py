@@ -67,10 +67,12 @@ class Plan:
     Attributes:
         written: tokens of the plan, float64 [n].
         remedy: what an all-knowing teacher would advise, int64 [n]; `NOTHING` if the plan is right.
+        said: the plans in words.
     """
 
     written: Tensor
     remedy: Tensor
+    said: list[str]
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,12 @@ class World(Protocol):
 
     def duty(self, state: State, rows: Tensor, number: Tensor) -> Duty:
         """The tasks ``number``, int64 [n], of the students ``rows``; the last one again after the last."""
+
+    def text(self, state: State, rows: Tensor, number: Tensor) -> list[str]:
+        """The tasks ``number``, int64 [n], of the students ``rows`` in words."""
+
+    def fitting(self, state: State, rows: Tensor, number: Tensor) -> list[list[int]]:
+        """For each task the advices that somebody who knows no student might give, numbers into ``advices``."""
 
     def plan(self, state: State, rows: Tensor, number: Tensor, note: Tensor, key: Tensor) -> Plan:
         """How students would go about their tasks, given a note (advice from memory, or `NOTHING`), int64 [n]."""

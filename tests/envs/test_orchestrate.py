@@ -20,6 +20,7 @@ from kdgym.core import ledger
 from kdgym.core.notebook import Note, Notebook
 from kdgym.core.notes import OPERATIONS, PLANS
 from kdgym.core.supervision import LANES
+from tests.students.tiny_model import write_model
 
 ID = "kdgym/Orchestrate-Math-v0"
 
@@ -256,3 +257,31 @@ def test_a_memory_survives_being_killed_while_it_is_written(tmp_path: Path) -> N
     assert told[-1] <= len(found) <= told[-1] + 1
     assert [note.slot for note in found] == list(range(len(found)))
     assert all(note.says == "x" * 2000 for note in found)
+
+
+# --- a language model behind the lanes -------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("lane", ["paired", "coach"])
+def test_a_teacher_that_cannot_be_reached_finds_no_fault(lane: str) -> None:
+    envs, alone = make(2, tasks=1, teacher="nobody@http://127.0.0.1:9/v1"), make(2, tasks=1)
+    for each in (envs, alone):
+        each.reset(seed=0)
+    info = envs.step(act(envs, lane=lane, plan="own", operation="keep"))[4]
+    assert not info["cost"]["teacher"]["tokens"].any()
+    assert not any(event["what"] == "advice" for events in envs.session.events for event in events)
+    assert (info["cost"]["teacher"]["items"] == (2 if lane == "coach" else 1)).all()
+
+
+def test_a_teacher_with_no_such_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="names no language model"):
+        make(1, teacher="clever")
+
+
+def test_an_untrained_model_supervises(tmp_path: Path) -> None:
+    envs = make(2, teacher=f"hf:{write_model(tmp_path / 'tiny')}", budget=1e7)
+    envs.reset(seed=0)
+    info = envs.step(act(envs, lane="coach", plan="own", operation="write"))[4]
+    assert (info["cost"]["teacher"]["tokens"] > 100).all()  # it reads a character a token
+    assert all(any(event["what"] == "plan" for event in events) for events in envs.session.events)
