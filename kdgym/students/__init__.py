@@ -104,9 +104,9 @@ def make_students(
 @lru_cache(maxsize=4)
 def _language_students(name: str, task: Task, device: str, dtype: str, options: str) -> Students:
     """Branches of an environment share the engine, which keeps nothing between calls."""
+    from kdgym.llm.models import resolve
     from kdgym.students.language import LanguageOptions  # transformers takes seconds to import
     from kdgym.students.language_reasoner import LanguageReasoners
-    from kdgym.students.pretrained import model_path
 
-    path = model_path(name.removeprefix(_HUGGING_FACE))
+    path = resolve(name.removeprefix(_HUGGING_FACE))
     return LanguageReasoners(path, task, LanguageOptions.parse(json.loads(options)), device, getattr(torch, dtype))

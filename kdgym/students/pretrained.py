@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from kdgym.storage import cache_directory
-
-
-def model_path(name: str) -> str:
-    """Where the model called ``name`` is: a directory, one prepared in kdgym's cache, or otherwise on the hub."""
-    for folder in (Path(name), cache_directory() / "models" / name):
-        if (folder / "config.json").is_file():
-            return str(folder.resolve())
-    return name
 
 
 @functools.lru_cache(maxsize=2)

