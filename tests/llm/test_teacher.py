@@ -18,7 +18,7 @@ LIST, WRITE, TREE = (f"kdgym/DataGen-Math-{level}v0" for level in ("", "OpenEnde
 LANES = "kdgym/Orchestrate-Math-v0"
 CONTROL = {LIST: "uniform", WRITE: "random_real"}
 TEACHERS = [("llm", LIST), ("llm", WRITE), ("llm_variants", WRITE), ("llm_corrections", WRITE), ("llm_policy", TREE)]
-TEACHERS.append(("llm_lanes", LANES))
+TEACHERS += [("llm_lanes", LANES), ("ssb", WRITE)]
 Records = list[dict[str, Any]]
 
 
