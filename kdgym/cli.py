@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from kdgym.lanes.cli import app as lanes
+from kdgym.leaderboard.cli import app as leaderboard
+from kdgym.leaderboard.cli import submit, verify
 from kdgym.llm.commands import app as models
 from kdgym.registration import ENVIRONMENTS, Entry, find
 from kdgym.wrappers.cli import app as snapshots
@@ -23,8 +25,10 @@ from kdgym.wrappers.cli import app as snapshots
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help="A gym for teacher agents."
 )
-for name, commands in (("snapshots", snapshots), ("models", models), ("lanes", lanes)):
+for name, commands in (("snapshots", snapshots), ("models", models), ("lanes", lanes), ("leaderboard", leaderboard)):
     app.add_typer(commands, name=name)
+for command in (submit, verify):
+    app.command()(command)
 console = Console()
 
 EnvId = Annotated[str, typer.Argument(metavar="ID", help="Environment id, for example kdgym/DataGen-Math-v0.")]

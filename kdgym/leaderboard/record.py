@@ -50,7 +50,14 @@ class AgentCard(_Model):
     sha256: _Hash | None
     weights: _Hash | None = None
     model: _Name | None = None
-    settings: dict[Literal["actions"], Literal["box", "discrete"]] = {}
+    settings: dict[str, str] = {}
+
+    @field_validator("settings")
+    @classmethod
+    def _only_encodings(cls, settings: dict[str, str]) -> dict[str, str]:
+        if settings and settings not in ({"actions": "box"}, {"actions": "discrete"}):
+            raise ValueError("an agent may choose the encoding of its actions and nothing else of the environment")
+        return settings
 
     @model_validator(mode="after")
     def _hash_fits(self) -> AgentCard:

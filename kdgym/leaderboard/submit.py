@@ -70,7 +70,7 @@ def make_record(
         sha256=None if source is None else hashlib.sha256(source.encode()).hexdigest(),
         weights=None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
         model=model,
-        settings=settings,  # type: ignore[arg-type]  # pydantic checks them
+        settings=settings,
     )
     teacher = None
     if agent != NO_TEACHING:

@@ -1,0 +1,138 @@
+"""Boards: the records of one environment, compared with each other, and as a page of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from kdgym.evaluation import NO_TEACHING
+from kdgym.leaderboard.record import LEVELS, Record, load_record
+from kdgym.leaderboard.submit import Kind, board_seeds
+from kdgym.registration import ENVIRONMENTS, find
+from kdgym.statistics import (
+    Interval,
+    interquartile_mean,
+    mean_interval,
+    probability_of_improvement,
+    smallest_detectable_difference,
+)
+from kdgym.storage import write_atomically
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record's place on its board.
+
+    Attributes:
+        record: the submission.
+        file: its name.
+        rank: of its group: those whose paired interval to the group's best includes 0 share a rank; None of oracles.
+        gain: paired difference to the board's first control, or None for that control.
+        headroom: share of the way from that control to the best oracle, or None if there is none.
+        better: probability that a student learns more than with the row below, or None.
+    """
+
+    record: Record
+    file: str
+    rank: int | None
+    gain: Interval | None
+    headroom: float | None
+    better: float | None
+
+    @property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """Of the students, [S]."""
+        return np.array(self.record.outcome.after)
+
+    @property
+    def iqm(self) -> float:
+        """Interquartile mean."""
+        return interquartile_mean(self.scores)
+
+    @property
+    def badge(self) -> str:
+        """The highest level that was passed, or that it is disputed."""
+        if any(not badge.passed for badge in self.record.badges):
+            return "disputed"
+        return LEVELS[max(badge.level for badge in self.record.badges)] if self.record.badges else ""
+
+    @property
+    def tokens(self) -> float:
+        """The teacher's, a student."""
+        return float(np.mean(self.record.outcome.cost["teacher"]["tokens"]))
+
+
+def read_board(folder: Path, env_id: str) -> list[Row]:
+    """The records of a board, best first.
+
+    Raises:
+        ValueError: a file is no record, or one of another board; or the control is missing.
+    """
+    records = {path.name: load_record(path) for path in sorted((folder / env_id).glob("*.json"))}
+    for name, record in records.items():
+        if record.env_id != env_id or record.outcome.seeds != board_seeds(env_id):
+            raise ValueError(f"{folder / env_id / name} is a record of {record.env_id}, or of other students.")
+    control = find(env_id).controls[0]
+    base = [
+        np.array(r.outcome.after) for r in records.values() if r.agent.kind == "control" and r.agent.name == control
+    ]
+    if not base:
+        raise ValueError(f"The board {env_id} has no record of its control {control}; kdgym leaderboard fill makes it.")
+    ordered = sorted(records.items(), key=lambda item: -float(np.mean(item[1].outcome.after)))
+    oracles = [float(np.mean(r.outcome.after)) for r in records.values() if r.agent.kind == "oracle"]
+    return list(_rows(ordered, base[0], control, max(oracles, default=None)))
+
+
+def _rows(
+    ordered: Sequence[tuple[str, Record]], base: npt.NDArray[np.float64], control: str, oracle: float | None
+) -> Iterator[Row]:
+    rank, best, seen = 0, base, 0
+    for place, (file, record) in enumerate(ordered):
+        scores, mine = np.array(record.outcome.after), None
+        if record.agent.kind != "oracle":
+            seen += 1
+            if rank == 0 or mean_interval(best - scores).low > 0:
+                rank, best = seen, scores
+            mine = rank
+        below = np.array(ordered[place + 1][1].outcome.after) if place + 1 < len(ordered) else None
+        is_control = record.agent.kind == "control" and record.agent.name == control
+        room = None if oracle is None else oracle - float(base.mean())
+        yield Row(
+            record,
+            file,
+            mine,
+            None if is_control else mean_interval(scores - base),
+            None if room is None or room <= 0 else float((scores - base).mean()) / room,
+            None if below is None else probability_of_improvement(scores, below),
+        )
+
+
+def standing(env_id: str) -> list[tuple[str, Kind]]:
+    """The agents that stand on every board: no teaching, controls, the published rule, other packaged rules, oracles."""
+    entry = find(env_id)
+    kinds: list[tuple[str, Kind]] = [(NO_TEACHING, "control"), *((name, "control") for name in entry.controls)]
+    kinds += [(entry.published, "published"), *((name, "rule") for name in entry.teachers)]
+    return list(dict(reversed([*kinds, *((name, "oracle") for name in entry.upper_bounds)])).items())[::-1]
+
+
+def build(folder: Path) -> list[str]:
+    """Write ``README.md`` with a table for every board that has records; returns the ids of these."""
+    boards: list[dict[str, Any]] = []
+    for entry in ENVIRONMENTS:
+        if any((folder / entry.id).glob("*.json")):
+            rows = read_board(folder, entry.id)
+            control = next(row.scores for row in rows if row.gain is None)
+            spreads = [row.scores - control for row in rows if row.gain is not None]
+            detectable = float(np.median([smallest_detectable_difference(x) for x in spreads])) if spreads else 0.0
+            boards.append({"entry": entry, "rows": rows, "control": entry.controls[0], "detectable": detectable})
+    page = Environment(
+        loader=PackageLoader("kdgym.leaderboard", "."), autoescape=False, undefined=StrictUndefined, trim_blocks=True
+    ).get_template("boards.md.jinja")
+    write_atomically(folder / "README.md", page.render(boards=boards).encode())
+    return [board["entry"].id for board in boards]

@@ -1,0 +1,148 @@
+"""``kdgym submit``, ``kdgym verify`` and the ``kdgym leaderboard`` commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+console = Console()
+
+
+def submit(
+    agent: Annotated[
+        str, typer.Argument(help="A name, a file like mine.py, NAME:FILE for a trained one, or an SB3 zip.")
+    ],
+    env: Annotated[str, typer.Option(help="The board: an environment id.")],
+    name: Annotated[str, typer.Option(help="As shown on the board.")],
+    authors: Annotated[str, typer.Option(help="By commas, as shown.")],
+    kind: Annotated[str, typer.Option(help="rule, rl, llm or human.")] = "rule",
+    attempts: Annotated[int, typer.Option(help="How many you made on these students, this one included.", min=1)] = 1,
+    training: Annotated[str, typer.Option(help="How the teacher was made: steps, tokens, money, seeds.")] = "",
+    boards: Annotated[Path, typer.Option(help="Folder of the leaderboards.")] = Path("leaderboards"),
+) -> None:
+    """Let an agent teach a board's students, and write what it did and what came of it as one small file."""
+    import gymnasium as gym
+
+    from kdgym.leaderboard.record import Disclosures
+    from kdgym.leaderboard.submit import board_seeds, make_record
+
+    torch.set_num_threads(1)  # records are made and replayed by one thread, so that sums have one order
+    if kind not in ("rule", "rl", "llm", "human"):
+        raise ValueError(f"kind is {kind!r}; give rule, rl, llm or human.")
+    steps = gym.make_vec(env, num_envs=1).unwrapped.steps  # type: ignore[attr-defined]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(name, total=steps * len(board_seeds(env)))
+        record = make_record(
+            env, agent, name, [author.strip() for author in authors.split(",")], kind=kind,  # type: ignore[arg-type]
+            disclosures=Disclosures(attempts=attempts, training=training),
+            progress=lambda done: bar.advance(task, done),
+        )  # fmt: skip
+    path = boards / env / record.file_name()
+    record.save(path)
+    mean = sum(record.outcome.after) / len(record.outcome.after)
+    console.print(f"{mean:.3f} on average, {path.stat().st_size / 1024:.0f} KiB: {path}", soft_wrap=True)
+    console.print(f"Verify it: kdgym verify {path} --level 1", soft_wrap=True)
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(help="A submission.")],
+    level: Annotated[int, typer.Option(help="0: is the file sound; 1: replay its actions.", min=0, max=1)] = 1,
+    students: Annotated[int, typer.Option(help="How many are replayed.", min=1)] = 8,
+    tolerance: Annotated[float, typer.Option(help="0: bit for bit, as on the same kind of machine.", min=0)] = 0.0,
+    sign: Annotated[bool, typer.Option(help="Write a signed badge into the file (KDGYM_VERIFIER_KEY).")] = False,
+) -> None:
+    """Check a submission; everything below the level is checked first. Exit code 1 if it is not what it says."""
+    from kdgym.leaderboard.record import load_record
+    from kdgym.leaderboard.verify import award, badge_text, check, replay
+
+    torch.set_num_threads(1)
+    record = load_record(file)
+    for rung in range(level + 1):
+        finding = check(record) if rung == 0 else replay(record, students, tolerance)
+        console.print(badge_text(file, rung, finding), soft_wrap=True, markup=False, highlight=False)
+        if sign:
+            record = award(record, rung, finding)
+            record.save(file)
+        if not finding.passed:
+            raise typer.Exit(1)
+
+
+app = typer.Typer(no_args_is_help=True, help="Fill, build and check the leaderboards.")
+_Boards = Annotated[Path, typer.Option(help="Folder of the leaderboards.")]
+_FOLDER = Path("leaderboards")
+
+
+@app.command()
+def fill(
+    ids: Annotated[str, typer.Option(help="Boards, by commas; all that need no language model, if left out.")] = "",
+    boards: _Boards = _FOLDER,
+) -> None:
+    """Let every packaged agent that is missing teach its boards; safe to kill and to call again."""
+    from kdgym.leaderboard.board import standing
+    from kdgym.leaderboard.submit import make_record
+    from kdgym.registration import ENVIRONMENTS, find
+
+    torch.set_num_threads(1)
+    every = [entry.id for entry in ENVIRONMENTS if not entry.needs_model]
+    chosen = [find(name.strip()).id for name in ids.split(",")] if ids else every
+    missing = [
+        (env_id, name, kind)
+        for env_id in chosen
+        for name, kind in standing(env_id)
+        if not (boards / env_id / _file_of(name)).exists()
+    ]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=len(missing))
+        for env_id, name, kind in missing:
+            bar.update(task, description=f"{env_id}: {name}")
+            make_record(env_id, name, name, ["kdgym"], kind=kind).save(boards / env_id / _file_of(name))
+            bar.advance(task)
+
+
+def _file_of(agent: str) -> str:
+    """Where `fill` keeps an agent's record; the same as `Record.file_name`, before there is one."""
+    return f"{agent.replace('_', '-').replace(' ', '-')}--kdgym.json"
+
+
+@app.command()
+def build(boards: _Boards = _FOLDER) -> None:
+    """Write the page of all boards."""
+    from kdgym.leaderboard.board import build as write
+
+    for env_id in write(boards):
+        console.print(env_id)
+    console.print(f"Page: {boards / 'README.md'}", soft_wrap=True)
+
+
+@app.command("check")
+def check_all(boards: _Boards = _FOLDER) -> None:
+    """Check every record's file, and that the page is up to date. Exit code 1 if something is wrong."""
+    import tempfile
+
+    from kdgym.leaderboard.board import build as write
+    from kdgym.leaderboard.record import load_record
+    from kdgym.leaderboard.verify import badge_text, check
+
+    failed = 0
+    for path in sorted(boards.glob("kdgym/*/*.json")):
+        record = load_record(path)
+        finding = check(record)
+        if not finding.passed or path.name != record.file_name() or record.env_id != f"kdgym/{path.parent.name}":
+            failed += 1
+            console.print(badge_text(path, 0, finding), soft_wrap=True, markup=False, highlight=False)
+    with tempfile.TemporaryDirectory() as fresh:
+        (Path(fresh) / "kdgym").symlink_to((boards / "kdgym").resolve())
+        write(Path(fresh))
+        if (Path(fresh) / "README.md").read_bytes() != (boards / "README.md").read_bytes():
+            failed += 1
+            console.print("The page is not that of the records; run: kdgym leaderboard build")
+    if failed:
+        raise typer.Exit(1)
+    console.print("All records are sound, and the page is up to date.")

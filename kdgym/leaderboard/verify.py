@@ -1,0 +1,193 @@
+"""Verification: is a submission what it says? Each level is a badge, signed by who earned it for the record.
+
+Level 0 checks what stands in the file. Level 1 replays the recorded actions of some students, chosen in secret, in a fresh
+environment: on the same kind of machine everything has to come out bit for bit, elsewhere within a stated tolerance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+import kdgym
+from kdgym.evaluation import teach
+from kdgym.leaderboard.record import Badge, Record
+from kdgym.leaderboard.submit import as_outcome, board_seeds, open_board, source_of, today
+from kdgym.leaderboard.trace import Replay
+from kdgym.registration import find
+
+KEY = "KDGYM_VERIFIER_KEY"  # environment variable: 32 bytes in hex
+_KINDS = {"Box": "box", "MultiDiscrete": "choices", "Text": "text"}
+_RESERVED = ("control", "published", "oracle")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a level found.
+
+    Attributes:
+        passed: whether the record is what it says.
+        text: in a sentence.
+    """
+
+    passed: bool
+    text: str
+
+
+def check(record: Record) -> Finding:
+    """Level 0: seeds are the board's, the trace fits the actions, reserved kinds are packaged agents, badges are genuine."""
+    problems = []
+    entry = find(record.env_id)
+    if record.outcome.seeds != board_seeds(record.env_id):
+        problems.append("the student seeds are not the board's")
+    if record.agent.kind in _RESERVED and not _is_packaged(record, entry):
+        problems.append(f"kind {record.agent.kind!r} is for agents that come with kdgym, unchanged")
+    if record.trace is None:
+        if record.agent.source is not None or record.agent.name != "no teaching":
+            problems.append("there is no trace of actions")
+    else:
+        problems += _check_trace(record)
+    problems += [
+        f"badge {i + 1} is not genuine" for i, badge in enumerate(record.badges) if not _is_genuine(record, badge)
+    ]
+    seeds = len(record.outcome.seeds)
+    return Finding(not problems, "; ".join(problems) or f"the file is sound: {seeds} students, {record.agent.kind}")
+
+
+def _is_packaged(record: Record, entry: Any) -> bool:
+    agent = record.agent
+    if agent.kind == "control" and agent.name == "no teaching":
+        return agent.source is None and record.trace is None
+    names = {"control": entry.controls, "published": (entry.published,), "oracle": entry.upper_bounds}[agent.kind]
+    return agent.name in names and agent.source == source_of(agent.name)
+
+
+def _check_trace(record: Record) -> list[str]:
+    trace = record.trace
+    assert trace is not None
+    envs = open_board(record.env_id, 1, record.agent.settings)
+    space = envs.single_action_space
+    kind = next(name for base, name in _KINDS.items() if any(c.__name__ == base for c in type(space).__mro__))
+    width = 0 if kind == "text" else int(np.prod(space.shape))
+    if (trace.kind, trace.width, trace.students) != (kind, width, len(record.outcome.seeds)):
+        given = f"{trace.kind}, {trace.width} wide, of {trace.students} students"
+        return [f"the trace is {given}; the actions here are {kind}, {width} wide, of {len(record.outcome.seeds)}"]
+    if trace.steps > envs.steps:
+        return [f"the trace has {trace.steps} steps; an episode has {envs.steps}"]
+    try:
+        trace.actions()
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+def replay(record: Record, students: int = 8, tolerance: float = 0.0) -> Finding:
+    """Level 1: let fresh students go through the recorded actions, and compare all that is measured of them.
+
+    Args:
+        record: the submission; sound by `check`.
+        students: how many, chosen by a secret and the record; all of them if there are no more.
+        tolerance: largest difference of a score that still counts as equal, for other kinds of machines; 0 is bit for bit.
+    """
+    chosen = _choose(record, min(students, len(record.outcome.seeds)))
+    claimed = record.outcome
+    envs = open_board(record.env_id, len(chosen), record.agent.settings)
+    teacher = None
+    if record.trace is not None:
+        steps = record.trace.actions()
+        teacher = Replay([[step[i] for i in chosen] if isinstance(step, list) else step[chosen] for step in steps])
+    try:
+        found = as_outcome(teach(envs, teacher, [claimed.seeds[i] for i in chosen])[0])
+    except ValueError as error:
+        return Finding(False, f"the replay was refused: {error}")
+    differ = []
+    for place, i in enumerate(chosen):
+        names = ("before", "after", "curve")
+        distance = max(_distance(getattr(claimed, name)[i], getattr(found, name)[place]) for name in names)
+        exact = tolerance > 0 or (
+            claimed.right[i] == found.right[place]
+            and claimed.asked[i] == found.asked[place]
+            and _costs(record, i) == _costs(record.model_copy(update={"outcome": found}), place)
+        )
+        if distance > tolerance or not exact:
+            differ.append(f"student {claimed.seeds[i]} scored {found.after[place]:.4f}, not {claimed.after[i]:.4f}")
+    how = "bit for bit" if tolerance == 0 else f"within {tolerance}"
+    text = "; ".join(differ[:3]) + (f"; and {len(differ) - 3} more" if len(differ) > 3 else "")
+    return Finding(not differ, text or f"{len(chosen)} students replayed {how}")
+
+
+def _distance(a: Any, b: Any) -> float:
+    """The largest difference; infinite if there are not as many."""
+    return float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) if np.shape(a) == np.shape(b) else float("inf")
+
+
+def _costs(record: Record, student: int) -> dict[str, dict[str, float]]:
+    """What was spent on a student; what a language model spent on its own decisions is not in its actions."""
+    hidden = ("teacher",) if record.agent.kind == "llm" else ()
+    cost = record.outcome.cost
+    return {a: {u: values[student] for u, values in units.items()} for a, units in cost.items() if a not in hidden}
+
+
+def _choose(record: Record, students: int) -> list[int]:
+    """Places of students, by the verifier's secret (any, if there is none) and the record."""
+    key = bytes.fromhex(os.environ[KEY]) if KEY in os.environ else secrets.token_bytes(32)
+    seed = hmac.new(key, record.claim(), hashlib.sha256).digest()
+    rng = np.random.default_rng(int.from_bytes(seed[:16], "big"))
+    return sorted(rng.permutation(len(record.outcome.seeds))[:students].tolist())
+
+
+# --- badges ----------------------------------------------------------------------------------------------------------
+
+
+def award(record: Record, level: int, finding: Finding) -> Record:
+    """The record with a badge that says what was found, in place of an older one of this level by the same verifier.
+
+    Raises:
+        ValueError: the verifier's key is not set, or is not 32 bytes in hex.
+    """
+    key = _key()
+    verifier = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+    said = {
+        "level": level, "passed": finding.passed, "finding": finding.text[:2000], "version": kdgym.__version__,
+        "day": today(), "verifier": verifier,
+    }  # fmt: skip
+    badge = Badge(**said, signature=key.sign(_signed(record, said)).hex())  # type: ignore[arg-type]
+    others = [b for b in record.badges if (b.level, b.verifier) != (level, verifier)]
+    return record.model_copy(update={"badges": [*others, badge]})
+
+
+def _key() -> Ed25519PrivateKey:
+    text = os.environ.get(KEY, "")
+    try:
+        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text))
+    except ValueError as error:
+        raise ValueError(f"To sign badges, set {KEY} to 32 bytes in hex (64 digits); it has {len(text)}.") from error
+
+
+def _signed(record: Record, said: dict[str, Any]) -> bytes:
+    return record.claim() + b"\n" + json.dumps(said, sort_keys=True).encode()
+
+
+def _is_genuine(record: Record, badge: Badge) -> bool:
+    try:
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(badge.verifier))
+        public.verify(bytes.fromhex(badge.signature), _signed(record, badge.model_dump(exclude={"signature"})))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def badge_text(path: Path, level: int, finding: Finding) -> str:
+    """A line for people."""
+    return f"{path.name}, level {level}: {'passed' if finding.passed else 'FAILED'}: {finding.text}."
