@@ -22,13 +22,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import kdgym
 from kdgym.evaluation import teach
-from kdgym.leaderboard.record import Badge, Record
+from kdgym.leaderboard.record import Badge, Outcome, Record
 from kdgym.leaderboard.submit import as_outcome, board_seeds, open_board, source_of, today
 from kdgym.leaderboard.trace import Replay
 from kdgym.registration import find
 
 KEY = "KDGYM_VERIFIER_KEY"  # environment variable: 32 bytes in hex
 _KINDS = {"Box": "box", "MultiDiscrete": "choices", "Text": "text"}
+_SUMS = 1e-9  # sums of money depend on the order of a population's
 _RESERVED = ("control", "published", "oracle")
 
 
@@ -118,7 +119,7 @@ def replay(record: Record, students: int = 8, tolerance: float = 0.0) -> Finding
         exact = tolerance > 0 or (
             claimed.right[i] == found.right[place]
             and claimed.asked[i] == found.asked[place]
-            and _costs(record, i) == _costs(record.model_copy(update={"outcome": found}), place)
+            and np.allclose(_costs(record, claimed, i), _costs(record, found, place), rtol=_SUMS, atol=0)
         )
         if distance > tolerance or not exact:
             differ.append(f"student {claimed.seeds[i]} scored {found.after[place]:.4f}, not {claimed.after[i]:.4f}")
@@ -132,11 +133,11 @@ def _distance(a: Any, b: Any) -> float:
     return float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) if np.shape(a) == np.shape(b) else float("inf")
 
 
-def _costs(record: Record, student: int) -> dict[str, dict[str, float]]:
+def _costs(record: Record, outcome: Outcome, student: int) -> list[float]:
     """What was spent on a student; what a language model spent on its own decisions is not in its actions."""
     hidden = ("teacher",) if record.agent.kind == "llm" else ()
-    cost = record.outcome.cost
-    return {a: {u: values[student] for u, values in units.items()} for a, units in cost.items() if a not in hidden}
+    kept = sorted((actor, units) for actor, units in outcome.cost.items() if actor not in hidden)
+    return [units[unit][student] for _, units in kept for unit in sorted(units)]
 
 
 def _choose(record: Record, students: int) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 import kdgym.registration
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def small_boards() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         entries = tuple(replace(entry, episodes=3) for entry in kdgym.registration.ENVIRONMENTS)
