@@ -99,6 +99,7 @@ _SNAPSHOT: dict[str, Any] = {
     "published": "s3rl",
     "teachers": ("sc_only", "stt_only", "reverse_curriculum", "learning_progress", "plr"),
     "upper_bounds": ("snapshot_lookahead",),
+    "measure": "scaled return from ordinary starts",
 }
 
 _ORCHESTRATE: dict[str, Any] = {
