@@ -152,6 +152,7 @@ class SkillList(Course):
                 "money": ((pairs,), torch.float64),
                 "loss_sum": ((pairs,), torch.float64),
                 "kind": ((pairs,), torch.int64),
+                "source_key": ((), torch.int64),  # of the problems that a repetitive source repeats
             },
             render_mode=render_mode,
             autoreset=autoreset,
@@ -160,6 +161,7 @@ class SkillList(Course):
     def _begin_level(self, rows: Tensor) -> None:
         state = self.state
         state["kind"][rows] = self.sources.draw_kinds(self.stream(_KIND)[rows])
+        state["source_key"][rows] = self.stream(_SOURCE)[rows]
         state["price"][rows] = self.sources.draw_prices(self.stream(_PRICE)[rows])
         for name in ("items", "money", "loss_sum"):
             state[name][rows] = 0
@@ -169,7 +171,7 @@ class SkillList(Course):
     def _give_lesson(self, action: Tensor) -> None:
         state = self.state
         count = self._buy(torch.softmax(self._temperature * action.double(), dim=1))
-        keys = self.stream(_SOURCE), self.stream(_LESSON, state["step"])
+        keys = state["source_key"], self.stream(_LESSON, state["step"])
         problem, answer, source = self.sources.make_items(state["kind"], count, self.lesson_size, *keys)
         item_loss = self._train(problem, answer, count.sum(1))
         loss = torch.zeros_like(state["loss_sum"]).scatter_add_(1, source, item_loss)

@@ -12,9 +12,9 @@ import torch
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from kdgym.console import AGENT_HELP, EnvId, Settings, Threads, console, parse_settings, progress_bar
 from kdgym.lanes.cli import app as lanes
 from kdgym.leaderboard.cli import app as leaderboard
 from kdgym.leaderboard.cli import submit, verify
@@ -29,13 +29,10 @@ for name, commands in (("snapshots", snapshots), ("models", models), ("lanes", l
     app.add_typer(commands, name=name)
 for command in (submit, verify):
     app.command()(command)
-console = Console()
 
-EnvId = Annotated[str, typer.Argument(metavar="ID", help="Environment id, for example kdgym/DataGen-Math-v0.")]
 Episodes = Annotated[int, typer.Option(help="Student seeds, the same for every teacher.", min=2)]
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all results there, per seed.")]
 Device = Annotated[str, typer.Option(help="Torch device of the students: cpu, cuda, ...")]
-Threads = Annotated[int, typer.Option(help="Torch threads; 0 leaves torch's choice.", min=0)]
 Misconceptions = Annotated[
     str, typer.Option(metavar="N|NAMES", help="Wrong rules every student begins with: how many, or which, by commas.")
 ]
@@ -50,9 +47,6 @@ Placebo = Annotated[
     bool | None,
     typer.Option(help="Teach twins the same without content, to tell learning from format; usual for language models."),
 ]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="A setting of the environment, e.g. steps=4.")
-]
 BaseUrl = Annotated[
     str | None,
     typer.Option(help="Where a teacher's language model is: an endpoint (.../v1), or transformers or vllm in process."),
@@ -61,18 +55,6 @@ Model = Annotated[str | None, typer.Option(help="Name of the language model ther
 TokenBudget = Annotated[float | None, typer.Option(help="Tokens after which the language model is not asked again.")]
 SecondsBudget = Annotated[float | None, typer.Option(help="Waiting time after which it is not asked again.")]
 TranscriptFile = Annotated[Path | None, typer.Option("--transcript", help="Append all prompts and answers (JSONL).")]
-AGENT_HELP = "A name (see kdgym list), a file like mine.py, NAME:FILE for a trained one, or an SB3 zip."
-
-
-def _bar() -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console)
 
 
 def _set_threads(threads: int) -> None:
@@ -84,19 +66,6 @@ def _misconceptions(text: str) -> dict[str, Any]:
     """The setting of that name; nothing for 0, as not every family has it."""
     wanted = int(text) if text.isdecimal() else tuple(name.strip() for name in text.split(",") if name.strip())
     return {"misconceptions": wanted} if wanted else {}
-
-
-def _settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
-    """Settings given as NAME=JSON, beside those with an option of their own; a value that is no JSON is a text."""
-    for pair in pairs or ():
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ValueError(f"--set takes NAME=VALUE, for example steps=4; got {pair!r}.")
-        try:
-            given[name] = json.loads(value)
-        except ValueError:
-            given[name] = value
-    return given
 
 
 def _options(**given: Any) -> dict[str, Any]:
@@ -125,7 +94,7 @@ def _evaluate(
     steps = gym.make_vec(id, num_envs=1, **settings).unwrapped.steps  # type: ignore[attr-defined]
     results = []
     given = {"retention": retention, "placebo": placebo, "options": options, **settings}
-    with _bar() as bar:
+    with progress_bar() as bar:
         total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
         for agent in agents:
             bar.update(total, description=agent)
@@ -179,7 +148,7 @@ def train(
     if not hasattr(module, "train"):
         raise ValueError(f"The agent {agent!r} has nothing to train; its module defines no train function.")
     try:
-        with _bar() as bar:
+        with progress_bar() as bar:
             task = bar.add_task(agent, total=steps)
 
             def report(done: int, text: str) -> None:
@@ -256,7 +225,7 @@ def compare(
     learner = {"student": student} if student else {}  # a family has its own, where nobody says
     items = entry.family != "feedback"  # lessons of items have content that can be destroyed
     twins = items and is_language_model(student or "") if placebo is None else placebo
-    given = _settings(settings, device=device, **learner, **_misconceptions(misconceptions))
+    given = parse_settings(settings, device=device, **learner, **_misconceptions(misconceptions))
     options = _options(
         base_url=base_url,
         model=model,
@@ -317,7 +286,7 @@ def interference(
 
     find(id)
     _set_threads(threads)
-    with _bar() as bar:
+    with progress_bar() as bar:
         done = bar.add_task("skills practised", total=None)
         result = measure_interference(id, students, items, lambda i, n: bar.update(done, completed=i, total=n))
     console.print(interference_table(result))

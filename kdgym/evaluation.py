@@ -173,6 +173,20 @@ def decide(agent: Any, envs: PopulationEnv, observation: Observation) -> Any:
     return action
 
 
+def as_policy(name: str, envs: PopulationEnv, seed: int = 0) -> Callable[[Observation], Any]:
+    """An agent as a function from what it sees to what it does, for one episode of these students; see `load_agent`."""
+    agent, begun = load_agent(name, envs, seed), False
+
+    def act(observation: Observation) -> Any:
+        nonlocal begun
+        if not begun:
+            introduce(agent, envs, observation)
+            begun = True
+        return decide(agent, envs, observation)
+
+    return act
+
+
 def evaluate(
     env_id: str,
     agent: str,

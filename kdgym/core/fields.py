@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ class Fields:
             offsets[dtype] = start + math.prod(shape)
             places[name] = (dtype, slice(start, offsets[dtype]), shape)
         self.buffers = {dtype: torch.zeros(size, n, dtype=dtype, device=device) for dtype, n in offsets.items()}
+        self._places = {name: (list(offsets).index(dtype), part) for name, (dtype, part, _) in places.items()}
         self._views = {
             name: self.buffers[dtype][:, part].unflatten(1, shape) if shape else self.buffers[dtype][:, part.start]
             for name, (dtype, part, shape) in places.items()
@@ -52,3 +53,8 @@ class Fields:
         """Overwrite the rows ``index`` of every buffer."""
         for buffer, row in zip(self.buffers.values(), rows, strict=True):
             buffer[index] = row
+
+    def overwrite(self, rows: list[Tensor], names: Iterable[str], source: list[Tensor] | None = None) -> None:
+        """Replace some fields of copied rows, in place, by those of other rows, or by zeros."""
+        for buffer, part in (self._places[name] for name in names):
+            rows[buffer][:, part] = 0 if source is None else source[buffer][:, part]

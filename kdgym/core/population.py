@@ -30,6 +30,7 @@ from kdgym.tasks.base import Split
 
 Array: TypeAlias = npt.NDArray[Any]
 Info: TypeAlias = dict[str, Any]
+Who: TypeAlias = int | slice | npt.NDArray[np.int64]
 
 _COMMON: Layout = {
     "seed": ((), torch.int64),
@@ -39,6 +40,7 @@ _COMMON: Layout = {
     "ledger": (ledger.SHAPE, torch.float64),
     "billed": (ledger.SHAPE, torch.float64),
 }
+_LUCK = ("seed", "episode")  # fields that all of a student's random streams come from
 
 
 class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
@@ -271,28 +273,49 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     # --- snapshots -----------------------------------------------------------------------------------------------
 
-    def snapshot(self, students: int | slice = slice(None)) -> Snapshot:
+    def snapshot(self, students: Who = slice(None), luck: bool = True) -> Snapshot:
         """A copy of everything the future of these students depends on.
+
+        Args:
+            students: which ones: a number, a slice, or an int64 array [n].
+            luck: with the numbers that all their random streams come from; otherwise zeros stand there.
 
         Raises:
             RuntimeError: before the first reset.
         """
         if not self._started:
             raise RuntimeError("There is nothing to snapshot before the first reset; call reset first.")
-        part = slice(students, students + 1) if isinstance(students, int) else students
-        return Snapshot(self.settings, self.state.rows(part))
+        rows = self.state.rows(self._part(students))
+        if not luck:
+            self.state.overwrite(rows, _LUCK)
+        return Snapshot(self.settings, rows)
 
-    def restore(self, snapshot: Snapshot, students: int | slice = slice(None)) -> None:
+    def restore(self, snapshot: Snapshot, students: Who = slice(None), luck: bool = True) -> None:
         """Put students back: from here on everything happens bitwise as it did after `snapshot`.
+
+        Args:
+            snapshot: of as many students.
+            students: see `snapshot`.
+            luck: False leaves these students the random streams they have now: they stand where others stood, and go on
+                as they themselves would.
 
         Raises:
             ValueError: the snapshot was taken under other settings, or holds another number of students.
         """
-        part = slice(students, students + 1) if isinstance(students, int) else students
-        snapshot.require(self.settings, len(range(*part.indices(self.num_envs))))
-        self.state.put(part, snapshot.rows)
+        part = self._part(students)
+        snapshot.require(self.settings, len(self.state["seed"][part]))
+        rows = snapshot.rows
+        if not luck:
+            rows = [row.clone() for row in rows]
+            self.state.overwrite(rows, _LUCK, self.state.rows(part))
+        self.state.put(part, rows)
         self._started = True
         self._finished = self.state["done"].cpu().numpy() > 0
+
+    def _part(self, students: Who) -> slice | Tensor:
+        if isinstance(students, int):
+            return slice(students, students + 1)
+        return students if isinstance(students, slice) else torch.from_numpy(students).to(self.device)
 
     def branch(self, k: int) -> PopulationEnv:
         """Copy every student k times: a new population of S * k, in which rows ``i*k .. i*k+k-1`` are student i.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kdgym.storage import load_tensors, save_tensors
@@ -37,6 +38,22 @@ class Snapshot:
                 f"The snapshot holds {len(self.rows[0])} students, and {students} are to be restored; "
                 "the numbers must agree."
             )
+
+    def packed(self) -> Tensor:
+        """All numbers of every student as bytes, uint8 [students, n]: one row each, to be kept in a table."""
+        return torch.cat([row.cpu().contiguous().view(torch.uint8) for row in self.rows], dim=1)
+
+    def unpacked(self, packed: Tensor) -> Snapshot:
+        """The snapshot that was `packed`, uint8 [any number, n], of students like these.
+
+        Raises:
+            ValueError: rows of these students have another length.
+        """
+        sizes = [row.shape[1] * row.itemsize for row in self.rows]
+        if packed.shape[1] != sum(sizes):
+            raise ValueError(f"A student's state here is {sum(sizes)} bytes, but {packed.shape[1]} were given.")
+        parts = zip(packed.split(sizes, dim=1), self.rows, strict=True)
+        return Snapshot(self.settings, [part.contiguous().view(row.dtype).to(row.device) for part, row in parts])
 
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, atomically."""

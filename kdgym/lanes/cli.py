@@ -8,22 +8,15 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from kdgym.console import console, progress_bar
 
 app = typer.Typer(
     no_args_is_help=True, help="Look into episodes of the Orchestrate family, and at what memories are worth."
 )
-console = Console()
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="An environment whose id begins with kdgym/Orchestrate-.")]
 _STEPS = 24  # tasks of a stream by default; the bar goes on where there are more
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    )
 
 
 @app.command()
@@ -37,7 +30,7 @@ def trace(
     """Write down an episode task by task, as JSON lines and as a page to read."""
     from kdgym.lanes import trace as tracing
 
-    with _bar() as bar:
+    with progress_bar() as bar:
         advance = partial(bar.advance, bar.add_task(agent, total=students * tasks))
         lines = tracing.trace(id, agent, students, out, tasks=tasks, progress=advance)
     page = out.with_suffix(".html")
@@ -69,7 +62,7 @@ def transfer(
 
     torch.set_num_threads(threads)
     results = []
-    with _bar() as bar:
+    with progress_bar() as bar:
         for agent in agents.split(","):
             advance = partial(bar.advance, bar.add_task(agent, total=3 * _STEPS * episodes))
             results.append(measure(id, agent, episodes, progress=advance))

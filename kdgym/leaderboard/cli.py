@@ -7,10 +7,8 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-console = Console()
+from kdgym.console import console, progress_bar
 
 
 def submit(
@@ -35,8 +33,7 @@ def submit(
     if kind not in ("rule", "rl", "llm", "human"):
         raise ValueError(f"kind is {kind!r}; give rule, rl, llm or human.")
     steps = gym.make_vec(env, num_envs=1).unwrapped.steps  # type: ignore[attr-defined]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
+    with progress_bar() as bar:
         task = bar.add_task(name, total=steps * len(board_seeds(env)))
         record = make_record(
             env, agent, name, [author.strip() for author in authors.split(",")], kind=kind,  # type: ignore[arg-type]
@@ -97,8 +94,7 @@ def fill(
         for name, kind in standing(env_id)
         if not (boards / env_id / _file_of(name)).exists()
     ]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("", total=len(missing))
         for env_id, name, kind in missing:
             bar.update(task, description=f"{env_id}: {name}")

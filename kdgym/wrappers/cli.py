@@ -3,42 +3,87 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import gymnasium as gym
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
+from kdgym.console import AGENT_HELP, Settings, console, parse_settings, progress_bar
+
+if TYPE_CHECKING:
+    from kdgym.wrappers.store import SnapshotStore
+
 app = typer.Typer(no_args_is_help=True, help="Take and look at snapshots of a teacher's trajectories.")
-console = Console()
 
 
 @app.command()
 def collect(
-    id: Annotated[str, typer.Argument(metavar="ID", help="A Gymnasium environment, for example Hopper-v5.")],
-    policy: Annotated[Path, typer.Option(help="The teacher: a zip that Stable-Baselines3 saved.")],
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="A Gymnasium environment such as Hopper-v5, or one of kdgym's.")
+    ],
     out: Annotated[Path, typer.Option(help="File to write.")],
+    policy: Annotated[Path | None, typer.Option(help="The teacher: a zip that Stable-Baselines3 saved.")] = None,
+    agent: Annotated[str | None, typer.Option(help=f"The teacher of a kdgym environment. {AGENT_HELP}")] = None,
+    minari: Annotated[str | None, typer.Option(help="Read a Minari data set of this environment instead.")] = None,
     episodes: Annotated[int, typer.Option(min=1)] = 10,
-    every: Annotated[int, typer.Option(help="Steps between two snapshots.", min=1)] = 10,
+    every: Annotated[
+        int | None, typer.Option(help="Steps between two snapshots; 10 if left out, 1 for kdgym's.", min=1)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    settings: Settings = None,
 ) -> None:
-    """Let a trained policy act, and save states on its trajectories, with its values of them."""
+    """Let a teacher act, and save states on its trajectories, with their values."""
+    given = [name for name, value in (("--policy", policy), ("--agent", agent), ("--minari", minari)) if value]
+    if len(given) != 1:
+        raise ValueError(
+            f"Who collects? Give one of --policy, --agent and --minari, not {' and '.join(given) or 'none'}."
+        )
+    if agent is not None:
+        store = _collect_lessons(id, agent, episodes, every or 1, seed, parse_settings(settings))
+    elif policy is not None:
+        store = _collect_from_zip(id, policy, episodes, every or 10, seed)
+    else:
+        from kdgym.wrappers.minari import read_minari
+        from kdgym.wrappers.states import find_adapter
+
+        assert minari is not None
+        store = read_minari(minari, episodes, every or 10)
+        store.require(env := gym.make(id), find_adapter(env))
+    store.save(out)
+    info(out)
+
+
+def _collect_from_zip(id: str, policy: Path, episodes: int, every: int, seed: int) -> SnapshotStore:
     from kdgym.integrations.sb3 import SB3Agent
     from kdgym.wrappers.collecting import collect_snapshots, sb3_policy
 
     env = gym.make(id)
     teacher = SB3Agent.from_zip(policy, env.observation_space, env.action_space)
     act, value = sb3_policy(teacher.model)
-    bar = iter(track(range(episodes), "episodes", console=console))
-    next(bar)
-    store = collect_snapshots(
-        env, act, value, episodes, every, seed, policy=policy.name, progress=lambda: next(bar, None)
-    )
-    store.save(out)
-    info(out)
+    with progress_bar() as bar:
+        task = bar.add_task("episodes", total=episodes)
+        return collect_snapshots(
+            env, act, value, episodes, every, seed, policy=policy.name, progress=lambda: bar.advance(task)
+        )
+
+
+def _collect_lessons(
+    id: str, agent: str, episodes: int, every: int, seed: int, settings: dict[str, Any]
+) -> SnapshotStore:
+    from kdgym.evaluation import as_policy, encoding
+    from kdgym.registration import find
+    from kdgym.wrappers.lessons import collect_lessons
+
+    find(id)
+    envs: Any = gym.make_vec(id, num_envs=episodes, autoreset=False, **{**encoding(agent), **settings})
+    act = as_policy(agent, envs.unwrapped, seed)
+    with progress_bar() as bar:
+        task = bar.add_task("steps", total=envs.unwrapped.steps)
+        return collect_lessons(
+            envs.unwrapped, act, every, seed, policy=Path(agent).name, progress=lambda: bar.advance(task)
+        )
 
 
 @app.command()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
 from kdgym.tasks.snapshots import value_bands
 from kdgym.wrappers.store import SnapshotStore
+
+Sampler = Callable[[np.random.Generator], int | None]  # None: an ordinary start
 
 
 class UniformSampler:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from kdgym.wrappers.samplers import UniformSampler, ValueClusters
+from kdgym.wrappers.samplers import Sampler, UniformSampler, ValueClusters
 from kdgym.wrappers.states import AnyEnv, StateAdapter, find_adapter
 from kdgym.wrappers.store import SnapshotMismatchError, SnapshotStore, unflat_observation
-
-Sampler = Callable[[np.random.Generator], int | None]
 
 
 class SnapshotReset(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium.envs.classic_control import (
     AcrobotEnv,
     CartPoleEnv,
@@ -15,7 +16,9 @@ from gymnasium.envs.classic_control import (
     PendulumEnv,
 )
 
-State = npt.NDArray[np.float64]
+from kdgym.core import PopulationEnv, SingleEnv
+
+State = npt.NDArray[Any]
 AnyEnv = gym.Env[Any, Any]
 
 
@@ -29,7 +32,7 @@ class StateAdapter(Protocol):
     name: str
 
     def get(self, env: AnyEnv) -> State:
-        """The state of an unwrapped environment, float64 [n]."""
+        """The state of an unwrapped environment, [n]; float64, where that loses nothing."""
 
     def set(self, env: AnyEnv, state: State) -> None:
         """Put an unwrapped environment, which has been reset, into a state that `get` returned."""
@@ -90,8 +93,27 @@ class MuJoCo:
             array[:] = state[begin:end].reshape(array.shape)
 
 
+class LessonState:
+    """kdgym's own environments with one student: all of the student and of its lesson, as bytes, but not its random streams."""
+
+    name = "kdgym"
+
+    def get(self, env: AnyEnv) -> State:
+        """See `StateAdapter.get`."""
+        students: PopulationEnv = env.students  # type: ignore[attr-defined]
+        return students.snapshot(luck=False).packed()[0].numpy()
+
+    def set(self, env: AnyEnv, state: State) -> None:
+        """See `StateAdapter.set`."""
+        students: PopulationEnv = env.students  # type: ignore[attr-defined]
+        students.restore(students.snapshot().unpacked(torch.from_numpy(state)[None]), luck=False)
+
+
 _CLASSIC = (AcrobotEnv, CartPoleEnv, Continuous_MountainCarEnv, MountainCarEnv, PendulumEnv)
-_registered: list[tuple[type[AnyEnv], StateAdapter]] = [(kind, ClassicControl()) for kind in _CLASSIC]
+_registered: list[tuple[type[AnyEnv], StateAdapter]] = [
+    *((kind, ClassicControl()) for kind in _CLASSIC),
+    (SingleEnv, LessonState()),
+]
 
 
 def register_adapter(kind: type[AnyEnv], adapter: StateAdapter) -> None:

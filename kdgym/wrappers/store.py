@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kdgym.core import PopulationEnv, SingleEnv
 from kdgym.storage import CorruptFileError, load_tensors, save_tensors
 from kdgym.wrappers.states import AnyEnv, StateAdapter
 
+AnyVector = gym.vector.VectorEnv[Any, Any, Any]
 _FORMAT = "kdgym snapshots 0"
 _COLUMNS = ("state", "observation", "value", "episode", "step")
 
@@ -27,7 +30,7 @@ class SnapshotStore:
     """N snapshots of one environment.
 
     Attributes:
-        state: what the environment's adapter reads, float64 [N, n].
+        state: what the environment's adapter reads, [N, n]; float64, or uint8 of kdgym's own environments.
         observation: what the agent saw there, flattened, in the environment's own type, [N, m].
         value: the teacher's estimate of the return that is left, float64 [N]; NaN where it has none.
         episode: which of the teacher's episodes, int64 [N].
@@ -36,7 +39,7 @@ class SnapshotStore:
             ``environment_steps``, the steps that collecting took.
     """
 
-    state: npt.NDArray[np.float64]
+    state: npt.NDArray[Any]
     observation: npt.NDArray[Any]
     value: npt.NDArray[np.float64]
     episode: npt.NDArray[np.int64]
@@ -53,17 +56,22 @@ class SnapshotStore:
     def __len__(self) -> int:
         return len(self.state)
 
-    def require(self, env: AnyEnv, adapter: StateAdapter) -> None:
+    def require(self, env: AnyEnv | AnyVector, adapter: StateAdapter) -> None:
         """Refuse environments these snapshots do not fit.
 
         Raises:
             SnapshotMismatchError: id (with its version), arguments, kind of state or spaces differ.
         """
         for name, given in describe(env, adapter).items():
-            if self.provenance.get(name) != given:
-                raise SnapshotMismatchError(
-                    f"The snapshots were taken with {name} {self.provenance.get(name)!r}, but this environment has {given!r}."
-                )
+            sides = [self.provenance.get(name), given]
+            if sides[0] == sides[1]:
+                continue
+            if all(isinstance(side, dict) for side in sides):
+                differ = [key for key in {**sides[0], **sides[1]} if sides[0].get(key) != sides[1].get(key)]
+                sides = [{key: side.get(key) for key in differ} for side in sides]
+            raise SnapshotMismatchError(
+                f"The snapshots were taken with {name} {sides[0]!r}, but this environment has {sides[1]!r}."
+            )
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, atomically."""
@@ -84,16 +92,22 @@ class SnapshotStore:
         return cls(**{name: tensor.numpy() for name, tensor in tensors.items()}, provenance=header)
 
 
-def describe(env: AnyEnv, adapter: StateAdapter) -> dict[str, str]:
-    """What must agree between the environment of the snapshots and the one that starts from them."""
-    spec = env.spec
-    arguments = {} if spec is None else {k: v for k, v in spec.kwargs.items() if k != "render_mode"}
+def describe(env: AnyEnv | AnyVector, adapter: StateAdapter) -> dict[str, Any]:
+    """What must agree between the environment of the snapshots and the one that starts from them; JSON-serialisable."""
+    inner, spec = env.unwrapped, env.spec
+    students = inner.students if isinstance(inner, SingleEnv) else inner
+    if isinstance(students, PopulationEnv):
+        arguments: dict[str, Any] = students.settings
+        spaces = students.single_observation_space, students.single_action_space
+    else:
+        arguments = {} if spec is None else {k: str(v) for k, v in spec.kwargs.items() if k != "render_mode"}
+        spaces = env.observation_space, env.action_space
     return {
-        "env_id": type(env.unwrapped).__name__ if spec is None else spec.id,
-        "arguments": str(sorted(arguments.items())),
+        "env_id": type(inner).__name__ if spec is None else spec.id,
+        "arguments": json.loads(json.dumps(arguments)),
         "adapter": adapter.name,
-        "observation_space": str(env.observation_space),
-        "action_space": str(env.action_space),
+        "observation_space": str(spaces[0]),
+        "action_space": str(spaces[1]),
     }
 
 

@@ -1,0 +1,48 @@
+"""What the commands share: the console, the progress bar, and options that mean the same everywhere."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console()
+
+AGENT_HELP = "A name (see kdgym list), a file like mine.py, NAME:FILE for a trained one, or an SB3 zip."
+EnvId = Annotated[str, typer.Argument(metavar="ID", help="Environment id, for example kdgym/DataGen-Math-v0.")]
+Threads = Annotated[int, typer.Option(help="Torch threads; 0 leaves torch's choice.", min=0)]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="A setting of the environment, e.g. steps=4.")
+]
+
+
+def progress_bar() -> Progress:
+    """Description, bar, so many of so many, time spent and time left."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console)
+
+
+def parse_settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
+    """Settings given as NAME=JSON, beside those with an option of their own; a value that is no JSON is a text.
+
+    Raises:
+        ValueError: there is no ``=``.
+    """
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes NAME=VALUE, for example steps=4; got {pair!r}.")
+        try:
+            given[name] = json.loads(value)
+        except ValueError:
+            given[name] = value
+    return given
