@@ -6,23 +6,23 @@ trajectories for a fixed part of the practice; here starts, horizon and the end 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from pydantic import Field
 from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.lesson import Lesson
 from kdgym.core.population import Array, PopulationEnv
-from kdgym.settings import Settings
+from kdgym.core.snapshot_settings import SnapshotSettings
 from kdgym.spaces import SnapshotMoves
-from kdgym.students.actor_critic import ActorCritics, PPOConfig
-from kdgym.students.episodes import StartRule, Tally, examine, new_episodes, practise
+from kdgym.students.actor_critic import ActorCritics
+from kdgym.students.episodes import StartRule, Tally
+from kdgym.students.playground import Playground, TorchPlayground
 from kdgym.students.pool import POOLS
 from kdgym.tasks.base import SPLITS, Split
 from kdgym.tasks.control import make_control
@@ -33,30 +33,21 @@ _EXAMINED = 0xE4A3  # key of the starts that everybody is examined from
 # What teachers see, and the low ends of its ranges.
 _BY_CLUSTER = {"return": -1, "success": 0, "change": -1, "visits": 0, "gap": -2, "error": 0}
 _SINGLE = ("score", "gain", "guided", "budget", "time")
-_JUDGED = 8  # snapshots a cluster at which the critic is compared with the teacher
 _END = 0.9  # high, so that whoever explores at random does not end the phase before it began
 
 
-class SnapshotSettings(Settings):
-    """Arguments of `Starts`; see there."""
+def make_playground(config: SnapshotSettings) -> Playground:
+    """Hopper with SB3's students, or a task of `kdgym.tasks.control` with batched ones."""
+    if config.task == "Hopper":
+        from kdgym.integrations.sb3_practice import HopperPlayground  # MuJoCo is an extra
 
-    task: str = "MountainCar"
-    pool: Literal["train", "evaluation"] = "train"
-    steps: int = Field(12, ge=1, le=1000)
-    updates: int = Field(8, ge=1, le=1000)
-    actors: int = Field(8, ge=1, le=1024)
-    rollout: int = Field(64, ge=2, le=4096)
-    budget: float = Field(12 * 8 * 8 * 64.0, gt=0, le=1e12)
-    clusters: int = Field(6, ge=2, le=64)
-    hidden: int = Field(32, ge=1, le=1024)
-    learning_rate: float = Field(2e-3, gt=0, le=1)
-    epochs: int = Field(4, ge=1, le=64)
-    minibatches: int = Field(4, ge=1, le=64)
-    clip: float = Field(0.2, gt=0, le=1)
-    entropy: float = Field(0.01, ge=0, le=1)
-    validation_starts: int = Field(16, ge=1, le=1024)
-    test_starts: int = Field(64, ge=1, le=4096)
-    device: str = "cpu"
+        return HopperPlayground(
+            config.teacher_steps, config.clusters, config.ppo, config.hidden, config.actors, config.rollout
+        )
+    control, device = make_control(config.task), torch.device(config.device)
+    store = teacher_trajectories(control, config.clusters).to(device)
+    students = ActorCritics(control.observation_size, control.actions, config.hidden, config.ppo)
+    return TorchPlayground(control, store, students, config.actors, config.rollout, config.updates)
 
 
 class Starts(PopulationEnv):
@@ -107,7 +98,8 @@ class Starts(PopulationEnv):
     ``terminated`` after ``steps`` steps. Never truncated.
 
     ## Student
-    Two tanh networks of two layers, about 2,600 weights, trained by PPO with AdamW (`kdgym.students.actor_critic`).
+    Two tanh networks of two layers, about 2,600 weights, trained by PPO with AdamW (`kdgym.students.actor_critic`). On Hopper,
+    Stable-Baselines3's PPO in Gymnasium's simulator, one student after the other (`kdgym.integrations.sb3_practice`).
 
     ## Budget
     ``budget`` environment steps. Those that collecting the teacher's trajectories took are charged to it at the first step that
@@ -127,12 +119,14 @@ class Starts(PopulationEnv):
 
     ## Arguments
     * ``num_envs``: number of students S.
-    * ``task``: CartPole, MountainCar, Acrobot, Pendulum or PointMaze; ``pool``: students, ``"train"`` or ``"evaluation"``.
+    * ``task``: CartPole, MountainCar, Acrobot, Pendulum, PointMaze or Hopper.
+    * ``pool``: students, ``"train"`` or ``"evaluation"``.
     * ``steps``, ``updates``, ``rollout``: steps of an episode, updates of a step, environment steps of an update in each of the
       ``actors``.
     * ``budget``: as above; ``clusters``: C.
     * ``hidden``, ``learning_rate``, ``epochs``, ``minibatches``, ``clip``, ``entropy``: see `PPOConfig`.
     * ``validation_starts``, ``test_starts``: of an examination; ``device``: of the population.
+    * ``teacher_steps``: practice of the teacher on Hopper, which has no scripted expert.
     * ``render_mode``, ``autoreset``: see `kdgym.core.population.PopulationEnv`.
 
     ## Version History
@@ -145,12 +139,9 @@ class Starts(PopulationEnv):
         self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
     ) -> None:
         self.config = config = SnapshotSettings.parse(settings)
-        self.control, device = make_control(config.task), torch.device(config.device)
-        self.store = teacher_trajectories(self.control, config.clusters).to(device)
-        names = ("learning_rate", "epochs", "minibatches", "clip", "entropy")
-        ppo = PPOConfig(**{name: getattr(config, name) for name in names})
-        self.students = ActorCritics(self.control.observation_size, self.control.actions, config.hidden, ppo)
-        self.steps, self.moves = config.steps, SnapshotMoves(config.clusters, self.control.limit)
+        device = torch.device(config.device)
+        self.playground = make_playground(config)
+        self.steps, self.moves = config.steps, SnapshotMoves(config.clusters, self.playground.limit)
         c, f32, f64 = config.clusters, torch.float32, torch.float64
         by_cluster = {name: spaces.Box(low, abs(low) or 1, (c,)) for name, low in _BY_CLUSTER.items()}
         single = {name: spaces.Box(-1 if name == "gain" else 0, 1, (1,)) for name in _SINGLE}
@@ -159,37 +150,33 @@ class Starts(PopulationEnv):
             observation_space=spaces.Dict({**by_cluster, **single}),
             action_space=self.moves,
             layout={
-                "student": ((self.students.row,), self.students.dtype),
+                "student": ((self.playground.row,), self.playground.dtype),
                 **dict.fromkeys(_BY_CLUSTER, ((c,), f32)),
                 **dict.fromkeys(("score", "gain", "spent"), ((), f64)),
                 **dict.fromkeys(("guided", "collected"), ((), torch.int64)),
                 "practised": ((c + 1,), f64),
-                "validation": ((config.validation_starts, self.control.state_size), f64),
+                "validation": ((config.validation_starts, self.playground.start_size), f64),
                 "success_history": ((config.steps + 1, c + 1), f32),
                 "practice_history": ((config.steps, c + 1), f32),
             },
-            settings={"family": "Snapshot", "version": self.control.version, **config.model_dump(mode="json")},
+            settings={"family": "Snapshot", "version": self.playground.version, **config.model_dump(mode="json")},
             device=device,
             render_mode=render_mode,
             autoreset=autoreset,
         )
         self._everyone = torch.arange(num_envs, device=device)
-        chance = torch.arange(_JUDGED, device=device, dtype=f64) / _JUDGED
-        self._judged = self.store.members(torch.arange(c, device=device).repeat_interleave(_JUDGED), chance.repeat(c))
-        self.metadata["clusters"] = [
-            {"snapshots": int(size), "value": float(self.store.value[self.store.cluster == k].mean())}
-            for k, size in enumerate(self.store.size)
-        ]
-        self.metadata["limit"], self.metadata["steps"] = self.control.limit, config.steps
+        measured = zip(self.playground.size.tolist(), self.playground.value.tolist(), strict=True)
+        self.metadata["clusters"] = [{"snapshots": size, "value": value} for size, value in measured]
+        self.metadata["limit"], self.metadata["steps"] = self.playground.limit, config.steps
 
     # --- the decision process ------------------------------------------------------------------------------------
 
     def _begin(self, rows: Tensor, restart: str) -> None:
-        state, control, students = self.state, self.control, self.students
+        state, playground = self.state, self.playground
         if restart == "base":
             key = random.fold(self.stream(_BASE)[rows], POOLS.index(self.config.pool))
-            state["student"][rows] = students.initialise(key)
-        state["student"][rows, students.weights :] = 0
+            state["student"][rows] = playground.initialise(key)
+        state["student"][rows, playground.weights :] = 0
         for name in (
             *_BY_CLUSTER,
             "gain",
@@ -201,11 +188,11 @@ class Starts(PopulationEnv):
         ):
             state[name][rows] = 0
         state["guided"][rows] = 1
-        chance = random.uniform(self.stream(_VALIDATION)[rows], self.config.validation_starts * control.state_size)
-        state["validation"][rows] = control.start(chance.unflatten(1, (self.config.validation_starts, -1)))
+        chance = random.uniform(self.stream(_VALIDATION)[rows], self.config.validation_starts * playground.chances)
+        state["validation"][rows] = playground.start(chance.unflatten(1, (self.config.validation_starts, -1)))
         state["score"][rows] = self._examine_validation(rows)
         state["success_history"][rows, 0, 0] = state["score"][rows].float()
-        state["gap"][rows] = self._gap(rows)
+        state["gap"][rows] = playground.gap(state["student"][rows]).clamp(-2, 2)
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
         state, step, before = self.state, self.state["step"], self.state["score"].clone()
@@ -229,7 +216,7 @@ class Starts(PopulationEnv):
 
     def _rule(self, action: Tensor) -> StartRule:
         """What an action means for starts; whoever first uses the teacher's trajectories pays for them."""
-        state, clusters, steps = self.state, self.config.clusters, self.store.steps
+        state, clusters, steps = self.state, self.config.clusters, self.playground.steps
         share = torch.softmax(self.moves.temperature * action[:, :clusters].double(), dim=1)
         ordinary, horizon, end = action[:, clusters:].double().unbind(1)
         state["guided"] *= end <= _END
@@ -243,23 +230,23 @@ class Starts(PopulationEnv):
 
     def _practise(self, rule: StartRule) -> Tally:
         """The updates of one step; students without budget rest."""
-        state, config, students = self.state, self.config, self.students
-        episodes = new_episodes(self.control, self.store, rule, self.stream(_START, state["step"]), config.actors)
-        cost, happened = config.actors * config.rollout, Tally.nothing(rule.share)
-        learned, decision = config.epochs * cost, students.flops * cost
-        for update in range(config.updates):
-            active, at = state["spent"] + cost <= config.budget, state["step"] * config.updates + update
-            key, order = self.stream(_PRACTICE, at), self.stream(_ORDER, at)
-            batch, episodes, tally = practise(
-                students, self.control, self.store, state["student"], rule, episodes, key, config.rollout
-            )
-            students.update(state["student"], batch, order, active)
-            happened = happened + tally.only(active)
-            state["spent"] += cost * active
-            ledger.charge(state["ledger"], "data_engine", items=cost * active, money=cost * active)
-            ledger.charge(state["ledger"], "student_inference", items=cost * active, flops=decision * active)
-            flops = 6 * decision * config.epochs * active  # actor and critic, forward and backward
-            ledger.charge(state["ledger"], "student_training", items=learned * active, flops=flops)
+        state, config, number = self.state, self.config, self.config.updates
+        cost, decision = config.actors * config.rollout, self.playground.flops
+        updates = ((config.budget - state["spent"]) / cost).floor().clamp(0, number).long()
+
+        def keys(update: int) -> tuple[Tensor, Tensor]:
+            at = state["step"] * number + update
+            return self.stream(_PRACTICE, at), self.stream(_ORDER, at)
+
+        begin = self.stream(_START, state["step"])
+        happened = self.playground.practise(state["student"], rule, updates, begin, keys)
+        practised = updates * cost
+        state["spent"] += practised
+        ledger.charge(state["ledger"], "data_engine", items=practised, money=practised)
+        ledger.charge(state["ledger"], "student_inference", items=practised, flops=decision * practised)
+        learned = config.epochs * practised
+        flops = 6 * decision * learned  # actor and critic, forward and backward
+        ledger.charge(state["ledger"], "student_training", items=learned, flops=flops)
         return happened
 
     def _show(self, tally: Tally) -> None:
@@ -275,24 +262,17 @@ class Starts(PopulationEnv):
         state["error"] = torch.where(steps > 0, error, state["error"])
         state["practised"] += tally.steps
         state["visits"] = (state["practised"] / state["practised"].sum(1, keepdim=True).clamp_min(1))[:, last]
-        state["gap"] = self._gap(slice(None))
+        state["gap"] = self.playground.gap(state["student"]).clamp(-2, 2)
         state["practice_history"][self._everyone, state["step"]] = tally.steps.roll(1, dims=1).float()
-
-    def _gap(self, rows: Tensor | slice) -> Tensor:
-        """The teacher's value of each cluster minus the student's critic's, float32 [rows, C]."""
-        student = self.state["student"][rows]
-        seen = self.control.observe(self.store.state[self._judged]).expand(len(student), -1, -1)
-        gap: Tensor = self.store.value[self._judged] - self.students.values(student, seen)
-        return gap.unflatten(1, (-1, _JUDGED)).mean(2).float().clamp(-2, 2)  # type: ignore[no-any-return]
 
     # --- examinations --------------------------------------------------------------------------------------------
 
     def _examine_validation(self, rows: Tensor | slice) -> Tensor:
         """Score from the episode's own validation starts, float64 [rows]; charged."""
         state = self.state
-        total, _, steps = examine(self.students, self.control, state["student"][rows], state["validation"][rows])
-        ledger.charge(state["ledger"], "student_inference", rows, items=steps, flops=self.students.flops * steps)
-        return self.control.score(total.mean(1))
+        total, _, steps = self.playground.examine(state["student"][rows], state["validation"][rows])
+        ledger.charge(state["ledger"], "student_inference", rows, items=steps, flops=self.playground.flops * steps)
+        return self.playground.score(total.mean(1))
 
     def examine(self, split: Split = "test") -> dict[str, Array]:
         """An examination of greedy students from ``test_starts`` ordinary starts; changes nothing, charges nothing.
@@ -311,15 +291,15 @@ class Starts(PopulationEnv):
             raise ValueError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
         number = self.config.test_starts
         key = random.fold(torch.tensor(_EXAMINED, device=self.device), SPLITS.index(split), torch.arange(number))
-        starts = self.control.start(random.uniform(key, self.control.state_size)).expand(self.num_envs, -1, -1)
-        total, succeeded, _ = examine(self.students, self.control, self.state["student"], starts)
+        starts = self.playground.start(random.uniform(key, self.playground.chances)).expand(self.num_envs, -1, -1)
+        total, succeeded, _ = self.playground.examine(self.state["student"], starts)
         right = succeeded.sum(1, keepdim=True).cpu().numpy()
         asked, target = np.full_like(right, number), np.ones(right.shape, np.float32)
         return {
             "right": right,
             "asked": asked,
             "target": target,
-            "score": self.control.score(total.mean(1)).cpu().numpy(),
+            "score": self.playground.score(total.mean(1)).cpu().numpy(),
         }
 
     def score(self) -> npt.NDArray[np.float64]:

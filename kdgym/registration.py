@@ -238,6 +238,26 @@ ENVIRONMENTS = (
         settings={"task": "PointMaze"},
         **_SNAPSHOT,
     ),
+    Entry(
+        "kdgym/Snapshot-Hopper-v0",
+        summary="The same for MuJoCo's one-legged robot, with Stable-Baselines3's PPO as the student; slow.",
+        episodes=8,
+        settings={
+            "task": "Hopper",
+            "actors": 1,
+            "rollout": 2048,
+            "updates": 2,
+            "budget": 12 * 2 * 2048.0,
+            "hidden": 64,
+            "learning_rate": 3e-4,
+            "epochs": 10,
+            "minibatches": 32,
+            "entropy": 0.0,
+            "validation_starts": 4,
+            "test_starts": 16,
+        },
+        **_SNAPSHOT,
+    ),
 )
 
 

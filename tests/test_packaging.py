@@ -76,6 +76,7 @@ def imports(folder: str) -> dict[str, set[str]]:
             (
                 "kdgym.core",
                 "kdgym.envs",
+                "kdgym.integrations",
                 "kdgym.tasks",
                 "kdgym.students",
                 "kdgym.random",

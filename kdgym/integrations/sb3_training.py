@@ -28,13 +28,15 @@ Report = Callable[[int, str], None]
 Build = Callable[[PopulationVecEnv, int], BaseAlgorithm]
 
 
-def _generators() -> dict[str, Tensor]:
+def generators() -> dict[str, Tensor]:
+    """States of the process-wide generators that SB3 draws from."""
     _, words, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002  # the generator SB3 shuffles with
     numpy_state = np.concatenate([np.asarray(words, dtype=np.float64), [position, has_gauss, gauss]])
     return {"torch_generator": torch.get_rng_state(), "numpy_generator": torch.from_numpy(numpy_state)}
 
 
-def _set_generators(tensors: dict[str, Tensor]) -> None:
+def set_generators(tensors: dict[str, Tensor]) -> None:
+    """Put them back to what `generators` returned."""
     torch.set_rng_state(tensors["torch_generator"])
     state = tensors["numpy_generator"].numpy()
     words = state[:-3].astype(np.uint32)
@@ -75,7 +77,7 @@ class _Checkpoints(BaseCallback):
         self.model.save(file)
         envs: PopulationEnv = self.model.get_env().population  # type: ignore[union-attr]
         snapshot = envs.snapshot()
-        tensors = {f"row{i}": row for i, row in enumerate(snapshot.rows)} | _generators()
+        tensors = {f"row{i}": row for i, row in enumerate(snapshot.rows)} | generators()
         tensors["model"] = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
         header = {"identity": self.identity, "steps": self.num_timesteps, "settings": snapshot.settings}
         header |= {"rollouts": self.rollouts, "updates": getattr(self.model, "_n_updates", 0)}
@@ -98,7 +100,7 @@ def _resume(model: Any, envs: PopulationEnv, path: Path, identity: dict[str, Any
     model.num_timesteps, model._n_updates = header["steps"], header["updates"]
     model._last_obs = envs.observe()
     model._last_episode_starts = np.ones(envs.num_envs, dtype=bool)
-    _set_generators(tensors)
+    set_generators(tensors)
     return header
 
 

@@ -67,7 +67,7 @@ def test_collection_is_paid_once_by_those_who_guide() -> None:
     envs.reset(seed=0)
     guides = encoded(envs, ordinary=[0.0, 1.0])
     bills = [envs.step(guides)[4]["cost"] for _ in range(2)]
-    steps = envs.store.steps
+    steps = envs.playground.steps
     assert steps > 500
     assert [bill["teacher"]["items"].tolist() for bill in bills] == [[steps, 0], [0, 0]]
     practice = 2 * 8 * 64
