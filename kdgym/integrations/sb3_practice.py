@@ -257,7 +257,12 @@ def _train_and_collect(steps: int) -> dict[str, Tensor]:
     with _luck(_TEACHER_SEED), progress_bar() as bar:
         task = bar.add_task(f"training a teacher of {_ID}", total=steps)
         teacher = PPO("MlpPolicy", _make(), seed=_TEACHER_SEED, device="cpu")
-        teacher.learn(steps, lambda *_: bar.update(task, completed=teacher.num_timesteps))
+
+        def shown(*_: object) -> bool:
+            bar.update(task, completed=teacher.num_timesteps)
+            return True  # go on
+
+        teacher.learn(steps, shown)
         store = collect_snapshots(_make(), *sb3_policy(teacher), _EPISODES, _EVERY, seed=_TEACHER_SEED)
     tensors = {
         name: torch.from_numpy(getattr(store, name)) for name in ("state", "observation", "value", "episode", "step")

@@ -8,11 +8,20 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import kdgym
+import kdgym.registration
+from kdgym.evaluation import evaluate
 from kdgym.testing import check
 
 ID = "kdgym/Snapshot-MountainCar-v0"
 SMALL: dict[str, Any] = {"steps": 6, "updates": 2, "validation_starts": 4, "test_starts": 8}
+HOPPER = {
+    "teacher_steps": 2048,
+    "clusters": 3,
+    "rollout": 64,
+    "minibatches": 2,
+    "validation_starts": 2,
+    "test_starts": 2,
+}
 ALL = [entry.id for entry in kdgym.registration.ENVIRONMENTS if entry.family == "snapshot"]
 
 
@@ -27,7 +36,7 @@ def encoded(envs: Any, weights: Any = (1, 1, 1, 1, 1, 1), **rest: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("id", ALL)
 def test_every_environment_keeps_the_contract(id: str) -> None:
-    check(id, **SMALL)
+    check(id, **{**SMALL, **(HOPPER if id == "kdgym/Snapshot-Hopper-v0" else {})})
 
 
 def test_practice_starts_where_the_teacher_says() -> None:
@@ -121,7 +130,7 @@ def test_the_gap_closes_while_the_critic_learns() -> None:
 def test_ordinary_starts_do_not_solve_the_maze_and_snapshots_do() -> None:
     scores = {}
     for name in ("ordinary_resets", "s3rl_long"):
-        result = kdgym.evaluation.evaluate("kdgym/Snapshot-PointMaze-v0", name, episodes=8)
+        result = evaluate("kdgym/Snapshot-PointMaze-v0", name, episodes=8)
         scores[name] = result.after.mean()
     assert scores["ordinary_resets"] < 0.05 and scores["s3rl_long"] > 0.2
 
@@ -142,3 +151,31 @@ def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> Non
 def test_impossible_decisions_are_refused(decision: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         encoded(make(), **decision)
+
+
+def test_students_of_sb3_learn_and_are_kept_whole_between_steps() -> None:
+    settings = {**SMALL, **HOPPER, "steps": 2, "updates": 2}
+    envs = gym.make_vec("kdgym/Snapshot-Hopper-v0", num_envs=2, **settings)  # type: ignore[arg-type]
+    envs.reset(seed=0)
+    playground: Any = envs.unwrapped.playground  # type: ignore[attr-defined]
+    alone = envs.unwrapped.state["student"][1].clone()  # type: ignore[attr-defined]
+    envs.step(encoded(envs, weights=(1, 1, 1), ordinary=1.0))
+    together = envs.unwrapped.state["student"].clone()  # type: ignore[attr-defined]
+    updates = 2 * 10 * 2  # two rollouts, ten epochs, two minibatches
+    assert together[:, -1].tolist() == [updates, updates]
+    assert alone[-1] == 0 and (together[1] != alone).float().mean() > 0.5
+    playground._load(together[1])
+    again = together[1].clone()
+    playground._save(again)
+    assert (again == together[1]).all()
+
+
+def test_hopper_takes_snapshots_and_horizons() -> None:
+    envs = gym.make_vec("kdgym/Snapshot-Hopper-v0", num_envs=1, **{**SMALL, **HOPPER, "rollout": 128})
+    envs.reset(seed=0)
+    seen, *_ = envs.step(encoded(envs, weights=(0, 1, 0), horizon=5))
+    assert seen["visits"][0].tolist() == pytest.approx([0, 1, 0], abs=0.05)
+    tally = envs.unwrapped.state  # type: ignore[attr-defined]
+    assert tally["practised"][0, 1] == pytest.approx(256, abs=5)
+    assert seen["error"][0, 1] > 0
+    assert abs(seen["return"][0, 1]) <= 1
