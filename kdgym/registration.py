@@ -24,6 +24,7 @@ class Entry:
         measure: what the score is.
         episodes: student seeds of its leaderboard.
         settings: keyword arguments that make this id what it is.
+        slow: its first environment takes minutes to make, and its students take minutes to learn.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Entry:
     measure: str = "test accuracy on the targets"
     episodes: int = 64
     settings: dict[str, Any] = field(default_factory=dict)
+    slow: bool = False
 
     @property
     def needs_model(self) -> bool:
@@ -242,6 +244,7 @@ ENVIRONMENTS = (
         "kdgym/Snapshot-Hopper-v0",
         summary="The same for MuJoCo's one-legged robot, with Stable-Baselines3's PPO as the student; slow.",
         episodes=8,
+        slow=True,
         settings={
             "task": "Hopper",
             "actors": 1,

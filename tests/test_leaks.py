@@ -13,7 +13,7 @@ from kdgym.tasks import Pool, Split
 
 COURSES = ("datagen", "feedback")  # families that have students practise problems with splits
 IDS = [entry.id for entry in ENVIRONMENTS if entry.family.startswith(COURSES) and not entry.needs_model]
-OTHERS = [entry.id for entry in ENVIRONMENTS if not entry.family.startswith(COURSES)]
+OTHERS = [entry.id for entry in ENVIRONMENTS if not entry.family.startswith(COURSES) and not entry.slow]
 
 
 class TestSplitError(AssertionError):

@@ -279,8 +279,8 @@ def _seeds(key: Tensor) -> list[int]:
 def _luck(seed: int) -> Iterator[None]:
     """SB3 draws from the process-wide generators: lend them to one student, and put them back."""
     kept = generators()
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # the generator that SB3 shuffles with
+    torch.manual_seed(seed)  # noqa: TID251  # lent, see below
+    np.random.seed(seed)  # noqa: NPY002, TID251  # what SB3 shuffles with
     try:
         yield
     finally:

@@ -39,13 +39,14 @@ FOLDER = Path(__file__).parent.parent.parent / "agents"
 TRAINED = ("ppo", "maskable_ppo", "feedback_ppo", "lane_ppo")
 HOMES: dict[str, list[str]] = {name: [] for name in agent_names()}
 for entry in ENVIRONMENTS:
-    if entry.needs_model:
-        continue  # tests/envs/test_feedback_champ.py
+    if entry.needs_model or entry.slow:
+        continue  # tests/envs
     numeric, tree = entry.family in ("datagen", "datagen_skill_tree"), entry.family == "datagen_skill_tree"
     for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds):
         HOMES[name].append(entry.id)
     HOMES["ppo"] += [entry.id] * numeric
     HOMES["maskable_ppo"] += [entry.id] * tree
+HOMES["start_search"] = HOMES["s3rl_long"] = ["kdgym/Snapshot-PointMaze-v0"]
 HOMES["diagnose_errors"], HOMES["informed_cure"] = ["kdgym/DataGen-Math-OpenEnded-v0"], [ID]
 HOMES["feedback_ppo"], HOMES["lane_ppo"] = ["kdgym/Feedback-Math-v0"], ["kdgym/Orchestrate-Math-v0"]
 
