@@ -111,6 +111,7 @@ class SkillList(Course):
     * ``sources``: data engines a skill.
     * ``max_targets``: most target skills of an episode; if left out, 3, or all skills of a task that has fewer.
     * ``validation_items``, ``test_items``: items a skill of the validation, and most of an examination.
+    * ``test_draw``: other numbers draw other test items for `examine`.
     * ``misconceptions``: how many wrong rules every base student has been schooled in, drawn from the task's (``task.
       misconceptions``), or the names of those that all have. Who has which is state, and never observation or info;
       `examine_misconceptions` tells whoever scores a teacher.

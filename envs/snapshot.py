@@ -125,7 +125,8 @@ class Starts(PopulationEnv):
       ``actors``.
     * ``budget``: as above; ``clusters``: C.
     * ``hidden``, ``learning_rate``, ``epochs``, ``minibatches``, ``clip``, ``entropy``: see `PPOConfig`.
-    * ``validation_starts``, ``test_starts``: of an examination; ``device``: of the population.
+    * ``validation_starts``, ``test_starts``: of an examination; ``test_draw``: which test starts.
+    * ``device``: of the population.
     * ``teacher_steps``: practice of the teacher on Hopper, which has no scripted expert.
     * ``render_mode``, ``autoreset``: see `kdgym.core.population.PopulationEnv`.
 
@@ -290,7 +291,9 @@ class Starts(PopulationEnv):
         if split not in SPLITS:
             raise ValueError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
         number = self.config.test_starts
-        key = random.fold(torch.tensor(_EXAMINED, device=self.device), SPLITS.index(split), torch.arange(number))
+        draw = torch.tensor(_EXAMINED, device=self.device)
+        draw = random.fold(draw, self.config.test_draw) if self.config.test_draw else draw
+        key = random.fold(draw, SPLITS.index(split), torch.arange(number))
         starts = self.playground.start(random.uniform(key, self.playground.chances)).expand(self.num_envs, -1, -1)
         total, succeeded, _ = self.playground.examine(self.state["student"], starts)
         right = succeeded.sum(1, keepdim=True).cpu().numpy()

@@ -75,7 +75,7 @@ class Course(PopulationEnv):
         if config.max_targets > skills:
             raise ValueError(f"max_targets is {config.max_targets}, but the task has only {skills} skills.")
         self.steps, self.lesson_size = config.steps, max(1, int(config.budget / config.steps))
-        self._examiner = Examiner(self.students, config.test_items)
+        self._examiner = Examiner(self.students, config.test_items, config.test_draw)
         f32, f64, i64 = torch.float32, torch.float64, torch.int64
         super().__init__(
             num_envs,

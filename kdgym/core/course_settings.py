@@ -25,6 +25,7 @@ class CourseSettings(Settings):
     max_targets: int = Field(3, ge=1)
     validation_items: int = Field(64, ge=1, le=1024)
     test_items: int = Field(128, ge=1, le=1024)
+    test_draw: int = Field(0, ge=0, lt=2**62)
     misconceptions: int | tuple[str, ...] = 0
     reward: Literal["accuracy", "log_loss"] = "accuracy"
     placebo: bool = False

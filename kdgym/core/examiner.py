@@ -16,10 +16,11 @@ class Examiner:
     Args:
         students: the engine; its task's items are asked.
         most: items of a skill, at most.
+        draw: which ones; see `fixed_items`.
     """
 
-    def __init__(self, students: Students, most: int) -> None:
-        self._students, self._most = students, most
+    def __init__(self, students: Students, most: int, draw: int = 0) -> None:
+        self._students, self._most, self._draw = students, most, draw
         self._skill_of = students.task.skill_of.to(students.device)
         self._items: dict[Split, Tensor] = {}
 
@@ -32,7 +33,9 @@ class Examiner:
         if split not in SPLITS:
             raise ValueError(f"There is no split {split!r}; choose from {', '.join(SPLITS)}.")
         if split not in self._items:
-            self._items[split] = fixed_items(self._students.task, split, self._most).to(self._students.device)
+            self._items[split] = fixed_items(self._students.task, split, self._most, self._draw).to(
+                self._students.device
+            )
         return self._items[split]
 
     def mark(self, state: Tensor, split: Split) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ class SnapshotSettings(Settings):
     entropy: float = Field(0.01, ge=0, le=1)
     validation_starts: int = Field(16, ge=1, le=1024)
     test_starts: int = Field(64, ge=1, le=4096)
+    test_draw: int = Field(0, ge=0, lt=2**62)
     teacher_steps: int = Field(200_000, ge=1, le=10**9)
     device: str = "cpu"
 

@@ -49,19 +49,28 @@ def submit(
 
 def verify(
     file: Annotated[Path, typer.Argument(help="A submission.")],
-    level: Annotated[int, typer.Option(help="0: is the file sound; 1: replay its actions.", min=0, max=1)] = 1,
-    students: Annotated[int, typer.Option(help="How many are replayed.", min=1)] = 8,
+    level: Annotated[
+        int, typer.Option(help="0: the file is sound; 1: its actions replay; 2: the agent itself.", min=0, max=2)
+    ] = 1,
+    students: Annotated[int, typer.Option(help="How many are replayed, and four times as many re-run.", min=1)] = 8,
+    weights: Annotated[Path | None, typer.Option(help="Level 2: the file that a trained agent needs.")] = None,
     tolerance: Annotated[float, typer.Option(help="0: bit for bit, as on the same kind of machine.", min=0)] = 0.0,
     sign: Annotated[bool, typer.Option(help="Write a signed badge into the file (KDGYM_VERIFIER_KEY).")] = False,
 ) -> None:
     """Check a submission; everything below the level is checked first. Exit code 1 if it is not what it says."""
     from kdgym.leaderboard.record import load_record
+    from kdgym.leaderboard.rerun import rerun
     from kdgym.leaderboard.verify import award, badge_text, check, replay
 
     torch.set_num_threads(1)
     record = load_record(file)
+    rungs = (
+        lambda: check(record),
+        lambda: replay(record, students, tolerance),
+        lambda: rerun(record, 4 * students, weights),
+    )
     for rung in range(level + 1):
-        finding = check(record) if rung == 0 else replay(record, students, tolerance)
+        finding = rungs[rung]()
         console.print(badge_text(file, rung, finding), soft_wrap=True, markup=False, highlight=False)
         if sign:
             record = award(record, rung, finding)

@@ -52,7 +52,7 @@ def check(record: Record) -> Finding:
     entry = find(record.env_id)
     if record.outcome.seeds != board_seeds(record.env_id):
         problems.append("the student seeds are not the board's")
-    if record.agent.kind in _RESERVED and not _is_packaged(record, entry):
+    if record.agent.kind in _RESERVED and not is_packaged(record, entry):
         problems.append(f"kind {record.agent.kind!r} is for agents that come with kdgym, unchanged")
     if record.trace is None:
         if record.agent.source is not None or record.agent.name != "no teaching":
@@ -66,7 +66,8 @@ def check(record: Record) -> Finding:
     return Finding(not problems, "; ".join(problems) or f"the file is sound: {seeds} students, {record.agent.kind}")
 
 
-def _is_packaged(record: Record, entry: Any) -> bool:
+def is_packaged(record: Record, entry: Any) -> bool:
+    """Whether this is an agent that comes with kdgym, unchanged, of the kind that it has on this board."""
     agent = record.agent
     if agent.kind == "control" and agent.name == "no teaching":
         return agent.source is None and record.trace is None
@@ -141,11 +142,16 @@ def _costs(record: Record, outcome: Outcome, student: int) -> list[float]:
 
 
 def _choose(record: Record, students: int) -> list[int]:
-    """Places of students, by the verifier's secret (any, if there is none) and the record."""
+    """Places of students, chosen in secret."""
+    chosen = secret_generator(record, b"replay").permutation(len(record.outcome.seeds))[:students]
+    return sorted(chosen.tolist())
+
+
+def secret_generator(record: Record, purpose: bytes) -> np.random.Generator:
+    """Draws that nobody foresees who does not know the verifier's secret; any draws, where there is none."""
     key = bytes.fromhex(os.environ[KEY]) if KEY in os.environ else secrets.token_bytes(32)
-    seed = hmac.new(key, record.claim(), hashlib.sha256).digest()
-    rng = np.random.default_rng(int.from_bytes(seed[:16], "big"))
-    return sorted(rng.permutation(len(record.outcome.seeds))[:students].tolist())
+    seed = hmac.new(key, purpose + record.claim(), hashlib.sha256).digest()
+    return np.random.default_rng(int.from_bytes(seed[:16], "big"))
 
 
 # --- badges ----------------------------------------------------------------------------------------------------------

@@ -30,10 +30,14 @@ def draw_practice(task: Task, key: Tensor, share: Tensor, size: int) -> Tensor:
     return pool.start.to(key.device)[skill] + index
 
 
-def fixed_items(task: Task, split: Split, most: int) -> Tensor:
-    """Up to ``most`` problems of every skill, the same for everybody, chosen by a hash of the task's version: int64 [n]."""
+def fixed_items(task: Task, split: Split, most: int, draw: int = 0) -> Tensor:
+    """Up to ``most`` problems of every skill, the same for everybody, chosen by a hash of the task's version: int64 [n].
+
+    Other numbers of ``draw`` choose others.
+    """
     pool, chosen = task.pool(split), []
     for start, count in zip(pool.start.tolist(), pool.count.tolist(), strict=True):
-        order = random.uniform(random.fold(torch.tensor(task.version), start), count).argsort(stable=True)
+        key = random.fold(torch.tensor(task.version), start)
+        order = random.uniform(random.fold(key, draw) if draw else key, count).argsort(stable=True)
         chosen.append(start + order[:most])
     return torch.cat(chosen)

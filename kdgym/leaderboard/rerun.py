@@ -1,0 +1,126 @@
+"""Level 2: the agent itself teaches new students, chosen in secret, who are asked test problems drawn anew."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from kdgym.evaluation import NO_TEACHING, encoding, load_agent, teach
+from kdgym.leaderboard.jail import Jail, JailError, Limits
+from kdgym.leaderboard.record import Record
+from kdgym.leaderboard.submit import open_board
+from kdgym.leaderboard.trace import Rounded
+from kdgym.leaderboard.verify import Finding, is_packaged, secret_generator
+from kdgym.registration import find
+
+
+class RerunError(RuntimeError):
+    """This agent cannot be run again at all."""
+
+
+_FIRST, _LEVEL = 2 * 10**9, 0.99  # seeds of secret students start here; no board's do
+
+
+def rerun(
+    record: Record,
+    students: int = 32,
+    weights: Path | None = None,
+    limits: Limits | None = None,
+    progress: Callable[[int], None] = lambda steps: None,
+) -> Finding:
+    """Let the agent teach again, in a sandbox, and compare its gain with what the claim predicts for so many new students.
+
+    Gain is over the board's first control on the same students, which takes most of the luck out of the comparison; the control
+    teaches both the board's students and the new ones here. Upper bounds that come with kdgym, unchanged, run in this process:
+    they need the environment, and their code is ours.
+
+    Args:
+        record: the submission; sound by `check`.
+        students: how many new ones.
+        weights: the file that a trained agent needs; checked against the record's hash.
+        limits: of the sandbox.
+        progress: called after every step with the number of student-steps done.
+
+    Raises:
+        RerunError: the agent cannot be run again (a person, a language model, or without its weights).
+        RuntimeError: there is no sandbox on this machine.
+    """
+    rng = secret_generator(record, b"re-run")
+    seeds = [_FIRST + int(seed) for seed in rng.choice(2**40, students, replace=False)]
+    fresh = _fresh(record.env_id, rng)
+    envs = open_board(record.env_id, students, {**record.agent.settings, **fresh})
+    try:
+        with _teacher(record, envs, weights, limits) as teacher:
+            outcome, _ = teach(envs, teacher, seeds, progress)
+    except JailError as error:
+        return Finding(False, f"the re-run failed: {error}")
+    except ValueError as error:
+        return Finding(False, f"the environment refused an action: {error}"[:400])
+    claimed, found = np.array(record.outcome.after), outcome["after"]
+    control, what = find(record.env_id).controls[0], "score"
+    if record.agent.name != control:
+        what = f"gain over {control}"
+        claimed = claimed - _control(record.env_id, control, record.outcome.seeds, {})
+        found = found - _control(record.env_id, control, seeds, fresh)
+    low, high = prediction_interval(claimed, students)
+    mean = float(np.mean(found))
+    said = f"the claim of {claimed.mean():+.3f} predicts {low:+.3f} to {high:+.3f}"
+    return Finding(low <= mean <= high, f"{what} of {students} new students is {mean:+.3f}; {said}")
+
+
+def _control(env_id: str, control: str, seeds: list[int], settings: dict[str, Any]) -> npt.NDArray[np.float64]:
+    """What students score whom the board's control teaches, [S]."""
+    envs = open_board(env_id, len(seeds), {**encoding(control), **settings})
+    scores: npt.NDArray[np.float64] = teach(envs, Rounded(load_agent(control, envs)), seeds)[0]["after"]
+    return scores
+
+
+def prediction_interval(scores: npt.NDArray[np.float64], students: int) -> tuple[float, float]:
+    """Where the mean of so many new scores lies with 99 %, if they are from where the claimed ones are from (Student's t)."""
+    spread = float(scores.std(ddof=1)) * np.sqrt(1 / len(scores) + 1 / students)
+    reach = float(stats.t.ppf((1 + _LEVEL) / 2, len(scores) - 1)) * spread
+    # Scores that are all equal predict no spread at all; a thousandth is below what any board detects.
+    reach = max(reach, 1e-3)
+    return float(scores.mean()) - reach, float(scores.mean()) + reach
+
+
+def _fresh(env_id: str, rng: np.random.Generator) -> dict[str, Any]:
+    """The setting that draws test problems anew, where an environment has it; elsewhere new students bring their own tasks."""
+    envs: Any = open_board(env_id, 1, {})
+    has_draw = "test_draw" in type(envs.unwrapped.config).model_fields
+    return {"test_draw": int(rng.integers(1, 2**40))} if has_draw else {}
+
+
+@contextmanager
+def _teacher(record: Record, envs: Any, weights: Path | None, limits: Limits | None) -> Iterator[Any]:
+    agent = record.agent
+    if agent.name == NO_TEACHING and record.trace is None:
+        yield None
+        return
+    if agent.kind in ("llm", "human"):
+        raise RerunError(f"an agent of kind {agent.kind!r} cannot be run again; level 1 is the highest for it")
+    if agent.weights is not None:
+        found = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
+        if found != agent.weights:
+            raise RerunError(
+                f"the agent was trained: give the file with sha256 {agent.weights} (--weights), and not {found}"
+            )
+    if agent.kind == "oracle" and is_packaged(record, find(record.env_id)):
+        yield Rounded(load_agent(agent.name, envs))
+        return
+    spaces = envs.single_observation_space, envs.single_action_space
+    with tempfile.TemporaryDirectory() as folder:
+        file = None
+        if agent.source is not None:  # of an SB3 zip there is none
+            file = Path(folder) / "agent.py"
+            file.write_text(agent.source, encoding="utf-8")
+        with Jail("", spaces, file, weights if agent.weights else None, limits) as jail:
+            yield Rounded(jail)
