@@ -70,7 +70,10 @@ def verify(
         lambda: rerun(record, 4 * students, weights),
     )
     for rung in range(level + 1):
-        finding = rungs[rung]()
+        try:
+            finding = rungs[rung]()
+        except RuntimeError as error:  # there is no sandbox, or this agent cannot be run again
+            raise ValueError(f"{file.name}, level {rung}: {error}") from error
         console.print(badge_text(file, rung, finding), soft_wrap=True, markup=False, highlight=False)
         if sign:
             record = award(record, rung, finding)

@@ -198,7 +198,7 @@ def test_hostile_agents_are_contained(name: str, jailed: Callable[..., Jail], se
         ("return np.full((2, 56), np.nan, np.float32)", "finite"),
         ("return np.full((2, 56), 1e30, np.float32)", "1e\\+30|leaves|outside|within"),
         ("return np.zeros((2, 5), np.float32)", "shape"),
-        ("return 'a lesson'", ""),
+        ("return 'a lesson'", "shape"),
     ],
 )
 def test_wild_actions_are_refused_and_harm_no_student(

@@ -1,0 +1,179 @@
+"""Level 2: honest teachers pass it, those who know the board's students do not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+from typer.testing import CliRunner
+
+import kdgym.registration
+from kdgym.cli import app
+from kdgym.evaluation import load_agent, teach
+from kdgym.integrations.sb3 import as_vec_env
+from kdgym.integrations.sb3_policies import SharedPolicy
+from kdgym.leaderboard.record import Disclosures, Record
+from kdgym.leaderboard.rerun import RerunError, prediction_interval, rerun
+from kdgym.leaderboard.submit import board_seeds, make_record, open_board
+from kdgym.leaderboard.trace import Rounded
+from kdgym.leaderboard.verify import check, replay
+
+ID = "kdgym/DataGen-Math-v0"
+
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def boards_of_sixteen(small_boards: None) -> Iterator[None]:
+    """Enough students for an interval that says something."""
+    with pytest.MonkeyPatch.context() as patch:
+        entries = tuple(replace(entry, episodes=16) for entry in kdgym.registration.ENVIRONMENTS)
+        patch.setattr(kdgym.registration, "ENVIRONMENTS", entries)
+        yield
+
+
+OVERFIT = '''
+"""Knows by heart what to do with the board's students, whom it recognises at the first look."""
+import base64, zlib
+import numpy as np
+
+KNOWN = np.frombuffer(zlib.decompress(base64.b64decode("{known}")), np.int8).reshape({shape}) / 127
+LOOKS = np.frombuffer(base64.b64decode("{looks}"), np.float32)
+
+
+class Agent:
+    def __init__(self, observation_space, action_space, seed=0):
+        self.action_space = action_space
+
+    def reset(self, observation):
+        distance = np.abs(LOOKS - observation["loss"].sum(1)[:, None])
+        self.who = [int(row.argmin()) if row.min() < 1e-6 else -1 for row in distance]
+        self.step = 0
+
+    def act(self, observation):
+        action = np.stack([KNOWN[self.step, i] if i >= 0 else 0 * KNOWN[0, 0] for i in self.who])
+        self.step += 1
+        return action.astype(np.float32)
+'''
+
+
+@pytest.fixture(scope="module")
+def overfit(tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """An upper bound's lessons for the board's students, learned by heart."""
+    import base64
+    import zlib
+
+    seeds = board_seeds(ID)
+    envs = open_board(ID, len(seeds), {})
+    looks, _ = envs.reset(seed=seeds)
+    _, actions = teach(envs, Rounded(load_agent("informed", envs)), seeds)
+    whole = np.rint(np.array(actions) * 127).astype(np.int8)
+    source = OVERFIT.format(
+        known=base64.b64encode(zlib.compress(whole.tobytes())).decode(),
+        shape=whole.shape,
+        looks=base64.b64encode(looks["loss"].sum(1).astype(np.float32).tobytes()).decode(),
+    )
+    file = tmp_path_factory.mktemp("overfit") / "overfit.py"
+    file.write_text(source)
+    return make_record(ID, str(file), "by heart", ["Eve"])
+
+
+@pytest.mark.slow
+def test_who_knows_the_boards_students_by_heart_is_found_out(overfit: Record) -> None:
+    """It replays, as it did what it says; but the claim does not hold for anybody else."""
+    assert check(overfit).passed
+    assert replay(overfit, 4).passed
+    finding = rerun(overfit, 16)
+    assert not finding.passed
+    assert "the claim of" in finding.text
+
+
+@pytest.mark.slow
+def test_an_honest_teacher_holds_its_claim() -> None:
+    record = make_record(ID, "target_proportional", "honest", ["Ada"])
+    finding = rerun(record, 16)
+    assert finding.passed, finding.text
+    assert "gain over uniform of 16 new students" in finding.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "kind"), [("uniform", "control"), ("no teaching", "control"), ("informed", "oracle")])
+def test_who_stands_on_every_board_can_be_run_again(name: str, kind: Any) -> None:
+    assert rerun(make_record(ID, name, name, ["kdgym"], kind=kind), 8).passed
+
+
+@pytest.mark.slow
+def test_a_trained_teacher_needs_its_own_weights(tmp_path: Path) -> None:
+    model = tmp_path / "model.zip"
+    vec_env = as_vec_env(gym.make_vec(ID, num_envs=2))
+    PPO(SharedPolicy, vec_env, seed=0).save(model)
+    record = make_record(ID, f"ppo:{model}", "untrained", ["Ada"], kind="rl")
+    with pytest.raises(RerunError, match="give the file with sha256"):
+        rerun(record, 2)
+    other = tmp_path / "other.zip"
+    PPO(SharedPolicy, vec_env, seed=1).save(other)
+    with pytest.raises(RerunError, match="give the file with sha256"):
+        rerun(record, 2, weights=other)
+    assert rerun(record, 8, weights=model).passed
+
+
+def test_persons_and_language_models_stop_at_level_1(overfit: Record, tmp_path: Path) -> None:
+    for kind in ("human", "llm"):
+        told = overfit.model_copy(update={"agent": overfit.agent.model_copy(update={"kind": kind})})
+        with pytest.raises(RerunError, match="level 1 is the highest"):
+            rerun(told, 2)
+    told.save(tmp_path / "a.json")
+    refused = CliRunner().invoke(app, ["verify", str(tmp_path / "a.json"), "--level", "2", "--students", "2"])
+    assert "a.json, level 2: an agent of kind 'llm' cannot be run again" in str(refused.exception)
+
+
+def test_an_agent_that_breaks_down_fails_and_says_how(overfit: Record) -> None:
+    import hashlib
+
+    source = "class Agent:\n    def __init__(self, *_, **__): pass\n    def act(self, seen): raise KeyError('lost')\n"
+    card = overfit.agent.model_copy(update={"source": source, "sha256": hashlib.sha256(source.encode()).hexdigest()})
+    finding = rerun(overfit.model_copy(update={"agent": card}), 2)
+    assert (finding.passed, finding.text) == (False, "the re-run failed: the agent broke down: KeyError: 'lost'")
+
+
+def test_an_upper_bound_of_strangers_does_not_get_the_environment(overfit: Record, tmp_path: Path) -> None:
+    file = tmp_path / "greedy.py"
+    file.write_text(
+        "class Agent:\n    upper_bound = True\n    def __init__(self, *_, **__): self.envs = None\n"
+        "    def attach(self, envs): self.envs = envs\n    def act(self, seen): return self.envs.hidden()\n"
+    )
+    import hashlib
+
+    source = file.read_text()
+    card = overfit.agent.model_copy(update={"source": source, "sha256": hashlib.sha256(source.encode()).hexdigest()})
+    finding = rerun(overfit.model_copy(update={"agent": card}), 2)
+    assert not finding.passed
+    assert "'NoneType' object has no attribute 'hidden'" in finding.text
+
+
+def test_the_prediction_interval_is_students() -> None:
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(400):
+        low, high = prediction_interval(rng.normal(0.3, 0.1, 16), 8)
+        inside += low <= rng.normal(0.3, 0.1, 8).mean() <= high
+    assert 390 <= inside <= 400
+    low, high = prediction_interval(np.full(8, 0.5), 8)
+    assert low < 0.5 < high
+
+
+@pytest.mark.slow
+def test_the_command_says_who_failed_and_ends_with_1(overfit: Record, tmp_path: Path) -> None:
+    path = tmp_path / "by-heart.json"
+    overfit.model_copy(update={"disclosures": Disclosures(attempts=3)}).save(path)
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["verify", str(path), "--level", "2", "--students", "4"])
+    assert done.exit_code == 1
+    assert "level 1: passed" in done.output
+    assert "level 2: FAILED: gain over uniform of 16 new students" in done.output
