@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from kdgym.evaluation import NO_TEACHING
 from kdgym.leaderboard.record import LEVELS, Record, load_record
 from kdgym.leaderboard.submit import Kind, board_seeds
-from kdgym.registration import ENVIRONMENTS, find
+from kdgym.registration import ENVIRONMENTS, Entry, find
 from kdgym.statistics import (
     Interval,
     interquartile_mean,
@@ -63,9 +62,71 @@ class Row:
         return LEVELS[max(badge.level for badge in self.record.badges)] if self.record.badges else ""
 
     @property
+    def reason(self) -> str:
+        """Of a dispute: what was found."""
+        return next((badge.finding for badge in self.record.badges if not badge.passed), "")
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its ending."""
+        return self.file.removesuffix(".json")
+
+    @property
+    def flops(self) -> float:
+        """Of a student's training."""
+        return float(np.mean(self.record.outcome.cost["student_training"]["flops"]))
+
+    @property
+    def money(self) -> float:
+        """Spent by everybody, a student."""
+        return sum(float(np.mean(units["money"])) for units in self.record.outcome.cost.values())
+
+    @property
     def tokens(self) -> float:
         """The teacher's, a student."""
         return float(np.mean(self.record.outcome.cost["teacher"]["tokens"]))
+
+
+@dataclass(frozen=True)
+class Board:
+    """All records of one environment.
+
+    Attributes:
+        entry: the environment.
+        rows: best first.
+        detectable: smallest difference to the control that is detected in four of five cases, median over the rows.
+    """
+
+    entry: Entry
+    rows: list[Row]
+    detectable: float
+
+    @property
+    def control_name(self) -> str:
+        """Whom differences are taken to."""
+        return self.entry.controls[0]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of agents that are there."""
+        return sorted({row.record.agent.kind for row in self.rows})
+
+
+def read_boards(folder: Path) -> list[Board]:
+    """Every board that has records.
+
+    Raises:
+        ValueError: see `read_board`.
+    """
+    boards = []
+    for entry in ENVIRONMENTS:
+        if any((folder / entry.id).glob("*.json")):
+            rows = read_board(folder, entry.id)
+            control = next(row.scores for row in rows if row.gain is None)
+            spreads = [row.scores - control for row in rows if row.gain is not None]
+            detectable = float(np.median([smallest_detectable_difference(x) for x in spreads])) if spreads else 0.0
+            boards.append(Board(entry, rows, detectable))
+    return boards
 
 
 def read_board(folder: Path, env_id: str) -> list[Row]:
@@ -123,16 +184,9 @@ def standing(env_id: str) -> list[tuple[str, Kind]]:
 
 def build(folder: Path) -> list[str]:
     """Write ``README.md`` with a table for every board that has records; returns the ids of these."""
-    boards: list[dict[str, Any]] = []
-    for entry in ENVIRONMENTS:
-        if any((folder / entry.id).glob("*.json")):
-            rows = read_board(folder, entry.id)
-            control = next(row.scores for row in rows if row.gain is None)
-            spreads = [row.scores - control for row in rows if row.gain is not None]
-            detectable = float(np.median([smallest_detectable_difference(x) for x in spreads])) if spreads else 0.0
-            boards.append({"entry": entry, "rows": rows, "control": entry.controls[0], "detectable": detectable})
+    boards = read_boards(folder)
     page = Environment(
         loader=PackageLoader("kdgym.leaderboard", "."), autoescape=False, undefined=StrictUndefined, trim_blocks=True
     ).get_template("boards.md.jinja")
     write_atomically(folder / "README.md", page.render(boards=boards).encode())
-    return [board["entry"].id for board in boards]
+    return [board.entry.id for board in boards]

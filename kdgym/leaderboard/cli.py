@@ -121,21 +121,34 @@ def _file_of(agent: str) -> str:
 
 @app.command()
 def build(boards: _Boards = _FOLDER) -> None:
-    """Write the page of all boards."""
+    """Write the page of all boards, and the site."""
     from kdgym.leaderboard.board import build as write
+    from kdgym.leaderboard.site import build_site
 
     for env_id in write(boards):
         console.print(env_id)
     console.print(f"Page: {boards / 'README.md'}", soft_wrap=True)
+    console.print(f"Site: {build_site(boards)}", soft_wrap=True)
+
+
+@app.command()
+def serve(boards: _Boards = _FOLDER) -> None:
+    """Open the site in the browser; it needs no server."""
+    index = (boards / "site" / "index.html").resolve()
+    if not index.is_file():
+        raise ValueError(f"There is no {index}; write it with kdgym leaderboard build.")
+    typer.launch(index.as_uri())
+    console.print(str(index), soft_wrap=True)
 
 
 @app.command("check")
 def check_all(boards: _Boards = _FOLDER) -> None:
-    """Check every record's file, and that the page is up to date. Exit code 1 if something is wrong."""
+    """Check every record's file, and that page and site are up to date. Exit code 1 if something is wrong."""
     import tempfile
 
     from kdgym.leaderboard.board import build as write
     from kdgym.leaderboard.record import load_record
+    from kdgym.leaderboard.site import is_up_to_date
     from kdgym.leaderboard.verify import badge_text, check
 
     failed = 0
@@ -151,6 +164,9 @@ def check_all(boards: _Boards = _FOLDER) -> None:
         if (Path(fresh) / "README.md").read_bytes() != (boards / "README.md").read_bytes():
             failed += 1
             console.print("The page is not that of the records; run: kdgym leaderboard build")
+    if not is_up_to_date(boards):
+        failed += 1
+        console.print("The site is not that of the records; run: kdgym leaderboard build")
     if failed:
         raise typer.Exit(1)
-    console.print("All records are sound, and the page is up to date.")
+    console.print("All records are sound, and page and site are up to date.")

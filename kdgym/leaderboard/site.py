@@ -1,0 +1,193 @@
+"""The boards as a static site: one page of all boards, one a submission; nothing is fetched from anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from kdgym.leaderboard.board import Board, Row, read_boards
+from kdgym.leaderboard.submit import open_board
+from kdgym.statistics import mean_interval
+from kdgym.storage import write_atomically
+
+_INK = "#010203"  # stands for the page's text colour, so that pictures follow light and dark
+# Okabe and Ito's colours, told apart by colour-blind eyes, and dark enough for white.
+_COLOURS = {"control": "#767676", "published": "#0072B2", "oracle": "#A65E00", "rule": "#00795C", "rl": "#B64F00",
+            "llm": "#A3497C", "human": "#3A6EA5"}  # fmt: skip
+_LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8B6914")
+_MARKS = {"control": "s", "published": "D", "oracle": "*", "rule": "o", "rl": "^", "llm": "v", "human": "P"}
+_CURVES = 6  # drawn at most, beside the control's
+
+
+def build_site(folder: Path) -> Path:
+    """Write ``site/`` beside the records; returns its first page.
+
+    Raises:
+        ValueError: see `kdgym.leaderboard.board.read_board`.
+    """
+    boards, site = read_boards(folder), folder / "site"
+    pages = Environment(
+        loader=PackageLoader("kdgym.leaderboard", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    pages.globals.update(colours=_COLOURS, digest=digest(folder))
+    parts = [
+        {"board": board, "pareto": _pareto(board), "curves": _curves(board), "scale": _scale(board)} for board in boards
+    ]
+    data = {board.entry.id: {row.stem: np.round(row.scores, 5).tolist() for row in board.rows} for board in boards}
+    write_atomically(
+        site / "index.html",
+        pages.get_template("index.html").render(parts=parts, data=Markup(json.dumps(data))).encode(),  # numbers
+    )
+    for board in boards:
+        for row in board.rows:
+            page = pages.get_template("submission.html").render(
+                board=board, row=row, curve=_curves(board, [row]), lesson=_lesson(board, row), ledger=_ledger(row)
+            )
+            write_atomically(site / board.entry.id / f"{row.stem}.html", page.encode())
+    return site / "index.html"
+
+
+def digest(folder: Path) -> str:
+    """Of all records: the site says whose it is."""
+    total = hashlib.sha256()
+    for path in sorted(folder.glob("kdgym/*/*.json")):
+        total.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
+def is_up_to_date(folder: Path) -> bool:
+    """Whether the site is that of the records, and has a page for each."""
+    index = folder / "site" / "index.html"
+    pages = {path.relative_to(folder / "site").with_suffix("") for path in (folder / "site").glob("kdgym/*/*.html")}
+    records = {path.relative_to(folder).with_suffix("") for path in folder.glob("kdgym/*/*.json")}
+    return index.is_file() and digest(folder) in index.read_text() and pages == records
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+
+
+def _scale(board: Board) -> tuple[float, float]:
+    """Ends of the drawn intervals' axis."""
+    ends = [end for row in board.rows if row.gain for end in (row.gain.low, row.gain.high)]
+    low, high = min(0.0, *ends, 0.0), max(0.0, *ends, 0.0)
+    return low - 0.02, high + 0.02
+
+
+def _pareto(board: Board) -> Markup:
+    """Gain over the control against cost: money where agents spend different amounts of it, else the student's training."""
+    money = [row.money for row in board.rows]
+    costs, what = (
+        (money, "money")
+        if max(money) > 1.05 * np.median(money)
+        else ([row.flops for row in board.rows], "training, FLOPs")
+    )
+    gains = [0.0 if row.gain is None else row.gain.mean for row in board.rows]
+    figure, axes = _axes(f"{what}, a student", f"gain over {board.control_name}")
+    for row, cost, gain in zip(board.rows, costs, gains, strict=True):
+        kind = row.record.agent.kind
+        axes.plot(cost, gain, _MARKS[kind], color=_COLOURS[kind], ms=7)
+        if not any(c <= cost and g > gain for c, g in zip(costs, gains, strict=True)):  # nobody gains more for less
+            axes.annotate(
+                row.record.agent.name,
+                (cost, gain),
+                (-6, -3),
+                textcoords="offset points",
+                ha="right",
+                fontsize=7,
+                color=_INK,
+            )
+    return _svg(figure, f"What students gained over {board.control_name} and what that cost, on {board.entry.id}")
+
+
+def _curves(board: Board, rows: Sequence[Row] | None = None) -> Markup:
+    """Score over the lesson of the best rows, or of some, beside the control's."""
+    control = next(row for row in board.rows if row.gain is None)
+    shown = [row for row in (board.rows[:_CURVES] if rows is None else rows) if row is not control]
+    figure, axes = _axes("step", "validation score")
+    for row in [control, *shown]:
+        curve = np.array(row.record.outcome.curve)
+        if curve.shape[1] < 2:  # nobody taught
+            curve = np.repeat(curve, len(control.record.outcome.curve[0]), axis=1)
+        bands = [mean_interval(column) for column in curve.T]
+        (line,) = axes.plot(
+            [band.mean for band in bands], label=row.record.agent.name, lw=2, ls="--" if row is control else "-"
+        )
+        axes.fill_between(
+            range(len(bands)), [b.low for b in bands], [b.high for b in bands], color=line.get_color(), alpha=0.12, lw=0
+        )
+    axes.legend(fontsize=7, frameon=False, labelcolor=_INK)
+    names = ", ".join(row.record.agent.name for row in [control, *shown])
+    return _svg(figure, f"Validation score over the lesson on {board.entry.id}: {names}")
+
+
+def _lesson(board: Board, row: Row) -> Markup | None:
+    """What was done at each step, a row an entry of the action, mean over the students; None of texts."""
+    trace = row.record.trace
+    if trace is None or trace.kind == "text":
+        return None
+    done: npt.NDArray[np.float64] = np.stack(trace.actions()).astype(np.float64).mean(1).T
+    names, values, what = _entries(board, row, done)
+    figure, axes = _axes("step", "", height=max(1.6, 0.22 * len(names) + 0.9))
+    picture = axes.imshow(values, aspect="auto", cmap="cividis", interpolation="nearest")
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.tick_params(length=0)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.9)
+    bar.ax.tick_params(colors=_INK, labelsize=7)
+    bar.outline.set_visible(False)
+    return _svg(figure, f"{what} over the lesson of {row.record.agent.name}")
+
+
+def _entries(board: Board, row: Row, done: npt.NDArray[np.float64]) -> tuple[list[str], npt.NDArray[np.float64], str]:
+    """Names and values of what is drawn: shares of the money by skill where actions are shares, else the entries."""
+    envs: Any = open_board(board.entry.id, 1, row.record.agent.settings)
+    skills = [skill["name"] for skill in envs.metadata.get("skills", [])]
+    temperature = getattr(envs.single_action_space, "temperature", None)
+    if skills and type(envs.single_action_space).__name__ == "Shares" and len(done) % len(skills) == 0:
+        weights = np.exp(temperature * (done - done.max(0)))
+        shares = (weights / weights.sum(0)).reshape(len(skills), -1, done.shape[1]).sum(1)
+        return skills, shares, "Share of the money, by skill,"
+    return [f"entry {i}" for i in range(len(done))], done, "Actions, mean over students,"
+
+
+def _ledger(row: Row) -> list[tuple[str, dict[str, float]]]:
+    """Who spent what, mean over students; actors that spent nothing are left out."""
+    cost = row.record.outcome.cost
+    means = {actor: {unit: float(np.mean(values)) for unit, values in units.items()} for actor, units in cost.items()}
+    return [(actor, units) for actor, units in means.items() if any(units.values())]
+
+
+def _axes(x: str, y: str, height: float = 3.2) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(6.4, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_prop_cycle(color=list(_LINES))
+    axes.set_xlabel(x, color=_INK, fontsize=8)
+    axes.set_ylabel(y, color=_INK, fontsize=8)
+    axes.tick_params(colors=_INK, labelsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_INK)
+    axes.patch.set_alpha(0)
+    figure.patch.set_alpha(0)
+    return figure, axes
+
+
+def _svg(figure: Figure, said: str) -> Markup:
+    """The picture as an element of a page, with words for those who do not see it."""
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kdgym", "font.family": "sans-serif"}):
+        file = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
+    drawn = file.getvalue()
+    drawn = drawn[drawn.index("<svg") :].replace(_INK, "currentColor")
+    # Names are checked by the record's schema and escaped by matplotlib; the words are escaped here.
+    return Markup('<div class="picture" role="img" aria-label="{}">{}</div>').format(said, Markup(drawn))
