@@ -21,12 +21,13 @@ import torch
 import typer
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from rich.console import Console
 from rich.table import Table
 from stable_baselines3 import PPO
 
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.agents.ppo import HYPERPARAMETERS, STUDENTS
-from kdgym.console import console, progress_bar
+from kdgym.console import progress_bar
 from kdgym.evaluation import FIRST_SEED, teach
 from kdgym.integrations.sb3 import SB3Agent, as_vec_env
 from kdgym.integrations.sb3_policies import SharedPolicy
@@ -114,7 +115,7 @@ def report(
         gains = [end - curves["ordinary"][:, -1], area - curves["ordinary"][:, 1:].mean(1)]
         told = ["", ""] if arm == "ordinary" else [str(mean_interval(gain)) for gain in gains]
         table.add_row(arm, mean_interval(end).unsigned(), mean_interval(area).unsigned(), *told)
-    console.print(table)
+    Console(width=130).print(table)
     lessons = json.loads((out / "lessons.json").read_text())
     kept = [run for run in runs if run["seed"] in whole]
     json_file.write_text(json.dumps({"lessons": lessons, "runs": kept}) + "\n")

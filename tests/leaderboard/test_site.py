@@ -1,0 +1,168 @@
+"""The site: what a browser makes of it, and whether it is the records'."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, sync_playwright
+
+from kdgym.leaderboard.record import Badge, Record
+from kdgym.leaderboard.site import build_site, is_up_to_date
+from kdgym.leaderboard.submit import make_record
+
+ID = "kdgym/DataGen-Math-v0"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four rows, one of them disputed, and a site."""
+    folder = tmp_path_factory.mktemp("boards")
+    rows: list[tuple[str, Any]] = [
+        ("uniform", "control"),
+        ("no teaching", "control"),
+        ("informed", "oracle"),
+        ("adaptive_source", "rule"),
+    ]
+    for name, kind in rows:
+        record = make_record(ID, name, name, ["kdgym"], kind=kind)
+        record.save(folder / ID / record.file_name())
+    disputed(make_record(ID, "target_proportional", "Too-good-(to-be true)", ["Eve O'Neil"])).save(
+        folder / ID / "too-good-to-be-true--eve-o-neil.json"
+    )
+    build_site(folder)
+    return folder
+
+
+def disputed(record: Record) -> Record:
+    badge = Badge(
+        level=2, passed=False, finding="gain is +0.01, <b>not</b> +0.40", version="0.1.0", day="2026-11-01",
+        verifier="0" * 64, signature="0" * 128,
+    )  # fmt: skip
+    return record.model_copy(update={"badges": [badge]})
+
+
+@pytest.fixture(scope="module")
+def page(boards: Path) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_page()
+        page.on("console", lambda message: pytest.fail(f"the page says {message.text}"))
+        page.on("pageerror", lambda error: pytest.fail(f"the page fails: {error}"))
+        page.on(
+            "request", lambda asked: asked.url.startswith(("file:", "data:")) or pytest.fail(f"asks for {asked.url}")
+        )
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def index(page: Page, boards: Path) -> Page:
+    page.goto((boards / "site" / "index.html").as_uri())
+    return page
+
+
+def column(page: Page, number: int) -> list[str]:
+    cells = page.locator(f"tbody tr:visible td:nth-child({number})").all_inner_texts()
+    return [cell.strip() for cell in cells]
+
+
+@needs_browser
+def test_a_click_sorts_and_a_second_one_turns_it_around(index: Page) -> None:
+    scores = [float(text) for text in column(index, 4)]
+    assert scores == sorted(scores, reverse=True)
+    index.get_by_role("button", name="score").click()
+    assert [float(text) for text in column(index, 4)] == sorted(scores)
+    assert index.locator("th[aria-sort=ascending]").inner_text().startswith("score")
+    index.get_by_role("button", name="score").press("Enter")  # by keyboard
+    assert [float(text) for text in column(index, 4)] == sorted(scores, reverse=True)
+    index.get_by_role("button", name="teacher ↕").click()
+    assert column(index, 2)[0].startswith("adaptive_source")
+
+
+@needs_browser
+def test_rows_are_found_by_name_and_by_kind(index: Page) -> None:
+    index.get_by_label("Find").fill("NEIL")
+    assert [text.split()[0] for text in column(index, 2)] == ["Too-good-(to-be"]
+    index.get_by_label("Find").fill("")
+    index.get_by_label("Kind").select_option("control")
+    assert set(column(index, 3)) == {"control"}
+    assert len(column(index, 3)) == 2
+
+
+@needs_browser
+def test_two_are_compared_on_the_same_students(index: Page, boards: Path) -> None:
+    index.get_by_label("The first").select_option(label="informed, kdgym")
+    index.get_by_label("The second").select_option(label="uniform, kdgym")
+    said = index.get_by_role("status").inner_text()
+    scores = [
+        np.array(Record.model_validate_json((boards / ID / f"{name}--kdgym.json").read_bytes()).outcome.after)
+        for name in ("informed", "uniform")
+    ]
+    assert f"informed minus uniform: +{(scores[0] - scores[1]).mean():.3f} [" in said
+    assert "paired over 3 students" in said
+
+
+@needs_browser
+def test_a_disputed_row_is_struck_through_with_the_reason_and_no_markup_of_strangers_works(index: Page) -> None:
+    row = index.locator("tr.disputed")
+    assert "line-through" in row.locator("td:nth-child(2)").evaluate("cell => getComputedStyle(cell).textDecoration")
+    assert "<b>not</b>" in row.inner_text()
+    assert index.locator("td b").count() == 0
+
+
+@needs_browser
+def test_every_row_has_a_page_with_code_ledger_and_lesson(index: Page) -> None:
+    index.get_by_role("link", name="adaptive_source").click()
+    assert index.get_by_role("heading", level=1).inner_text() == "adaptive_source"
+    assert "class Agent" in index.locator("pre").inner_text()
+    assert "student training" in index.get_by_role("table").inner_text()
+    assert index.get_by_role("img", name=re.compile("Share of the money, by skill")).count() == 1
+    index.get_by_role("link", name="All boards").click()
+    assert index.get_by_role("heading", level=1).inner_text() == "kdgym leaderboards"
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_axe_finds_nothing(index: Page, boards: Path, scheme: Any, width: int) -> None:
+    index.emulate_media(color_scheme=scheme)
+    index.set_viewport_size({"width": width, "height": 900})
+    for name in ("index.html", f"{ID}/adaptive-source--kdgym.html"):
+        index.goto((boards / "site" / name).as_uri())
+        found = Axe().run(index)
+        assert found.violations_count == 0, found.generate_report()
+        assert index.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page is wider than the screen"
+
+
+def test_a_site_of_other_records_is_not_up_to_date(boards: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "boards"
+    shutil.copytree(boards, folder)
+    assert is_up_to_date(folder)
+    (folder / ID / "uniform--kdgym.json").write_text("{}")
+    assert not is_up_to_date(folder)
+    shutil.rmtree(folder / "site")
+    assert not is_up_to_date(folder)
+
+
+def test_equal_records_make_equal_sites(boards: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "boards"
+    shutil.copytree(boards, folder)
+    before = {path: path.read_bytes() for path in sorted((folder / "site").rglob("*.html"))}
+    build_site(folder)
+    assert {path: path.read_bytes() for path in sorted((folder / "site").rglob("*.html"))} == before
