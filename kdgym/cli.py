@@ -17,7 +17,7 @@ from rich.table import Table
 from kdgym.console import AGENT_HELP, EnvId, Settings, Threads, console, parse_settings, progress_bar
 from kdgym.lanes.cli import app as lanes
 from kdgym.leaderboard.cli import app as leaderboard
-from kdgym.leaderboard.cli import submit, verify
+from kdgym.leaderboard.cli import submit, teach, verify
 from kdgym.llm.commands import app as models
 from kdgym.registration import ENVIRONMENTS, Entry, find
 from kdgym.wrappers.cli import app as snapshots
@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 for name, commands in (("snapshots", snapshots), ("models", models), ("lanes", lanes), ("leaderboard", leaderboard)):
     app.add_typer(commands, name=name)
-for command in (submit, verify):
+for command in (submit, verify, teach):
     app.command()(command)
 
 Episodes = Annotated[int, typer.Option(help="Student seeds, the same for every teacher.", min=2)]

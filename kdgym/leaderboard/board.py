@@ -12,10 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from kdgym.evaluation import NO_TEACHING
 from kdgym.leaderboard.record import LEVELS, Record, load_record
-from kdgym.leaderboard.submit import Kind, board_seeds
+from kdgym.leaderboard.submit import Kind, fits_board
 from kdgym.registration import ENVIRONMENTS, Entry, find
 from kdgym.statistics import (
     Interval,
+    Scores,
     interquartile_mean,
     mean_interval,
     probability_of_improvement,
@@ -123,7 +124,7 @@ def read_boards(folder: Path) -> list[Board]:
         if any((folder / entry.id).glob("*.json")):
             rows = read_board(folder, entry.id)
             control = next(row.scores for row in rows if row.gain is None)
-            spreads = [row.scores - control for row in rows if row.gain is not None]
+            spreads = [row.scores - control for row in rows if row.gain is not None and len(row.scores) == len(control)]
             detectable = float(np.median([smallest_detectable_difference(x) for x in spreads])) if spreads else 0.0
             boards.append(Board(entry, rows, detectable))
     return boards
@@ -137,7 +138,7 @@ def read_board(folder: Path, env_id: str) -> list[Row]:
     """
     records = {path.name: load_record(path) for path in sorted((folder / env_id).glob("*.json"))}
     for name, record in records.items():
-        if record.env_id != env_id or record.outcome.seeds != board_seeds(env_id):
+        if record.env_id != env_id or not fits_board(env_id, record.outcome.seeds, record.agent.kind):
             raise ValueError(f"{folder / env_id / name} is a record of {record.env_id}, or of other students.")
     control = find(env_id).controls[0]
     base = [
@@ -158,7 +159,7 @@ def _rows(
         scores, mine = np.array(record.outcome.after), None
         if record.agent.kind != "oracle":
             seen += 1
-            if rank == 0 or mean_interval(best - scores).low > 0:
+            if rank == 0 or _difference(best, scores).low > 0:
                 rank, best = seen, scores
             mine = rank
         below = np.array(ordered[place + 1][1].outcome.after) if place + 1 < len(ordered) else None
@@ -168,10 +169,22 @@ def _rows(
             record,
             file,
             mine,
-            None if is_control else mean_interval(scores - base),
-            None if room is None or room <= 0 else float((scores - base).mean()) / room,
-            None if below is None else probability_of_improvement(scores, below),
+            None if is_control else _difference(scores, base),
+            None if room is None or room <= 0 else float((scores - base[: len(scores)]).mean()) / room,
+            None if below is None else probability_of_improvement(*_both(scores, below)),
         )
+
+
+def _both(one: Scores, other: Scores) -> tuple[Scores, Scores]:
+    """Of the students that both have taught; persons teach the first few."""
+    both = min(len(one), len(other))
+    return one[:both], other[:both]
+
+
+def _difference(one: Scores, other: Scores) -> Interval:
+    """Paired, over the students that both have taught."""
+    first, second = _both(one, other)
+    return mean_interval(first - second)
 
 
 def standing(env_id: str) -> list[tuple[str, Kind]]:

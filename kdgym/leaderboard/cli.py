@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 import typer
 
-from kdgym.console import console, progress_bar
+from kdgym.console import EnvId, Settings, console, parse_settings, progress_bar
 
 
 def submit(
@@ -80,6 +80,37 @@ def verify(
             record.save(file)
         if not finding.passed:
             raise typer.Exit(1)
+
+
+def teach(
+    id: EnvId,
+    name: Annotated[str, typer.Option(help="As shown on the board.")] = "a person",
+    authors: Annotated[str, typer.Option(help="By commas, as shown.")] = "anonymous",
+    students: Annotated[int, typer.Option(help="How many you teach, from the board's first.", min=2)] = 2,
+    settings: Settings = None,
+    boards: Annotated[
+        Path | None, typer.Option(help="Folder of the leaderboards: write a record there.", show_default=False)
+    ] = None,
+) -> None:
+    """Be the teacher yourself: see the students, decide, and have it written down like any other teacher's lessons."""
+    from kdgym.leaderboard.person import Person
+    from kdgym.leaderboard.record import AgentCard
+    from kdgym.leaderboard.submit import board_seeds, open_board, record_lessons
+
+    torch.set_num_threads(1)
+    given = parse_settings(settings)
+    if given and boards is not None:
+        raise ValueError("A record is of the board's own settings; leave --set out, or --boards.")
+    envs, seeds = open_board(id, students, given), board_seeds(id)[:students]
+    who = [author.strip() for author in authors.split(",")]
+    card = AgentCard(name=name, authors=who, kind="human", source=None, sha256=None)
+    record = record_lessons(id, envs, Person(envs, console), card, seeds)
+    before, after = (sum(scores) / students for scores in (record.outcome.before, record.outcome.after))
+    console.print(f"Test score {before:.3f} → {after:.3f} ({after - before:+.3f})", highlight=False)
+    if boards is not None:
+        path = boards / id / record.file_name()
+        record.save(path)
+        console.print(f"Your record: {path}", soft_wrap=True)
 
 
 app = typer.Typer(no_args_is_help=True, help="Fill, build and check the leaderboards.")

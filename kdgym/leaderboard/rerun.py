@@ -73,7 +73,7 @@ def rerun(
     low, high = prediction_interval(claimed, students)
     mean = float(np.mean(found))
     said = f"the claim of {claimed.mean():+.3f} predicts {low:+.3f} to {high:+.3f}"
-    return Finding(low <= mean <= high, f"{what} of {students} new students is {mean:+.3f}; {said}")
+    return Finding(bool(low <= mean <= high), f"{what} of {students} new students is {mean:+.3f}; {said}")
 
 
 def _control(env_id: str, control: str, seeds: list[int], settings: dict[str, Any]) -> npt.NDArray[np.float64]:

@@ -20,12 +20,19 @@ from kdgym.leaderboard.trace import Rounded, write_trace
 from kdgym.registration import find
 
 Progress = Callable[[int], None]
+FEWEST = 2  # students of a person
 Kind = Literal["rule", "rl", "llm", "human", "control", "published", "oracle"]
 
 
 def board_seeds(env_id: str) -> list[int]:
     """The student seeds of a board, the same for every agent."""
     return list(range(FIRST_SEED, FIRST_SEED + find(env_id).episodes))
+
+
+def fits_board(env_id: str, seeds: list[int], kind: str) -> bool:
+    """Whether these are the board's seeds; of a person, who teaches one student after the other, the first few of them."""
+    board = board_seeds(env_id)
+    return seeds == board or (kind == "human" and len(seeds) >= FEWEST and seeds == board[: len(seeds)])
 
 
 def open_board(env_id: str, students: int, settings: Mapping[str, Any]) -> Any:
@@ -72,10 +79,21 @@ def make_record(
         model=model,
         settings=settings,
     )
-    teacher = None
-    if agent != NO_TEACHING:
-        teacher = Rounded(load_agent(agent, envs, seed=0, options=options))
-    outcome, actions = teach(envs, teacher, seeds, progress)
+    teacher = None if agent == NO_TEACHING else load_agent(agent, envs, seed=0, options=options)
+    return record_lessons(env_id, envs, teacher, card, seeds, disclosures, progress)
+
+
+def record_lessons(
+    env_id: str,
+    envs: Any,
+    teacher: Any,
+    card: AgentCard,
+    seeds: list[int],
+    disclosures: Disclosures | None = None,
+    progress: Progress = lambda steps: None,
+) -> Record:
+    """Let a teacher, or nobody (None), teach the students of these seeds in a population of `open_board`, and write it down."""
+    outcome, actions = teach(envs, None if teacher is None else Rounded(teacher), seeds, progress)
     return Record(
         env_id=env_id,
         day=today(),

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 import kdgym
 from kdgym.evaluation import teach
 from kdgym.leaderboard.record import Badge, Outcome, Record
-from kdgym.leaderboard.submit import as_outcome, board_seeds, open_board, source_of, today
+from kdgym.leaderboard.submit import as_outcome, fits_board, open_board, source_of, today
 from kdgym.leaderboard.trace import Replay
 from kdgym.registration import find
 
@@ -50,7 +50,7 @@ def check(record: Record) -> Finding:
     """Level 0: seeds are the board's, the trace fits the actions, reserved kinds are packaged agents, badges are genuine."""
     problems = []
     entry = find(record.env_id)
-    if record.outcome.seeds != board_seeds(record.env_id):
+    if not fits_board(record.env_id, record.outcome.seeds, record.agent.kind):
         problems.append("the student seeds are not the board's")
     if record.agent.kind in _RESERVED and not is_packaged(record, entry):
         problems.append(f"kind {record.agent.kind!r} is for agents that come with kdgym, unchanged")
