@@ -17,7 +17,7 @@ from rich.table import Table
 from kdgym.console import AGENT_HELP, EnvId, Settings, Threads, console, parse_settings, progress_bar
 from kdgym.lanes.cli import app as lanes
 from kdgym.leaderboard.cli import app as leaderboard
-from kdgym.leaderboard.cli import submit, teach, verify
+from kdgym.leaderboard.cli import export, submit, teach, verify
 from kdgym.llm.commands import app as models
 from kdgym.registration import ENVIRONMENTS, Entry, find
 from kdgym.wrappers.cli import app as snapshots
@@ -25,7 +25,13 @@ from kdgym.wrappers.cli import app as snapshots
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode="markdown", help="A gym for teacher agents."
 )
-for name, commands in (("snapshots", snapshots), ("models", models), ("lanes", lanes), ("leaderboard", leaderboard)):
+for name, commands in (
+    ("snapshots", snapshots),
+    ("models", models),
+    ("lanes", lanes),
+    ("leaderboard", leaderboard),
+    ("export", export),
+):
     app.add_typer(commands, name=name)
 for command in (submit, verify, teach):
     app.command()(command)

@@ -113,6 +113,34 @@ def teach(
         console.print(f"Your record: {path}", soft_wrap=True)
 
 
+export = typer.Typer(no_args_is_help=True, help="Lessons for others' tools.")
+
+
+@export.callback()
+def _exports() -> None:
+    """There may be more than one."""
+
+
+@export.command("minari")
+def export_minari(
+    files: Annotated[list[Path], typer.Argument(help="Records of one board.")],
+    dataset: Annotated[str, typer.Option(help="Name of the data set, such as kdgym/datagen-math/all-v0.")],
+) -> None:
+    """Make a Minari data set of records: what teachers saw, did and earned. Their actions are replayed."""
+    from kdgym.leaderboard.minari import export_minari as write
+    from kdgym.leaderboard.record import load_record
+
+    torch.set_num_threads(1)
+    records = [load_record(path) for path in files]
+    with progress_bar() as bar:
+        total = sum(record.trace.steps * record.trace.students for record in records if record.trace)
+        task = bar.add_task("replaying", total=total)
+        made = write(records, dataset, lambda done: bar.advance(task, done))
+    console.print(
+        f"{made.total_episodes} lessons, {made.total_steps} steps: minari.load_dataset({made.id!r})", markup=False
+    )
+
+
 app = typer.Typer(no_args_is_help=True, help="Fill, build and check the leaderboards.")
 _Boards = Annotated[Path, typer.Option(help="Folder of the leaderboards.")]
 _FOLDER = Path("leaderboards")
