@@ -135,6 +135,7 @@ class Starts(PopulationEnv):
     """
 
     recorded = False  # examinations end when all students have
+    independent = False  # batched matrix products round by the size of the batch
 
     def __init__(
         self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any

@@ -61,10 +61,12 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     Attributes:
         steps: length of a full episode; set by the family.
         recorded: whether a step is a program of the device alone (see `kdgym.core.program`).
+        independent: whether a student's numbers are bit for bit the same in any company; elsewhere they agree to rounding.
     """
 
     steps: int
     recorded: bool = True
+    independent: bool = True
 
     metadata: dict[str, Any] = {
         "render_modes": ["rgb_array", "human"],

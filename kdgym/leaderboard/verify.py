@@ -99,12 +99,15 @@ def replay(record: Record, students: int = 8, tolerance: float = 0.0) -> Finding
 
     Args:
         record: the submission; sound by `check`.
-        students: how many, chosen by a secret and the record; all of them if there are no more.
+        students: how many, chosen by a secret and the record; all of them if there are no more, or where students of
+            another population would agree to rounding only.
         tolerance: largest difference of a score that still counts as equal, for other kinds of machines; 0 is bit for bit.
     """
-    chosen = _choose(record, min(students, len(record.outcome.seeds)))
-    claimed = record.outcome
+    claimed, number = record.outcome, len(record.outcome.seeds)
+    chosen = _choose(record, min(students, number))
     envs = open_board(record.env_id, len(chosen), record.agent.settings)
+    if not envs.independent and len(chosen) < number:  # then all of them have to be there
+        chosen, envs = list(range(number)), open_board(record.env_id, number, record.agent.settings)
     teacher = None
     if record.trace is not None:
         steps = record.trace.actions()

@@ -23,10 +23,11 @@ from kdgym.leaderboard.trace import Replay, Rounded, Trace, write_trace
 from kdgym.leaderboard.verify import KEY, award, check, replay
 
 ID = "kdgym/DataGen-Math-v0"
-BOARDS = {  # a teacher each: shares, choices of a group, text, lanes
+BOARDS = {  # a teacher each: shares, text, lanes, starts
     "kdgym/DataGen-Math-v0": "adaptive_source",
     "kdgym/DataGen-Math-OpenEnded-v0": "llm2llm",
     "kdgym/Orchestrate-Incidents-v0": "atlas",
+    "kdgym/Snapshot-PointMaze-v0": "s3rl",
 }
 FEW = 3  # students of a board here, see conftest
 
