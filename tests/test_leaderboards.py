@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from datetime import date
 from pathlib import Path
 
+import numpy as np
 from typer.testing import CliRunner
 
 from kdgym.cli import app
 from kdgym.leaderboard.board import standing
+from kdgym.leaderboard.record import load_record
+from kdgym.leaderboard.verify import replay
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
 
@@ -24,3 +29,16 @@ def test_every_committed_board_has_everybody_who_stands_on_it() -> None:
         names = {name for name, _ in standing(f"kdgym/{board.name}")}
         files = {path.name for path in board.glob("*--kdgym.json")}
         assert {f"{name.replace('_', '-').replace(' ', '-')}--kdgym.json" for name in names} <= files
+
+
+def test_a_sample_of_the_committed_records_replays() -> None:
+    """Others every day. Bit for bit on the kind of machine they are from, within a tolerance on others."""
+    paths = sorted(BOARDS.glob("kdgym/*/*.json"))
+    rng = np.random.default_rng(date.today().toordinal())
+    for index in rng.choice(len(paths), 3, replace=False):
+        record = load_record(paths[index])
+        finding = replay(record, students=2)
+        if not finding.passed:
+            warnings.warn(f"{paths[index].name} is from another kind of machine: {finding.text}", stacklevel=1)
+            finding = replay(record, students=2, tolerance=0.1)
+        assert finding.passed, finding.text

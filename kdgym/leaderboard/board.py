@@ -57,15 +57,14 @@ class Row:
 
     @property
     def badge(self) -> str:
-        """The highest level that was passed, or that it is disputed."""
-        if any(not badge.passed for badge in self.record.badges):
-            return "disputed"
-        return LEVELS[max(badge.level for badge in self.record.badges)] if self.record.badges else ""
+        """The highest level that was passed, and whether somebody disputes it."""
+        passed = [badge.level for badge in self.record.badges if badge.passed]
+        return ", ".join([*([LEVELS[max(passed)]] if passed else []), *(["disputed"] if self.reason else [])])
 
     @property
     def reason(self) -> str:
         """Of a dispute: what was found."""
-        return next((badge.finding for badge in self.record.badges if not badge.passed), "")
+        return next((badge.finding or "no reason given" for badge in self.record.badges if not badge.passed), "")
 
     @property
     def stem(self) -> str:

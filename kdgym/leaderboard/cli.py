@@ -50,7 +50,12 @@ def submit(
 def verify(
     file: Annotated[Path, typer.Argument(help="A submission.")],
     level: Annotated[
-        int, typer.Option(help="0: the file is sound; 1: its actions replay; 2: the agent itself.", min=0, max=2)
+        int,
+        typer.Option(
+            help="0: the file is sound; 1: its actions replay; 2: the agent itself; 3: the same, by a third party.",
+            min=0,
+            max=3,
+        ),
     ] = 1,
     students: Annotated[int, typer.Option(help="How many are replayed, and four times as many re-run.", min=1)] = 8,
     weights: Annotated[Path | None, typer.Option(help="Level 2: the file that a trained agent needs.")] = None,
@@ -60,16 +65,18 @@ def verify(
     """Check a submission; everything below the level is checked first. Exit code 1 if it is not what it says."""
     from kdgym.leaderboard.record import load_record
     from kdgym.leaderboard.rerun import rerun
-    from kdgym.leaderboard.verify import award, badge_text, check, replay
+    from kdgym.leaderboard.verify import award, badge_text, check, replay, require_third_party
 
     torch.set_num_threads(1)
     record = load_record(file)
-    rungs = (
-        lambda: check(record),
-        lambda: replay(record, students, tolerance),
-        lambda: rerun(record, 4 * students, weights),
-    )
-    for rung in range(level + 1):
+    if level == 3:
+        require_third_party(record)
+    rungs = {
+        0: lambda: check(record),
+        1: lambda: replay(record, students, tolerance),
+        max(2, level): lambda: rerun(record, 4 * students, weights),
+    }
+    for rung in [rung for rung in rungs if rung <= level]:
         try:
             finding = rungs[rung]()
         except RuntimeError as error:  # there is no sandbox, or this agent cannot be run again

@@ -16,7 +16,7 @@ from kdgym.leaderboard.trace import Trace
 from kdgym.storage import write_atomically
 
 LARGEST = 8 * 1024**2  # bytes of a file
-LEVELS = ("checked", "replayed", "re-run", "reproduced", "disputed")
+LEVELS = ("checked", "replayed", "re-run", "reproduced")
 # Names are shown in terminals and on pages: no control characters, no invisible or direction-changing ones.
 _Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9À-ɏ][A-Za-z0-9À-ɏ ._+@'()-]*$")]
 _Text = Annotated[str, Field(max_length=2000)]

@@ -167,7 +167,7 @@ def award(record: Record, level: int, finding: Finding) -> Record:
         ValueError: the verifier's key is not set, or is not 32 bytes in hex.
     """
     key = _key()
-    verifier = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+    verifier = _public(key)
     said = {
         "level": level, "passed": finding.passed, "finding": finding.text[:2000], "version": kdgym.__version__,
         "day": today(), "verifier": verifier,
@@ -175,6 +175,25 @@ def award(record: Record, level: int, finding: Finding) -> Record:
     badge = Badge(**said, signature=key.sign(_signed(record, said)).hex())  # type: ignore[arg-type]
     others = [b for b in record.badges if (b.level, b.verifier) != (level, verifier)]
     return record.model_copy(update={"badges": [*others, badge]})
+
+
+def require_third_party(record: Record) -> None:
+    """Refuse level 3 to those who may not give it: it is for others than who verified level 2.
+
+    Raises:
+        ValueError: nobody has verified level 2, or the key in `KEY` has.
+    """
+    mine = _public(_key())
+    others = {badge.verifier for badge in record.badges if badge.level == 2}
+    if not others - {mine}:
+        raise ValueError(
+            "Level 3 is a re-run by a third party, after somebody else's at level 2; "
+            + ("this key's own is the only one." if others else "there is none yet.")
+        )
+
+
+def _public(key: Ed25519PrivateKey) -> str:
+    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
 
 def _key() -> Ed25519PrivateKey:

@@ -19,7 +19,7 @@ from kdgym.cli import app
 from kdgym.evaluation import load_agent, teach
 from kdgym.integrations.sb3 import as_vec_env
 from kdgym.integrations.sb3_policies import SharedPolicy
-from kdgym.leaderboard.record import Disclosures, Record
+from kdgym.leaderboard.record import Disclosures, Record, load_record
 from kdgym.leaderboard.rerun import RerunError, prediction_interval, rerun
 from kdgym.leaderboard.submit import board_seeds, make_record, open_board
 from kdgym.leaderboard.trace import Rounded
@@ -177,3 +177,25 @@ def test_the_command_says_who_failed_and_ends_with_1(overfit: Record, tmp_path: 
     assert done.exit_code == 1
     assert "level 1: passed" in done.output
     assert "level 2: FAILED: gain over uniform of 16 new students" in done.output
+
+
+@pytest.mark.slow
+def test_a_third_party_reproduces_what_another_has_re_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mine.json"
+    make_record(ID, "target_proportional", "mine", ["Ada"]).save(path)
+
+    def verify(level: int, key: str) -> Any:
+        monkeypatch.setenv("KDGYM_VERIFIER_KEY", key * 32)
+        command = ["verify", str(path), "--level", str(level), "--students", "4", "--sign"]
+        return CliRunner(env={"COLUMNS": "200"}).invoke(app, command)
+
+    assert "there is none yet" in str(verify(3, "aa").exception)
+    assert verify(2, "aa").exit_code == 0
+    assert "this key's own is the only one" in str(verify(3, "aa").exception)
+    done = verify(3, "bb")
+    assert done.exit_code == 0, done.output
+    assert "level 3: passed" in done.output
+    record = load_record(path)
+    assert [(badge.level, badge.verifier) for badge in record.badges][-1][0] == 3
+    assert len({badge.verifier for badge in record.badges}) == 2
+    assert check(record).passed
