@@ -8,6 +8,7 @@ actions, as JSON over pipes; the students, their scores and the verifier's secre
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import selectors
 import shutil
@@ -22,9 +23,6 @@ from typing import IO, Any
 
 from gymnasium import Space
 
-import kdgym
-import kdgym.agents
-import kdgym.envs
 from kdgym.leaderboard.wire import HEAD, LARGEST, pack, space_to_plain, unpack
 
 _CLONE_THREAD = 0x00010000
@@ -225,7 +223,8 @@ def _command(inside: dict[Path, str], filter_fd: int, limits: Limits) -> list[st
             "need none."
         )
     homes = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}
-    packages = {str(Path(path).resolve()) for module in (kdgym, kdgym.agents, kdgym.envs) for path in module.__path__}
+    specs = [importlib.util.find_spec(name) for name in ("kdgym", "kdgym.agents", "kdgym.envs")]
+    packages = {str(Path(path).resolve()) for spec in specs if spec for path in spec.submodule_search_locations or ()}
     system = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
     command = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
     for name, value in {
