@@ -12,8 +12,9 @@ import torch
 
 from kdgym.core import PopulationEnv
 from kdgym.wrappers.samplers import Sampler, UniformSampler
+from kdgym.wrappers.snapshot_reset import check_lengths
 from kdgym.wrappers.states import LessonState
-from kdgym.wrappers.store import SnapshotStore, describe, flat_observation
+from kdgym.wrappers.store import SnapshotStore, describe, flat_observation, returns_to_go
 
 Array = npt.NDArray[Any]
 Act = Callable[[Any], Any]
@@ -58,13 +59,13 @@ def collect_lessons(
         rewards.append(reward)
         step += 1
         progress()
-    left = [sum(discount**later * r for later, r in enumerate(rewards[at:])) for at, *_ in kept]
+    left = returns_to_go(rewards, discount)
     everyone, at = np.arange(envs.num_envs), np.array([at for at, *_ in kept])
     made = {"policy": policy, "seed": seed, "episodes": envs.num_envs, "every": every, "discount": discount}
     return SnapshotStore(
         state=np.concatenate([state for _, state, _ in kept]),
         observation=np.concatenate([seen for *_, seen in kept]),
-        value=np.concatenate(left).astype(np.float64),
+        value=left[at].reshape(-1),
         episode=np.tile(everyone, len(kept)),
         step=at.repeat(envs.num_envs),
         provenance={**describe(envs, LessonState()), **made, "environment_steps": step * envs.num_envs},
@@ -102,9 +103,7 @@ class VectorSnapshotReset(gym.vector.VectorWrapper):
                 f"VectorSnapshotReset takes a population of kdgym's with autoreset, but got {type(envs.unwrapped).__name__}; "
                 "for other environments use SnapshotReset as a wrapper of each."
             )
-        for name, value in (("horizon", horizon), ("until_step", until_step)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; give a number of steps from 1 up, or None for no limit.")
+        check_lengths(horizon=horizon, until_step=until_step)
         self.population: PopulationEnv = envs.unwrapped
         store.require(envs, LessonState())
         self.store, self.sampler = store, sampler or UniformSampler(store)

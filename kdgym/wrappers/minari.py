@@ -9,7 +9,7 @@ import numpy as np
 from minari import MinariDataset, StepDataCallback
 
 from kdgym.wrappers.states import AnyEnv, StateAdapter, find_adapter
-from kdgym.wrappers.store import SnapshotStore, describe, flat_observation
+from kdgym.wrappers.store import SnapshotStore, describe, flat_observation, returns_to_go
 
 _STATE = "state"  # among a step's infos
 
@@ -58,7 +58,7 @@ def read_minari(
     rows: list[tuple[Any, ...]] = []
     steps = 0
     for number, episode in enumerate(source.iterate_episodes(source.episode_indices[:episodes])):
-        left = _to_go(np.asarray(episode.rewards, np.float64), discount)
+        left = returns_to_go(episode.rewards, discount)
         for step in range(0, len(episode), every):
             seen = flat_observation(env.observation_space, _at(episode.observations, step))
             rows.append((_state(env, adapter, episode.infos, step, source.id), seen, left[step], number, step))
@@ -80,14 +80,6 @@ def _state(env: AnyEnv, adapter: StateAdapter, infos: dict[str, Any], step: int,
     inner: Any = env.unwrapped
     inner.set_state(np.asarray(infos["qpos"][step]), np.asarray(infos["qvel"][step]))
     return adapter.get(inner)
-
-
-def _to_go(rewards: Any, discount: float) -> Any:
-    """Discounted sums of what is still to come, float64 [T]."""
-    left = rewards.copy()
-    for step in range(len(left) - 2, -1, -1):
-        left[step] += discount * left[step + 1]
-    return left
 
 
 def _at(observations: Any, step: int) -> Any:

@@ -12,6 +12,17 @@ from kdgym.wrappers.states import AnyEnv, StateAdapter, find_adapter
 from kdgym.wrappers.store import SnapshotMismatchError, SnapshotStore, unflat_observation
 
 
+def check_lengths(**lengths: int | None) -> None:
+    """Refuse lengths below one step; None is no limit.
+
+    Raises:
+        ValueError: which, and what it is.
+    """
+    for name, value in lengths.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; give a number of steps from 1 up, or None for no limit.")
+
+
 class SnapshotReset(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Episodes start from snapshots until ``until_step``, and as ever from then on.
 
@@ -54,9 +65,7 @@ class SnapshotReset(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructor
         }
         gym.utils.RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **arguments)
         gym.Wrapper.__init__(self, env)
-        for name, value in (("horizon", horizon), ("until_step", until_step)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; give a number of steps from 1 up, or None for no limit.")
+        check_lengths(horizon=horizon, until_step=until_step)
         self.adapter = adapter or find_adapter(env)
         store.require(env, self.adapter)
         self.store, self.sampler = store, sampler or UniformSampler(store)

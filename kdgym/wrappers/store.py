@@ -92,6 +92,14 @@ class SnapshotStore:
         return cls(**{name: tensor.numpy() for name, tensor in tensors.items()}, provenance=header)
 
 
+def returns_to_go(rewards: npt.ArrayLike, discount: float) -> npt.NDArray[np.float64]:
+    """Discounted sums of what is still to come at each step: rewards [T, ...] -> float64 [T, ...]."""
+    left = np.array(rewards, dtype=np.float64)
+    for step in range(len(left) - 2, -1, -1):
+        left[step] += discount * left[step + 1]
+    return left
+
+
 def describe(env: AnyEnv | AnyVector, adapter: StateAdapter) -> dict[str, Any]:
     """What must agree between the environment of the snapshots and the one that starts from them; JSON-serialisable."""
     inner, spec = env.unwrapped, env.spec
