@@ -41,8 +41,9 @@ demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about t
 	@echo "Train on  $(BIN)/kdgym train $(ID) --agent ppo --steps 100000 --out runs/ppo"
 	@echo "Write one cp agents/random.py mine.py && $(BIN)/kdgym evaluate $(ID) --agent mine.py"
 
+# One process a core, each with one thread; a file's tests stay together, as they share what is dear to make.
 test: $(STAMP)  ## run every test
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-llm: $(STAMP) $(VLLM)/.installed  ## the tests that talk to a real vLLM server
 	$(BIN)/python -m pytest -m llm tests/llm
