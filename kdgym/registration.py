@@ -112,6 +112,16 @@ _ORCHESTRATE: dict[str, Any] = {
     "measure": "mean reward of a task",
 }
 
+_CLASSROOM: dict[str, Any] = {
+    "family": "classroom",
+    "population": "Classroom",
+    "controls": ("bid_uniform",),
+    "published": "bid_proportional",
+    "teachers": ("bid_target", "tit_for_tat"),  # bid_ppo has to be trained
+    "upper_bounds": ("bid_planner",),
+    "measure": "test accuracy on all teachers' goals",
+}
+
 ENVIRONMENTS = (
     Entry(
         "kdgym/DataGen-Math-v0",
@@ -209,6 +219,12 @@ ENVIRONMENTS = (
         population="OrchestrateIncidents",
         summary="The same for small investigators who query the logs of a security incident, by SQL.",
         **_ORCHESTRATE,
+    ),
+    Entry(
+        "kdgym/Classroom-Math-v0",
+        summary="Three teachers bid for one student's time; by PettingZoo each is an agent, here one planner is all of them.",
+        settings={"task": "Math"},
+        **_CLASSROOM,
     ),
     Entry(
         "kdgym/Snapshot-CartPole-v0",
