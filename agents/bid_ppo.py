@@ -15,6 +15,7 @@ import numpy.typing as npt
 from stable_baselines3 import PPO
 
 from kdgym.integrations.sb3 import SB3Agent
+from kdgym.integrations.sb3_policies import SharedPolicy
 from kdgym.integrations.sb3_teachers import TeachersVecEnv
 from kdgym.integrations.sb3_training import train_on_policy
 
@@ -25,10 +26,10 @@ HYPERPARAMETERS: dict[str, Any] = {
     "n_epochs": 8,
     "gamma": 0.5,  # see agents/ppo.py
     "gae_lambda": 0.9,
-    "learning_rate": 1e-3,
+    "learning_rate": 2e-3,
     "clip_range": 0.4,
     "target_kl": 0.1,
-    "policy_kwargs": {"log_std_init": -0.7, "net_arch": [64, 64]},
+    "policy_kwargs": {"log_std_init": -0.7},
 }
 
 
@@ -49,8 +50,8 @@ class Agent:
                 "The bid_ppo agent has to be trained first: kdgym train ID --agent bid_ppo --out DIR, then "
                 "bid_ppo:DIR/model.zip."
             )
-        rows: Any = self.bids.flat(observation)
-        return self.trained.act(rows.reshape(-1, rows.shape[2])).reshape(len(rows), -1)
+        rows = {name: value.reshape(-1, value.shape[2]) for name, value in self.bids.seen(observation).items()}
+        return self.trained.act(rows).reshape(len(observation["time"]), -1)
 
 
 def train(
@@ -64,7 +65,7 @@ def train(
     """Train on classrooms of the training pool; returns SB3's zip. See `train_on_policy` for what is kept and resumed."""
 
     def build(vec_env: Any, seed: int) -> PPO:
-        return PPO("MlpPolicy", vec_env, seed=seed, **HYPERPARAMETERS)
+        return PPO(SharedPolicy, vec_env, seed=seed, **HYPERPARAMETERS)
 
     settings = {"reward": "log_loss", "mixing": mixing}
     return train_on_policy(

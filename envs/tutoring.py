@@ -102,7 +102,7 @@ class Tutoring(Practice):
 
     def _besides(self) -> tuple[spaces.Space[Any] | None, dict[str, spaces.Space[Any]], Layout]:
         skills = len(self.task.skills)
-        seen = {"ask": spaces.Box(0, 1, (skills,)), "questions": spaces.Box(0, 1, (1,))}
+        seen: dict[str, spaces.Space[Any]] = {"ask": spaces.Box(0, 1, (skills,)), "questions": spaces.Box(0, 1, (1,))}
         kept: Layout = {"ask": ((skills,), torch.float32), "questions": ((), torch.float64)}
         return TutoringMoves(skills, self.moves), seen, kept
 

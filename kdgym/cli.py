@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from kdgym.console import AGENT_HELP, EnvId, Settings, Threads, console, parse_settings, progress_bar
 from kdgym.classroom.cli import app as classroom
+from kdgym.console import AGENT_HELP, EnvId, Settings, Threads, console, parse_settings, progress_bar
 from kdgym.lanes.cli import app as lanes
 from kdgym.leaderboard.cli import app as leaderboard
 from kdgym.leaderboard.cli import export, submit, teach, verify

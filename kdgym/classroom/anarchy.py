@@ -90,7 +90,7 @@ def measure_anarchy(
         report(done, name)
         rows.append(Row.of(name, None, [evaluate(env_id, name, episodes, first_seed=first_seed)]))
         done += 1
-    train: Any = agent_module(LEARNER).train  # type: ignore[attr-defined]
+    train: Any = agent_module(LEARNER).train
     for mixing in mixings:
         results = []
         for run in range(runs):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 
 from kdgym.spaces import Shares
 
@@ -54,6 +55,7 @@ class Bids(Box):
         self.subjects, self.sources = tuple(tuple(subject) for subject in subjects), sources
         self.teachers, self.width = len(self.subjects), max(len(subject) for subject in self.subjects)
         self.entries, self.temperature = 1 + self.width * sources, temperature  # entries of one teacher
+        self._who = tuple(f"is_teacher_{i}" for i in range(self.teachers))
         self._plan = Shares(self.width * sources, temperature)
         super().__init__(-1.0, 1.0, (self.teachers * self.entries,), np.float32, seed=seed)
         padded = np.full((self.teachers, self.width), -1)
@@ -63,7 +65,7 @@ class Bids(Box):
         places = padded[:, :, None] * sources + np.arange(sources)
         self.places = np.where(padded[:, :, None] < 0, -1, places).reshape(self.teachers, -1)  # of the plan, [N, W * M]
 
-    @property
+    @cached_property
     def fields(self) -> dict[str, slice]:
         """Where everything stands in what `flat` returns: name -> entries."""
         sizes = {
@@ -71,21 +73,27 @@ class Bids(Box):
             **dict.fromkeys(_BY_SOURCE, self.width * self.sources),
             **{prefix + name: 1 for name in _SUMMARY for prefix in ("", "others_")},
             **dict.fromkeys(_COMMON, 1),
-            "who": self.teachers,
+            **dict.fromkeys(self._who, 1),
         }
         ends = np.cumsum(list(sizes.values())).tolist()
         return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
-    def seen_space(self) -> Box:
-        """The space of what one teacher sees, `flat`: float32 [D]."""
-        return Box(*self._ends())
-
-    def _ends(self) -> tuple[Floats, Floats]:
+    def seen_space(self) -> Dict:
+        """The space of what one teacher sees, by name."""
         both = {prefix + name: ends for name, ends in _SUMMARY.items() for prefix in ("", "others_")}
         ends = {**_BY_SKILL, **_BY_SOURCE, **both}
-        rows = [[ends.get(name, (0, 1))] * (part.stop - part.start) for name, part in self.fields.items()]
-        low, high = np.concatenate(rows).astype(np.float32).T
-        return low, high
+        sizes = {name: part.stop - part.start for name, part in self.fields.items()}
+        return Dict({name: Box(*ends.get(name, (0, 1)), (size,)) for name, size in sizes.items()})
+
+    def flat_space(self) -> Box:
+        """The space of what one teacher sees, side by side: float32 [D]."""
+        return Box(*self._ends)
+
+    @cached_property
+    def _ends(self) -> tuple[Floats, Floats]:
+        space = self.seen_space()
+        boxes: Any = [space[name] for name in self.fields]
+        return np.concatenate([box.low for box in boxes]), np.concatenate([box.high for box in boxes])
 
     def acted_space(self) -> Box:
         """The space of what one teacher does: float32 [1 + W * M], the bid first."""
@@ -113,14 +121,17 @@ class Bids(Box):
             **{name: _taken(observation[name], self.places) for name in _BY_SOURCE},
             **{name: value.astype(np.float32) for name, value in summary.items()},
             **{name: np.repeat(observation[name][:, None], self.teachers, axis=1) for name in _COMMON},
-            "who": np.tile(np.eye(self.teachers, dtype=np.float32), (students, 1, 1)),
+            **{
+                name: np.tile(me[:, None], (students, 1, 1))
+                for name, me in zip(self._who, np.eye(self.teachers, dtype=np.float32), strict=True)
+            },
         }
 
     def flat(self, observation: Mapping[str, Floats]) -> Floats:
         """The same side by side, as `fields` says: float32 [S, N, D]."""
-        seen = self.seen(observation)
-        low, high = self._ends()
-        return np.clip(np.concatenate([seen[name] for name in self.fields], axis=2), low, high)
+        seen, (low, high) = self.seen(observation), self._ends
+        side_by_side: Floats = np.concatenate([seen[name] for name in self.fields], axis=2)
+        return side_by_side.clip(low, high)
 
     def encode(self, credits: npt.ArrayLike, plan: npt.ArrayLike) -> Floats:
         """The action [S, N * (1 + W * M)] of all teachers.

@@ -44,7 +44,7 @@ class ClassroomParallelEnv(ParallelEnv[str, Floats, Floats]):
         self.metadata = {**self.metadata, "subjects": classrooms.metadata["subjects"]}
         self.possible_agents = [f"teacher_{i}" for i in range(self.bids.teachers)]
         self.agents: list[str] = []
-        self.observation_spaces = {agent: self.bids.seen_space() for agent in self.possible_agents}
+        self.observation_spaces = {agent: self.bids.flat_space() for agent in self.possible_agents}
         self.action_spaces = {agent: self.bids.acted_space() for agent in self.possible_agents}
 
     def observation_space(self, agent: str) -> Box:
@@ -98,7 +98,8 @@ class ClassroomParallelEnv(ParallelEnv[str, Floats, Floats]):
 
     def _checked(self, agent: str, action: Floats) -> Floats:
         try:
-            return checked_actions(np.asarray(action)[None], 1, self.action_space(agent))[0]
+            checked: Floats = checked_actions(np.asarray(action)[None], 1, self.action_space(agent))[0]
+            return checked
         except ValueError as error:
             raise ValueError(f"{agent}: {error}") from None
 

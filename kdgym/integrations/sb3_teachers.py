@@ -36,8 +36,8 @@ class TeachersVecEnv(PopulationVecEnv):
         self.bids, self.mixing = bids, float(self.population.unwrapped.settings["mixing"])
         VecEnv.__init__(self, classrooms.num_envs * bids.teachers, bids.seen_space(), bids.acted_space())
 
-    def _rows(self, observation: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-        return self.bids.flat(observation).reshape(self.num_envs, -1)
+    def _rows(self, observation: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.float32]]:
+        return {name: value.reshape(-1, value.shape[2]) for name, value in self.bids.seen(observation).items()}
 
     def reset(self) -> VecEnvObs:
         """Start an episode of every classroom, with the seeds of the last ``seed`` call if there was one."""
@@ -57,9 +57,10 @@ class TeachersVecEnv(PopulationVecEnv):
         rewards = mixed(_gains(info, self.bids.teachers), self.mixing).ravel()
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for classroom in np.flatnonzero(terminated | truncated):
-            last = {name: value[None] for name, value in info["final_obs"][classroom].items()}
-            for teacher, seen in enumerate(self.bids.flat(last)[0]):
-                cut = bool(truncated[classroom] and not terminated[classroom])
+            last = self._rows({name: value[None] for name, value in info["final_obs"][classroom].items()})
+            cut = bool(truncated[classroom] and not terminated[classroom])
+            for teacher in range(self.bids.teachers):
+                seen = {name: value[teacher] for name, value in last.items()}
                 infos[classroom * self.bids.teachers + teacher] = {
                     "terminal_observation": seen,
                     "TimeLimit.truncated": cut,
