@@ -52,7 +52,7 @@ class Classroom(Market):
     with goals of its own. At every step each bids credits of its purse for the student's time, and says how its time is split
     over its skills (and their sources, if ``sources`` is more than one). Time goes in proportion to bids (Kelly's mechanism:
     Johari and Tsitsiklis, Mathematics of Operations Research 29, 2004); the student trains once on the mixture of what all
-    teachers made, in random order, and is examined. Where nobody bids, the student learns nothing at this step.
+    teachers made, in random order, and is examined. Where nobody bids, all get the same time.
 
     Here all teachers act at once and as one, which is the seat of a central planner. `parallel_env` is the same classroom for
     teachers that are separate agents (PettingZoo).
@@ -95,8 +95,8 @@ class Classroom(Market):
     As in DataGen.
 
     ## Budget
-    ``budget`` units of money an episode, in equal allowances, as in DataGen; time that nobody bids for is not given back.
-    Purses are a second budget, which no teacher can overdraw.
+    ``budget`` units of money an episode, in equal allowances, as in DataGen. Purses are a second budget, which no teacher can
+    overdraw; credits that are left at the end are worth nothing.
 
     ## Splits
     As in DataGen.
@@ -185,7 +185,8 @@ class Classroom(Market):
         bid = torch.minimum((1 + by_teacher[:, :, 0]) ** 2, state["credits"])
         state["credits"] -= bid
         state["bid"] = bid
-        share = bid / bid.sum(1, keepdim=True).clamp_min(torch.finfo(bid.dtype).tiny)
+        total = bid.sum(1, keepdim=True)
+        share = torch.where(total > 0, bid / total.clamp_min(torch.finfo(bid.dtype).tiny), 1 / self.bids.teachers)
         state["share"] = share
         state["share_history"][self._everyone, state["step"]] = share.float()
         logits = (self._temperature * by_teacher[:, :, 1:]).masked_fill(self._places < 0, -torch.inf)

@@ -151,15 +151,15 @@ def test_no_purse_is_overdrawn() -> None:
     assert shares[2]["purse"] == pytest.approx(np.zeros((2, 3)), abs=1e-6)
 
 
-def test_where_nobody_bids_nothing_is_learned() -> None:
-    envs = make()
-    envs.reset(seed=0)
-    before = envs.state["student"].clone()
-    observation, reward, _, _, info = envs.step(even(envs, 0.0))
-    assert bool((envs.state["student"] == before).all())
-    assert info["cost"]["student_training"]["items"].tolist() == [0.0, 0.0]
-    assert reward.tolist() == [0.0, 0.0]
-    assert np.isfinite(envs.bids.flat(observation)).all()
+def test_where_nobody_bids_all_get_the_same_time() -> None:
+    silent, evenly = make(), make()
+    silent.reset(seed=0)
+    evenly.reset(seed=0)
+    nothing, *_ = silent.step(even(silent, 0.0))
+    same, *_ = evenly.step(even(evenly, 1.0))
+    assert np.array_equal(nothing["loss"], same["loss"])
+    assert nothing["purse"].min() == 1.0
+    assert nothing["share"] == pytest.approx(np.full((2, 3), 1 / 3), abs=1e-6)
 
 
 def test_a_class_of_one_teacher_is_datagen() -> None:
