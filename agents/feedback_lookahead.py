@@ -19,6 +19,7 @@ RULES: tuple[dict[str, Any], ...] = (
 
 
 class Agent:
+    rules = RULES
     upper_bound = True  # the runner attaches the environment, which no teacher gets to see
 
     def __init__(self, observation_space: Any, action_space: Any, seed: int = 0) -> None:
@@ -29,11 +30,11 @@ class Agent:
 
     def reset(self, observation: dict[str, Floats]) -> None:
         students = len(observation["time"])
-        moves = np.stack([self.action_space.encode(students, **rule) for rule in RULES], axis=1)
-        branches, ended = self.envs.branch(len(RULES)), np.zeros(1, dtype=bool)
+        moves = np.stack([self.action_space.encode(students, **rule) for rule in self.rules], axis=1)
+        branches, ended = self.envs.branch(len(self.rules)), np.zeros(1, dtype=bool)
         while not ended.all():
             after, _, ended, *_ = branches.step(moves.reshape(-1, moves.shape[-1]))
-        accuracy = after["accuracy"].mean(-1).reshape(students, len(RULES))
+        accuracy = after["accuracy"].mean(-1).reshape(students, len(self.rules))
         self.move = moves[np.arange(students), accuracy.argmax(-1)]
 
     def act(self, observation: dict[str, Floats]) -> Floats:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from gymnasium import spaces
@@ -17,6 +17,7 @@ from torch import Tensor
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.course import LEVEL, MAX_LOSS, Course
+from kdgym.core.fields import Layout
 from kdgym.core.population import Array
 from kdgym.core.practice_settings import PracticeSettings
 from kdgym.core.validation import checked_choices
@@ -144,13 +145,14 @@ class Practice(Course):
 
     config: PracticeSettings
     family, level, currency = "Feedback", "Practice", "tokens"
+    arguments: ClassVar[type[PracticeSettings]] = PracticeSettings
     recorded = False  # how many attempts are continued is known on the host alone
     students: Practitioners
 
     def __init__(
         self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
     ) -> None:
-        self._prepare(PracticeSettings.parse(settings))
+        self._prepare(self.arguments.parse(settings))
         config, k = self.config, len(self.task.skills)
         reasons = isinstance(self.students, Reasoners) and isinstance(self.task, Scratchpad)
         if not (reasons or is_language_model(config.student)) or config.placebo or config.skills:
@@ -167,17 +169,20 @@ class Practice(Course):
         errors = k * len(self.students.errors)
         seen = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": errors}
         ends = {"entropy": MAX_LOSS}
+        moves, seen_besides, kept_besides = self._besides()
         super().__init__(
             num_envs,
             observation_space={
                 **{name: spaces.Box(0, ends.get(name, 1), (n,)) for name, n in seen.items()},
                 "feedback": spaces.Box(0, 1, (1,)),
+                **seen_besides,
             },
-            action_space=self.moves if config.actions == "box" else spaces.MultiDiscrete(levels),
+            action_space=moves or (self.moves if config.actions == "box" else spaces.MultiDiscrete(levels)),
             layout={
                 **{name: ((n,), torch.float32) for name, n in seen.items()},
                 "base": ((self.students.weights if config.kl else 0,), self.students.dtype),
                 "feedback": ((), torch.float64),
+                **kept_besides,
             },
             render_mode=render_mode,
             autoreset=autoreset,
@@ -212,8 +217,9 @@ class Practice(Course):
         state, students, at = self.state, self.students, self.state["step"] * self.config.updates + update
         config = self.config
         tried = attempt(students, state["student"], self.stream(_ATTEMPT, at), config.group, config.problems)
-        chosen = choose_attempts(self.stream(_CHOICE, at), tried.right, decision.fraction, decision.which).flatten(1)
-        right = tried.right.flatten(1)
+        asked, question = self._questions(tried)
+        key, right = self.stream(_CHOICE, at), tried.right.flatten(1)
+        chosen = choose_attempts(key, tried.right, decision.fraction, decision.which, asked).flatten(1)
         words = self._ask(tried, chosen)
         said = students.comment(tried.problem, tried.tokens, right, decision.kind, decision.length, words)
         guided = chosen & (said.given > said.own)
@@ -224,11 +230,19 @@ class Practice(Course):
         feedback = said.mask & guided.unsqueeze(2)
         rollouts = Rollouts(tried.problem, tokens, log_p, students.written(tokens), feedback)
         continued = (rollouts.valid.sum(2) - said.given).clamp_min(0) * guided
-        attempts = students.written(tried.tokens).sum(2)
+        attempts = students.written(tried.tokens).sum(2) + question
         held = self._afford(attempts, continued, feedback.sum(2), tried.problem, update)
         ends = students.judge(tried.problem, tokens).view_as(tried.right)
         self._learn(rollouts, group_advantages(ends.float()).flatten(1), held, decision)
         return tally(students, tried, guided.view_as(ends), ends, feedback.sum(2).view_as(ends), held)
+
+    def _besides(self) -> tuple[spaces.Space[Any] | None, dict[str, spaces.Space[Any]], Layout]:
+        """What a family that builds on this one has besides: another action space, more to see, more to keep."""
+        return None, {}, {}
+
+    def _questions(self, tried: Attempts) -> tuple[Tensor | None, Tensor | int]:
+        """Attempts that may get feedback, bool [S, P, G], and tokens that asking takes [S, B]; here nobody has to ask."""
+        return None, 0
 
     def _ask(self, tried: Attempts, chosen: Tensor) -> Callable[[int, int], str] | None:
         """What the commentator, if there is one, says to the attempts chosen; its tokens are billed to the teacher."""

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from kdgym.classroom.cli import app as classroom
 from kdgym.console import AGENT_HELP, EnvId, Settings, Threads, console, parse_settings, progress_bar
 from kdgym.lanes.cli import app as lanes
 from kdgym.leaderboard.cli import app as leaderboard
@@ -28,6 +29,7 @@ app = typer.Typer(
 for name, commands in (
     ("snapshots", snapshots),
     ("models", models),
+    ("classroom", classroom),
     ("lanes", lanes),
     ("leaderboard", leaderboard),
     ("export", export),
@@ -334,7 +336,6 @@ def watch(
     picture: Annotated[Path | None, typer.Option(help="Write the finished lesson there (png).")] = None,
 ) -> None:
     """Watch one lesson live: the student's skill profile, step by step."""
-    from kdgym.core.lesson import lesson_panel
     from kdgym.evaluation import decide, encoding, introduce, load_agent
 
     entry = find(id)
@@ -344,11 +345,11 @@ def watch(
     observation, _ = envs.reset(seed=seed)
     introduce(teacher, envs, observation)
     finished = False
-    with Live(lesson_panel(envs.lesson(0)), console=console, refresh_per_second=8) as live:
+    with Live(envs.panel(0), console=console, refresh_per_second=8) as live:
         while not finished:
             observation, _, terminated, truncated, _ = envs.step(decide(teacher, envs, observation))
             finished = bool((terminated | truncated).all())
-            live.update(lesson_panel(envs.lesson(0)))
+            live.update(envs.panel(0))
     if picture is not None:
         from matplotlib.image import imsave
 

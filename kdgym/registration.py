@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
+import pettingzoo
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,24 @@ _ORCHESTRATE: dict[str, Any] = {
     "measure": "mean reward of a task",
 }
 
+_TUTORING: dict[str, Any] = {
+    "family": "tutoring",
+    "population": "Tutoring",
+    "controls": ("never_ask",),
+    "published": "always_ask",
+    "teachers": ("ask_unsure",),
+    "upper_bounds": ("tutoring_lookahead",),
+}
+_CLASSROOM: dict[str, Any] = {
+    "family": "classroom",
+    "population": "Classroom",
+    "controls": ("bid_uniform",),
+    "published": "bid_proportional",
+    "teachers": ("bid_target", "tit_for_tat"),  # bid_ppo has to be trained
+    "upper_bounds": ("bid_planner",),
+    "measure": "test accuracy on all teachers' goals",
+}
+
 ENVIRONMENTS = (
     Entry(
         "kdgym/DataGen-Math-v0",
@@ -211,6 +230,17 @@ ENVIRONMENTS = (
         **_ORCHESTRATE,
     ),
     Entry(
+        "kdgym/Classroom-Math-v0",
+        summary="Three teachers bid for one student's time; by PettingZoo each is an agent, here one planner is all of them.",
+        settings={"task": "Math"},
+        **_CLASSROOM,
+    ),
+    Entry(
+        "kdgym/Tutoring-Math-v0",
+        summary="A pupil decides what it asks about, its tutor how to answer; by PettingZoo they take turns, here not.",
+        **_TUTORING,
+    ),
+    Entry(
         "kdgym/Snapshot-CartPole-v0",
         summary="Choose from which of a teacher's states a population of RL students balances a pole.",
         settings={"task": "CartPole", "updates": 2, "budget": 12 * 2 * 8 * 64.0},  # with 8 updates everybody solves it
@@ -264,8 +294,16 @@ ENVIRONMENTS = (
 )
 
 
+# The same ids for agents of their own, in PettingZoo's registries: interface, id, what makes it.
+MULTI_AGENT = (
+    ("parallel", "kdgym/Classroom-Math-v0", "kdgym.envs.classroom:parallel_env"),
+    ("aec", "kdgym/Classroom-Math-v0", "kdgym.envs.classroom:env"),
+    ("aec", "kdgym/Tutoring-Math-v0", "kdgym.envs.tutoring:tutoring_env"),
+)
+
+
 def register_all() -> None:
-    """Enter the table into Gymnasium's registry."""
+    """Enter the tables into the registries of Gymnasium and PettingZoo."""
     for entry in ENVIRONMENTS:
         module = f"kdgym.envs.{entry.family}"
         gym.register(
@@ -274,6 +312,8 @@ def register_all() -> None:
             vector_entry_point=f"{module}:{entry.population}",
             kwargs=entry.settings,
         )
+    for interface, id, creator in MULTI_AGENT:
+        pettingzoo.register(interface, id, entry_point=creator)
 
 
 def find(id: str) -> Entry:

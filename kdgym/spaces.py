@@ -139,6 +139,41 @@ class FeedbackMoves(Box):
         return f"FeedbackMoves({self.choices})"
 
 
+class TutoringMoves(Box):
+    """``Box(-1, 1, (K + n,))``: about which share of a group of each of K skills a pupil asks, then what its tutor does.
+
+    Args:
+        skills: K.
+        answers: the tutor's part, n entries.
+        seed: seed of ``sample``.
+    """
+
+    def __init__(self, skills: int, answers: FeedbackMoves, seed: int | None = None) -> None:
+        super().__init__(-1.0, 1.0, (skills + answers.shape[0],), np.float32, seed=seed)
+        self.skills, self.answers = skills, answers
+
+    def encode(self, students: int, ask: npt.ArrayLike, **decisions: Any) -> Floats:
+        """The action [S, K + n].
+
+        Args:
+            students: S.
+            ask: shares in [0, 1], one for all, [S, 1] or [S, K].
+            decisions: of the tutor, see `FeedbackMoves.encode`.
+
+        Raises:
+            ValueError: a share or a decision is out of range.
+        """
+        share = np.broadcast_to(np.asarray(ask, dtype=np.float64), (students, self.skills))
+        if not ((share >= 0) & (share <= 1)).all():
+            raise ValueError(
+                f"The pupil asks about shares from {share.min():.4g} to {share.max():.4g}; 0 to 1 is allowed."
+            )
+        return np.concatenate([2 * share - 1, self.answers.encode(students, **decisions)], axis=1).astype(np.float32)
+
+    def __repr__(self) -> str:
+        return f"TutoringMoves({self.skills}, {self.answers})"
+
+
 class SnapshotMoves(Box):
     """``Box(-1, 1, (C + 3,))``: where practice starts: shares of C clusters, share of ordinary starts, horizon, end.
 

@@ -256,11 +256,8 @@ class Course(PopulationEnv):
         return self._schooled.draw_base(key, self.config.pool, recipe)
 
     def _draw_targets(self, key: Tensor) -> Tensor:
-        """One to ``max_targets`` skills with weights in proportion to 0.5 + uniform, summing to 1: float32 [rows, K]."""
-        order = random.uniform(random.fold(key, 0), len(self.task.skills)).argsort(dim=1, stable=True).argsort(1)
-        number = 1 + random.integers(random.fold(key, 1), 1, self.config.max_targets)
-        weight = (0.5 + random.uniform(random.fold(key, 2), len(self.task.skills))) * (order < number)
-        return (weight / weight.sum(1, keepdim=True)).float()
+        """What every skill counts for, float32 [rows, K]."""
+        return draw_targets(key, len(self.task.skills), self.config.max_targets)
 
     def score(self) -> npt.NDArray[np.float64]:
         """Target-weighted validation accuracy now, [S]."""
@@ -362,6 +359,14 @@ class Course(PopulationEnv):
         level: Any = type(self)
         population: PopulationEnv = level(num_envs, autoreset=False, **self.config.model_dump())
         return population
+
+
+def draw_targets(key: Tensor, skills: int, most: int) -> Tensor:
+    """One to ``most`` of so many skills, in proportion to 0.5 + uniform, summing to 1: keys [n] -> float32 [n, skills]."""
+    order = random.uniform(random.fold(key, 0), skills).argsort(dim=1, stable=True).argsort(1)
+    number = 1 + random.integers(random.fold(key, 1), 1, most)
+    weight = (0.5 + random.uniform(random.fold(key, 2), skills)) * (order < number)
+    return (weight / weight.sum(1, keepdim=True)).float()
 
 
 def _on_host(result: dict[str, Tensor]) -> dict[str, Array]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 Floats = npt.NDArray[np.float32]
-_LEVELS = " ▁▂▃▄▅▆▇█"
+LEVELS = " ▁▂▃▄▅▆▇█"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def lesson_panel(lesson: Lesson) -> RenderableType:
                           (lesson.currency, "right")):  # fmt: skip
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for k in np.argsort(-lesson.target, kind="stable"):
-        curve = "".join(_LEVELS[round(float(a) * 8)] for a in lesson.accuracy[:, k]).ljust(lesson.steps + 1, "·")
+        curve = "".join(LEVELS[round(float(a) * 8)] for a in lesson.accuracy[:, k]).ljust(lesson.steps + 1, "·")
         gain = float(lesson.accuracy[-1, k] - lesson.accuracy[0, k])
         aim = f"{lesson.target[k]:.0%}" if lesson.target[k] > 0 else ""
         table.add_row(
@@ -64,8 +64,3 @@ def lesson_panel(lesson: Lesson) -> RenderableType:
         f"({score[-1] - score[0]:+.2f})   budget left {lesson.budget_left:.0%}"
     )
     return Group(Text(line, style="bold"), table)
-
-
-def lesson_to_terminal(lesson: Lesson) -> None:
-    """Print the lesson: what ``render_mode="human"`` shows at every step."""
-    Console().print(lesson_panel(lesson))

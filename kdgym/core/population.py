@@ -17,12 +17,13 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from rich.console import Console, RenderableType
 from torch import Tensor
 
 from kdgym import random
 from kdgym.core import ledger
 from kdgym.core.fields import Fields, Layout
-from kdgym.core.lesson import Lesson, lesson_to_terminal
+from kdgym.core.lesson import Lesson, lesson_panel
 from kdgym.core.program import Program
 from kdgym.core.snapshot import Snapshot
 from kdgym.core.validation import checked_actions, checked_options, checked_seeds
@@ -190,7 +191,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             self._finished = done.copy()
             info = self._pack(cost, np.ones(self.num_envs, dtype=bool))
         if self.render_mode == "human":
-            lesson_to_terminal(self.lesson(0))
+            Console().print(self.panel(0))
         return observation, reward, done, np.zeros_like(done), info
 
     def _leave_out(self, waiting: Tensor, as_they_were: list[Tensor], outcome: Array) -> None:
@@ -227,15 +228,17 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:
         """One picture a student with ``render_mode="rgb_array"``; ``"human"`` draws to the terminal at every step."""
-        if self.render_mode == "rgb_array":
-            return tuple(self.frame(i) for i in range(self.num_envs))
-        return None
+        return tuple(map(self.frame, range(self.num_envs))) if self.render_mode == "rgb_array" else None
 
     def frame(self, student: int) -> npt.NDArray[np.uint8]:
         """A picture of one student's lesson so far, RGB [height, width, 3]."""
         from kdgym.plots import lesson_picture  # matplotlib is heavy, and most runs draw nothing
 
         return lesson_picture(self.lesson(student))
+
+    def panel(self, student: int) -> RenderableType:
+        """One student's lesson so far, for the terminal."""
+        return lesson_panel(self.lesson(student))
 
     def observe(self) -> Any:
         """What the teachers see now, without teaching: the observation of the last reset, step or restore."""
@@ -260,8 +263,6 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     def _remarks(self) -> Info:
         """What the last actions have to be told, beside their cost: arrays [S]."""
         return {}
-
-    # -------------------------------------------------------------------------------------------------------------
 
     def _seen(self) -> list[Tensor]:
         """The observations in the order of the observation space."""

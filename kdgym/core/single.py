@@ -15,10 +15,10 @@ from kdgym.core.snapshot import Snapshot
 from kdgym.tasks.base import Split
 
 
-def _first(value: Any) -> Any:
+def first_student(value: Any) -> Any:
     """Student 0's part of a vector info, as plain Python numbers."""
     if isinstance(value, dict):
-        return {key: _first(item) for key, item in value.items() if not key.startswith("_")}
+        return {key: first_student(item) for key, item in value.items() if not key.startswith("_")}
     return value[0].item() if isinstance(value[0], np.generic) else value[0]
 
 
@@ -48,13 +48,13 @@ class SingleEnv(gym.Env[dict[str, Array], Array]):
         """See `PopulationEnv.reset`."""
         super().reset(seed=seed)
         observation, info = self.students.reset(seed=seed, options=options)
-        return self.students.row(observation, 0), _first(info)
+        return self.students.row(observation, 0), first_student(info)
 
     def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, Info]:
         """See `PopulationEnv.step`."""
         observation, reward, terminated, truncated, info = self.students.step(np.asarray(action)[None])
         first = self.students.row(observation, 0)
-        return first, float(reward[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
+        return first, float(reward[0]), bool(terminated[0]), bool(truncated[0]), first_student(info)
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """The lesson so far as a picture with ``render_mode="rgb_array"``."""
@@ -78,5 +78,5 @@ class SingleEnv(gym.Env[dict[str, Array], Array]):
 
     def ledger(self) -> dict[str, dict[str, float]]:
         """See `PopulationEnv.ledger`."""
-        ledger: dict[str, dict[str, float]] = _first(self.students.ledger())
+        ledger: dict[str, dict[str, float]] = first_student(self.students.ledger())
         return ledger

@@ -43,6 +43,10 @@ class PopulationVecEnv(VecEnv):
         self._reset_options()
         return cast(VecEnvObs, observation)
 
+    def observe(self) -> VecEnvObs:
+        """What the policy sees now: what the last reset or step returned."""
+        return cast(VecEnvObs, self.population.observe())
+
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = actions
 

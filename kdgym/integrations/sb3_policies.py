@@ -31,12 +31,12 @@ class _Torso(nn.Module):
 class SharedExtractor(nn.Module):
     """Actor and critic over K skills x M sources or subskills (*pairs*).
 
-    What it knows of one pair it knows of all (Zaheer et al., Deep Sets, 2017). The actor gives every skill ``per_skill``
-    numbers and every pair ``per_pair``, laid out skill by skill as all action spaces of the numeric levels are.
+    What it knows of one pair it knows of all (Zaheer et al., Deep Sets, 2017). The actor gives the whole ``overall`` numbers,
+    and then every skill ``per_skill`` and every pair ``per_pair``, laid out skill by skill as all action spaces are.
 
     Args:
         observation_space: of a numeric level; ``target`` says what K is, the widest entry what K * M is.
-        action_space: ``Shares``, ``TreeMoves`` or ``MultiDiscrete``, told apart by their sizes.
+        action_space: ``Shares``, ``TreeMoves``, a teacher's part of ``Bids``, or ``MultiDiscrete``, told apart by their sizes.
         width: of both networks.
 
     Raises:
@@ -55,9 +55,9 @@ class SharedExtractor(nn.Module):
         else:
             raise ValueError(f"The shared policy acts in a Box or a MultiDiscrete, not in {action_space}.")
         self.per_pair = 0 if isinstance(action_space, spaces.MultiDiscrete) else 1
-        self.per_skill = outputs // self.skills - self.per_pair * self.members
+        self.per_skill, self.overall = divmod(outputs - self.per_pair * pairs, self.skills)
         self.actor, self.critic = _Torso(len(self.sizes), width), _Torso(len(self.sizes), width)
-        self.score = nn.Linear(width, self.per_skill + self.per_pair)
+        self.score = nn.Linear(width, self.per_skill + self.per_pair + self.overall)
         self.latent_dim_pi, self.latent_dim_vf = outputs, width
 
     def _grid(self, flat: Tensor) -> Tensor:
@@ -70,10 +70,11 @@ class SharedExtractor(nn.Module):
 
     def forward_actor(self, flat: Tensor) -> Tensor:
         score = self.score(self.actor(self._grid(flat)))
-        skill, pair = score[..., : self.per_skill].mean(2), score[..., self.per_skill :].flatten(2)
+        skill, pair, whole = score.split([self.per_skill, self.per_pair, self.overall], dim=-1)
+        pair = pair.flatten(2)
         if not self.per_skill:
             pair = pair - pair.mean((1, 2), keepdim=True)  # shares do not change when all actions shift alike
-        return torch.cat([skill, pair], dim=2).flatten(1)
+        return torch.cat([whole.mean((1, 2)), torch.cat([skill.mean(2), pair], dim=2).flatten(1)], dim=1)
 
     def forward_critic(self, flat: Tensor) -> Tensor:
         value: Tensor = self.critic(self._grid(flat)).mean((1, 2))

@@ -84,7 +84,7 @@ class _Checkpoints(BaseCallback):
         save_tensors(self.path, tensors, header)
 
 
-def _resume(model: Any, envs: PopulationEnv, path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+def _resume(model: Any, vec_env: PopulationVecEnv, path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """Put model, population and generators back where the checkpoint left them."""
     tensors, header = load_tensors(path)
     if header["identity"] != identity:
@@ -96,10 +96,10 @@ def _resume(model: Any, envs: PopulationEnv, path: Path, identity: dict[str, Any
     for name, value in (variables or {}).items():
         setattr(model, name, value)
     rows = [tensors[f"row{i}"] for i in range(sum(name.startswith("row") for name in tensors))]
-    envs.restore(Snapshot(header["settings"], rows))
+    vec_env.population.restore(Snapshot(header["settings"], rows))
     model.num_timesteps, model._n_updates = header["steps"], header["updates"]
-    model._last_obs = envs.observe()
-    model._last_episode_starts = np.ones(envs.num_envs, dtype=bool)
+    model._last_obs = vec_env.observe()
+    model._last_episode_starts = np.ones(vec_env.num_envs, dtype=bool)
     set_generators(tensors)
     return header
 
@@ -115,6 +115,7 @@ def train_on_policy(
     report: Report,
     settings: Mapping[str, Any],
     checkpoint_every: int = 4,
+    adapt: Callable[[Any], PopulationVecEnv] = as_vec_env,
 ) -> Path:
     """Train an on-policy SB3 algorithm; resumes from ``out`` if a run was interrupted there.
 
@@ -128,6 +129,7 @@ def train_on_policy(
         report: called after every rollout with the steps done and a line about them.
         settings: keyword arguments of the environment.
         checkpoint_every: rollouts between checkpoints. A rollout has to end with the episodes it holds.
+        adapt: from the population to what SB3 trains on. Where that has several rows a student, each counts as a step.
 
     Returns:
         The path of SB3's zip of the trained model.
@@ -138,14 +140,14 @@ def train_on_policy(
     out.mkdir(parents=True, exist_ok=True)
     identity = {"env_id": env_id, "seed": seed, "num_envs": num_envs, "settings": dict(settings)}
     envs: Any = gym.make_vec(env_id, num_envs=num_envs, **settings)
-    vec_env = as_vec_env(envs)
+    vec_env = adapt(envs)
     model = build(vec_env, seed)
     vec_env.seed(1_000 * seed)
     model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
     checkpoint = out / "checkpoint.safetensors"
     callback = _Checkpoints(checkpoint, identity, checkpoint_every, report)
     if checkpoint.is_file():
-        callback.rollouts = _resume(model, envs, checkpoint, identity)["rollouts"]
+        callback.rollouts = _resume(model, vec_env, checkpoint, identity)["rollouts"]
         report(model.num_timesteps, "resumed")
     if model.num_timesteps < steps:
         model.learn(steps - model.num_timesteps, callback=callback, reset_num_timesteps=False)

@@ -11,7 +11,6 @@ from gymnasium import spaces
 from rich.console import Console
 from rich.table import Table
 
-from kdgym.core.lesson import lesson_panel
 from kdgym.spaces import Shares
 
 Floats = npt.NDArray[np.float32]
@@ -39,7 +38,7 @@ class Person:
         """Ask for everybody's lesson."""
         for student in range(self.envs.num_envs):
             self.console.rule(f"student {student + 1} of {self.envs.num_envs}")
-            self.console.print(lesson_panel(self.envs.lesson(student)))
+            self.console.print(self.envs.panel(student))
             self._show_text(observation, student)
             self.last[student] = self._ask(student)
         return list(self.last) if isinstance(self.space, spaces.Text) else np.stack(self.last)

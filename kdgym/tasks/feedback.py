@@ -59,7 +59,7 @@ class Feedback:
         return (place >= self.own.unsqueeze(2)) & (place < self.given.unsqueeze(2))
 
 
-def choose_attempts(key: Tensor, right: Tensor, fraction: Tensor, which: Tensor) -> Tensor:
+def choose_attempts(key: Tensor, right: Tensor, fraction: Tensor, which: Tensor, asked: Tensor | None = None) -> Tensor:
     """Which attempts get feedback: in every group the same fraction, as far as there are candidates.
 
     Args:
@@ -68,6 +68,7 @@ def choose_attempts(key: Tensor, right: Tensor, fraction: Tensor, which: Tensor)
         fraction: of the attempts of a group, [S]; rounded to whole attempts.
         which: index into `WHICH`, int64 [S]. ``wrong``: wrong attempts; ``mixed``: right and wrong ones by turns; ``random``:
             any; ``stuck``: attempts of groups in which nobody is right, as Scaf-GRPO (2025) gives hints.
+        asked: attempts that may be chosen at all, bool [S, P, G]; all, if left out.
 
     Returns:
         bool [S, P, G].
@@ -79,6 +80,8 @@ def choose_attempts(key: Tensor, right: Tensor, fraction: Tensor, which: Tensor)
     anybody = torch.ones_like(right)
     allowed = torch.stack([~right, anybody, anybody, ~right.any(2, keepdim=True) & anybody])
     candidate = allowed[which, torch.arange(len(right), device=right.device)]
+    if asked is not None:
+        candidate = candidate & asked
     order = rank.masked_fill(~candidate, torch.inf).argsort(dim=2, stable=True).argsort(2)
     return candidate & (order < torch.round(fraction * g).view(-1, 1, 1))
 

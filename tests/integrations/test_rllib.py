@@ -14,8 +14,11 @@ import ray
 from gymnasium.vector import AutoresetMode
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import FlattenObservations
+from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
+from ray.tune import register_env
 
 import kdgym  # noqa: F401  # registers the environments
+from kdgym.envs.classroom import parallel_env
 from kdgym.integrations.rllib import NextStepAutoreset, register_with_rllib
 
 # RLlib registers its environment anew with every algorithm, and Gymnasium says so.
@@ -130,3 +133,20 @@ def test_students_that_finish_at_different_times_are_refused() -> None:
         envs.step(actions)
     with pytest.raises(RuntimeError, match="sync"):
         envs.step(first)
+
+
+def test_rllib_trains_the_teachers_of_a_classroom(cluster: None) -> None:
+    """As in docs/classroom.md: several agents, one shared policy, through RLlib's own wrapper of PettingZoo."""
+    register_env("classroom", lambda config: ParallelPettingZooEnv(parallel_env(**config)))
+    algorithm = (
+        PPOConfig()
+        .environment("classroom", env_config={"max_cycles": 3, "budget": 96.0, "validation_items": 8})
+        .multi_agent(policies={"teacher"}, policy_mapping_fn=lambda agent, *_, **__: "teacher")
+        .env_runners(num_env_runners=0)
+        .training(train_batch_size=6, minibatch_size=6, num_epochs=1)
+        .build_algo()
+    )
+    result = algorithm.train()
+    algorithm.stop()
+    assert result["env_runners"]["num_episodes"] >= 1
+    assert set(result["env_runners"]["agent_episode_returns_mean"]) == {"teacher_0", "teacher_1", "teacher_2"}
