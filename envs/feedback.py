@@ -23,7 +23,7 @@ from kdgym.core.validation import checked_choices
 from kdgym.spaces import FeedbackMoves
 from kdgym.students import Reasoners, is_language_model
 from kdgym.students.careless import Carelessness, careless_students
-from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss
+from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
 from kdgym.students.pool import POOL_SIZE
 from kdgym.students.practice import COLUMNS, Attempts, Commentator, Practitioners, ask, attempt, summary, tally, uniform
 from kdgym.tasks.feedback import WHICH, choose_attempts
@@ -261,21 +261,23 @@ class Practice(Course):
         return held
 
     def _learn(self, rollouts: Rollouts, advantage: Tensor, held: Tensor, decision: Decision) -> None:
-        """GRPO on the groups that were held."""
+        """GRPO on the groups that were held. What has no advantage, and no divergence to pay for, is not read again."""
         state, config, students = self.state, self.config, self.students
         counted, base = held.repeat_interleave(config.group, dim=1), None
+        matters = counted & (advantage != 0) if config.kl == 0 else counted
+        told, gain, kept = rollouts.only(matters), *pick(matters, advantage, matters)
+        share = matters.sum(1) / counted.sum(1).clamp_min(1)  # a loss is the mean over all that counts
         if config.kl > 0:
-            base = students.log_p(state["base"], rollouts.problem, rollouts.tokens)
+            base = students.log_p(state["base"], told.problem, told.tokens)
 
         def loss(log_p: Tensor, part: slice) -> Tensor:
-            given, gain, kept = rollouts.of(part), advantage[part], counted[part]
             shaping, weight = decision.shaping[part], decision.weight[part]
             anchor = None if base is None else base[part]
-            return grpo_loss(log_p, given, gain, kept, shaping, weight, self.objective, anchor)
+            mean = grpo_loss(log_p, told.of(part), gain[part], kept[part], shaping, weight, self.objective, anchor)
+            return mean * share[part]
 
         for _ in range(config.epochs):
-            problem, tokens = rollouts.problem, rollouts.tokens
-            students.update(state["student"], problem, tokens, loss, held.any(1), config.learning_rate)
+            students.update(state["student"], told.problem, told.tokens, loss, held.any(1), config.learning_rate)
         items = config.epochs * counted.sum(1)
         tokens = config.epochs * (students.rollout_tokens(rollouts.problem, rollouts.valid) * counted).sum(1)
         bill = {"items": items, "tokens": tokens, "flops": students.training_flops * students.flops_per_token * tokens}
