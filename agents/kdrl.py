@@ -1,9 +1,9 @@
-"""A right step of the teacher's where the student went wrong, and less of it as time goes by: the nearest there is to KDRL (2025),
-which adds to GRPO's loss the student's divergence from a teacher at every token that the student wrote.
+"""A right step where the student went wrong, and less weight on it as time goes by: the nearest there is to KDRL (2025), which
+adds to GRPO's loss the student's divergence from a teacher at every token that the student wrote.
 
-As in KDRL the teacher answers the student's own attempts, right ones are left alone, and its weight falls towards a fifth. What no
-action expresses is the divergence itself. A teacher that knows one solution has no probabilities: of any other token the
-logarithm is infinite. Its tokens count by the group's advantage, so it corrects half of each group; KDRL, all mistakes.
+As in KDRL the teacher answers the student's own attempts, right ones are left alone, and its weight falls towards a fifth. The
+divergence itself no action expresses: a teacher that knows one solution has no probabilities, and the logarithm of any other
+token's would be infinite. Its tokens count by the group's advantage, so it corrects half of each group; KDRL, all mistakes.
 """
 
 from typing import Any

@@ -282,7 +282,7 @@ class Cache:
         """Read tokens, int64 [S, B, n]; the scores of the one after them, [S, B, V]."""
         s, b, n = tokens.shape
         start, self._read = self._read, self._read + n
-        table, position, output, *blocks = self._matrices
+        _, position, output, *blocks = self._matrices
         row = tokens + self._first_row
         x = (embedding(row, self._table) + position[:, None, start : self._read]).view(s, b * n, -1)
         for layer, kept in enumerate(self._kept):

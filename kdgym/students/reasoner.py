@@ -189,6 +189,8 @@ class Reasoners(TransformerStudents):
     @torch.no_grad()
     def log_p(self, state: Tensor, problem: Tensor, tokens: Tensor) -> Tensor:
         """Log-probabilities of attempts int64 [S, B, A] at problems int64 [S, B]."""
+        if self._kernel is not None:
+            return self._kernel.log_p(state, self.tables, problem, tokens)
         logits = self.network.logits(state, *self._inputs(problem, tokens, self.tables))
         return torch.log_softmax(logits, dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
@@ -211,16 +213,25 @@ class Reasoners(TransformerStudents):
             active: students that learn, bool [S]; the others stay as they are.
             learning_rate: of this step.
         """
-
-        def gradient(part: slice) -> Tensor:
-            def slope(log_p: Tensor) -> Tensor:
-                with torch.enable_grad():
-                    variable = log_p.detach().requires_grad_()
-                    return torch.autograd.grad(loss(variable, part).sum(), variable)[0]
-
-            inputs, _ = self._inputs(problem[part], tokens[part], self.tables)
-            return self.network.gradient(state[part], inputs, tokens[part], slope)[1]
-
-        gradients = self._by_groups(gradient, len(state))
+        if self._kernel is not None:
+            every = _slope(loss, self.log_p(state, problem, tokens), slice(0, len(state)))
+            gradient = self._kernel.gradient(state, self.weights, self.tables, problem, tokens, every)
+        else:
+            parts = self._by_groups(lambda part: self._gradient(state, problem, tokens, loss, part), len(state))
+            gradient = torch.cat(parts)
         optimiser = replace(self.config, learning_rate=learning_rate)
-        self.step(state, torch.cat(gradients), active.to(state.dtype).unsqueeze(1), optimiser)
+        self.step(state, gradient, active.to(state.dtype).unsqueeze(1), optimiser)
+
+    def _gradient(
+        self, state: Tensor, problem: Tensor, tokens: Tensor, loss: Callable[[Tensor, slice], Tensor], part: slice
+    ) -> Tensor:
+        """As the kernel's, of some of the students."""
+        inputs, _ = self._inputs(problem[part], tokens[part], self.tables)
+        return self.network.gradient(state[part], inputs, tokens[part], lambda log_p: _slope(loss, log_p, part))[1]
+
+
+def _slope(loss: Callable[[Tensor, slice], Tensor], log_p: Tensor, part: slice) -> Tensor:
+    """The derivatives of some students' losses by their log-probabilities [s, B, A]."""
+    with torch.enable_grad():
+        variable = log_p.detach().requires_grad_()
+        return torch.autograd.grad(loss(variable, part).sum(), variable)[0]
