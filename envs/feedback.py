@@ -214,7 +214,7 @@ class Practice(Course):
         tried = attempt(students, state["student"], self.stream(_ATTEMPT, at), config.group, config.problems)
         chosen = choose_attempts(self.stream(_CHOICE, at), tried.right, decision.fraction, decision.which).flatten(1)
         right = tried.right.flatten(1)
-        words = self._ask(tried, chosen)
+        words = self._ask(tried, chosen, decision.kind)
         said = students.comment(tried.problem, tried.tokens, right, decision.kind, decision.length, words)
         guided = chosen & (said.given > said.own)
         chance = uniform(self.stream(_CONTINUATION, at), tried.tokens.shape)
@@ -230,11 +230,14 @@ class Practice(Course):
         self._learn(rollouts, group_advantages(ends.float()).flatten(1), held, decision)
         return tally(students, tried, guided.view_as(ends), ends, feedback.sum(2).view_as(ends), held)
 
-    def _ask(self, tried: Attempts, chosen: Tensor) -> Callable[[int, int], str] | None:
+    def _ask(self, tried: Attempts, chosen: Tensor, kind: Tensor) -> Callable[[int, int], str] | None:
         """What the commentator, if there is one, says to the attempts chosen; its tokens are billed to the teacher."""
         if self.commentator is None:
             return None
-        comments, tokens = ask(self.students, self.commentator, tried, chosen), torch.zeros_like(self.state["spent"])
+        comments, tokens = (
+            ask(self.students, self.commentator, tried, chosen, kind),
+            torch.zeros_like(self.state["spent"]),
+        )
         for (student, _), (_, spent) in comments.items():
             tokens[student] += spent
         ledger.charge(self.state["ledger"], "teacher", tokens=tokens)

@@ -94,14 +94,14 @@ def grpo_loss(
     Args:
         log_p: log-probabilities of the rollouts' tokens now, [S, B, A].
         rollouts: what was written.
-        advantage: [S, B].
+        advantage: [S, B]; one that is not finite counts as 0.
         counted: rollouts that are learned from, bool [S, B]; the loss is their mean, and 0 where there are none.
         shaping: index into `SHAPINGS`, int64 [S].
         weight: of feedback tokens, beside their shaping, [S].
         objective: clip range and weights.
         base_log_p: log-probabilities of the tokens under the base student, [S, B, A]; needed where ``kl`` > 0.
     """
-    gain = advantage.unsqueeze(2)
+    gain = torch.where(advantage.isfinite(), advantage, 0).unsqueeze(2)
     ratio = (log_p - rollouts.log_p).exp()
     own = torch.minimum(ratio * gain, ratio.clamp(1 - objective.clip, 1 + objective.clip) * gain)
     regularised = log_p.exp() / (log_p.exp() + objective.shaping_constant) * gain
