@@ -11,7 +11,14 @@ from pydantic import BaseModel, Field
 
 from kdgym.llm.teacher import LanguageTeacher
 
-RULE = {"fraction": 0.25, "which": "wrong", "shaping": "advantage_aware", "weight": 1}
+RULE = {"fraction": 0.25, "which": "wrong", "kind": "next_step", "shaping": "advantage_aware", "weight": 1}
+# What each of ThinkTuning's behaviours is, in our reading of their names; the rule's kind stands for self-critique.
+BEHAVIOURS = {
+    "self-conflict": "doubt this and say what speaks against it",
+    "self-critique": "say where it goes wrong and what to try next",
+    "self-agreement": "say which part of it holds and what follows from that",
+    "self-consultancy": "advise another way to go about it",
+}
 
 
 class Comment(BaseModel):
@@ -31,8 +38,8 @@ class Agent(LanguageTeacher):
         """Words about each attempt, and the tokens that finding them took; the environment asks in the middle of a step."""
         questions = [
             f"Problem: {one['problem']}\n\nThe student wrote:\n{one['attempt']}\n\nThis is "
-            f"{'right' if one['right'] else 'wrong'}. In one or two short sentences, say where it goes wrong and what to try "
-            'next, as {"comment": "..."}. Do not give the answer.'
+            f"{'right' if one['right'] else 'wrong'}. In one or two short sentences, {BEHAVIOURS[one['behaviour']]}, "
+            'as {"comment": "..."}. Do not give the answer.'
             for one in attempts
         ]
         comments, tokens = self.ask([one["student"] for one in attempts], questions)

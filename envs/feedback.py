@@ -24,7 +24,7 @@ from kdgym.core.validation import checked_choices
 from kdgym.spaces import FeedbackMoves
 from kdgym.students import Reasoners, is_language_model
 from kdgym.students.careless import Carelessness, careless_students
-from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss
+from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
 from kdgym.students.pool import POOL_SIZE
 from kdgym.students.practice import COLUMNS, Attempts, Commentator, Practitioners, ask, attempt, summary, tally, uniform
 from kdgym.tasks.feedback import WHICH, choose_attempts
@@ -128,16 +128,13 @@ class Practice(Course):
     ``docs/feedback.md`` shows the tables.
 
     ## Arguments
-    * ``num_envs``: number of students S.
-    * ``task_options``: of `kdgym.tasks.scratchpad.Scratchpad`.
+    * ``num_envs``: number of students S; ``task_options``: of `kdgym.tasks.scratchpad.Scratchpad`.
     * ``pool``: base students, ``"train"`` or ``"evaluation"``; ``succeed``: ``"rarely"`` or ``"often"``.
     * ``steps``, ``updates``, ``group``: steps of an episode, updates of a step, attempts G of a group.
     * ``budget``, ``price``, ``feedback_cost``: as above.
     * ``learning_rate``, ``epochs``, ``clip``, ``kl``: of GRPO: ``epochs`` AdamW steps an update, ``kl`` weighs the divergence
-      from the base student.
-    * ``shaping_constant``: c of pi / (pi + c).
-    * ``validation_items``: a skill; ``reward``, ``actions``: as above; ``device``: of the population.
-    * ``render_mode``, ``autoreset``: see `kdgym.core.population.PopulationEnv`.
+      from the base student; ``shaping_constant``: c of pi / (pi + c).
+    * ``validation_items``: a skill; ``reward``, ``actions``: as above; the rest: see `kdgym.core.population.PopulationEnv`.
 
     ## Version History
     * v0: first version.
@@ -162,9 +159,8 @@ class Practice(Course):
                 f"student={config.student!r}, placebo={config.placebo}."
             )
         self.objective = Objective(config.clip, config.kl, config.shaping_constant)
-        kinds = self.students.kinds
-        choices = {"fraction": (), "which": WHICH, "kind": kinds, "length": (), "shaping": SHAPINGS, "weight": ()}
-        self.moves = FeedbackMoves(choices)
+        named = {"which": WHICH, "kind": self.students.kinds, "length": (), "shaping": SHAPINGS, "weight": ()}
+        self.moves = FeedbackMoves({"fraction": (), **named})
         levels = [_LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
         errors = k * len(self.students.errors)
         seen = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": errors}
@@ -220,7 +216,7 @@ class Practice(Course):
         asked, question = self._questions(tried)
         key, right = self.stream(_CHOICE, at), tried.right.flatten(1)
         chosen = choose_attempts(key, tried.right, decision.fraction, decision.which, asked).flatten(1)
-        words = self._ask(tried, chosen)
+        words = self._ask(tried, chosen, decision.kind)
         said = students.comment(tried.problem, tried.tokens, right, decision.kind, decision.length, words)
         guided = chosen & (said.given > said.own)
         chance = uniform(self.stream(_CONTINUATION, at), tried.tokens.shape)
@@ -237,18 +233,21 @@ class Practice(Course):
         return tally(students, tried, guided.view_as(ends), ends, feedback.sum(2).view_as(ends), held)
 
     def _besides(self) -> tuple[spaces.Space[Any] | None, dict[str, spaces.Space[Any]], Layout]:
-        """What a family that builds on this one has besides: another action space, more to see, more to keep."""
+        """What a family that builds on this one has besides: its own action space, more to see, more to keep."""
         return None, {}, {}
 
     def _questions(self, tried: Attempts) -> tuple[Tensor | None, Tensor | int]:
         """Attempts that may get feedback, bool [S, P, G], and tokens that asking takes [S, B]; here nobody has to ask."""
         return None, 0
 
-    def _ask(self, tried: Attempts, chosen: Tensor) -> Callable[[int, int], str] | None:
+    def _ask(self, tried: Attempts, chosen: Tensor, kind: Tensor) -> Callable[[int, int], str] | None:
         """What the commentator, if there is one, says to the attempts chosen; its tokens are billed to the teacher."""
         if self.commentator is None:
             return None
-        comments, tokens = ask(self.students, self.commentator, tried, chosen), torch.zeros_like(self.state["spent"])
+        comments, tokens = (
+            ask(self.students, self.commentator, tried, chosen, kind),
+            torch.zeros_like(self.state["spent"]),
+        )
         for (student, _), (_, spent) in comments.items():
             tokens[student] += spent
         ledger.charge(self.state["ledger"], "teacher", tokens=tokens)
@@ -275,21 +274,23 @@ class Practice(Course):
         return held
 
     def _learn(self, rollouts: Rollouts, advantage: Tensor, held: Tensor, decision: Decision) -> None:
-        """GRPO on the groups that were held."""
+        """GRPO on the groups that were held. What has no advantage, and no divergence to pay for, is not read again."""
         state, config, students = self.state, self.config, self.students
         counted, base = held.repeat_interleave(config.group, dim=1), None
+        matters = counted & (advantage != 0) if config.kl == 0 else counted
+        told, gain, kept = rollouts.only(matters), *pick(matters, advantage, matters)
+        share = matters.sum(1) / counted.sum(1).clamp_min(1)  # a loss is the mean over all that counts
         if config.kl > 0:
-            base = students.log_p(state["base"], rollouts.problem, rollouts.tokens)
+            base = students.log_p(state["base"], told.problem, told.tokens)
 
         def loss(log_p: Tensor, part: slice) -> Tensor:
-            given, gain, kept = rollouts.of(part), advantage[part], counted[part]
             shaping, weight = decision.shaping[part], decision.weight[part]
             anchor = None if base is None else base[part]
-            return grpo_loss(log_p, given, gain, kept, shaping, weight, self.objective, anchor)
+            mean = grpo_loss(log_p, told.of(part), gain[part], kept[part], shaping, weight, self.objective, anchor)
+            return mean * share[part]
 
         for _ in range(config.epochs):
-            problem, tokens = rollouts.problem, rollouts.tokens
-            students.update(state["student"], problem, tokens, loss, held.any(1), config.learning_rate)
+            students.update(state["student"], told.problem, told.tokens, loss, held.any(1), config.learning_rate)
         items = config.epochs * counted.sum(1)
         tokens = config.epochs * (students.rollout_tokens(rollouts.problem, rollouts.valid) * counted).sum(1)
         bill = {"items": items, "tokens": tokens, "flops": students.training_flops * students.flops_per_token * tokens}
@@ -314,9 +315,8 @@ class Practice(Course):
             return super()._receive(actions)
         assert isinstance(self.single_action_space, spaces.MultiDiscrete)
         chosen = checked_choices(actions, self.num_envs, self.single_action_space)
-        decisions = {
-            name: column / (_LEVELS.get(name, 2) - 1) for name, column in zip(self.moves.choices, chosen.T, strict=True)
-        }
+        named = zip(self.moves.choices, chosen.T, strict=True)
+        decisions = {name: column / (_LEVELS.get(name, 2) - 1) for name, column in named}
         return torch.from_numpy(self.moves.encode(self.num_envs, **decisions)).to(self.device)
 
     def _decide(self, action: Tensor) -> Decision:

@@ -31,7 +31,7 @@ typedef struct {
     Kept kept[LAYERS];
     float x[B * L * D], y[B * A * D], y_scale[B * A], logits[B * A * VP];
     float dx[B * L * D], dz[B * L * D], d_hidden[B * L * F], d_mixed[B * L * D + W], dq[B * L * D], d_kv[B * L * KV];
-    float image[B * PATCHES * PIXELS], token_loss[B * A], loss[B];
+    float image[B * PATCHES * PIXELS], token_loss[B * A], loss[B], weight[B * A];
     int64_t token[B * L], target[B * A], likeliest[B * A];
     int right[B];
 } Work; /* of `token`, the places of patches are not used */
@@ -70,10 +70,14 @@ static void transform(Work *s) {
     normalise(B * A, s->x, s->y, s->y_scale);
 }
 
-/* A batch's losses, verdicts and probabilities (in `logits`). */
-static void forward(Work *s) {
+static void score(Work *s) {
     transform(s);
     product(B * A, VP, D, ROWS(s->y, D), s->w.head, VP, s->logits, VP, SET);
+}
+
+/* A batch's losses, verdicts and probabilities (in `logits`). */
+static void forward(Work *s) {
+    score(s);
     softmax(s->logits, s->target, s->token_loss, s->likeliest);
     for (int b = 0; b < B; b++) s->loss[b] = total(A, s->token_loss + b * A) / A, s->right[b] = isfinite(s->loss[b]);
     for (int r = 0; r < B * A; r++) s->right[r / A] &= s->likeliest[r] == s->target[r];
@@ -115,11 +119,11 @@ INLINE void backward_block(const int Q, Work *s, const Block *t, const Kept *k, 
     normalise_backward(B * L, s->dz, k->y, k->y_scale, s->dx, ADD);
 }
 
-/* After `forward`: the gradient of the mean loss of the batch's first n sequences. */
-static void backward(Work *s, int n) {
+/* After `forward`: the gradient of the sum of the batch's token losses, each times its `weight`. */
+static void backward(Work *s) {
     for (int r = 0; r < B * A; r++) {
         s->logits[r * VP + s->target[r]] -= 1;
-        for (int i = 0; i < VP; i++) s->logits[r * VP + i] *= r < n * A ? 1.f / (A * n) : 0;
+        for (int i = 0; i < VP; i++) s->logits[r * VP + i] *= s->weight[r];
     }
     product(D, VP, B * A, TRANSPOSED(s->y, D), s->logits, VP, s->g.head, VP, SET);
     product(B * A, D, VP, ROWS(s->logits, VP), s->head_transposed, D, s->dz, D, SET);
@@ -221,7 +225,8 @@ void kdgym_train(Work *s, int64_t *next, int64_t students, float *state, int64_t
             transpose_weights(s);
             forward(s);
             memcpy(losses + at, s->loss, FLOATS(n));
-            backward(s, n);
+            for (int r = 0; r < B * A; r++) s->weight[r] = r < n * A ? 1.f / (A * n) : 0;
+            backward(s);
             *updates += 1;
             adamw((float *)&s->w, (float *)&s->m, (float *)&s->v, (float *)&s->g, *optimiser, *updates, (float)n / B);
         }
@@ -244,6 +249,64 @@ void kdgym_evaluate(Work *s, int64_t *next, int64_t students, const float *state
             for (int b = 0; b < n; b++) right[at + b] = s->right[b];
             for (int r = 0; r < n * A; r++) tokens[at * A + r] = s->likeliest[r] % V; /* V where all are NaN */
         }
+    }
+    restore_denormals(before);
+}
+
+/* The log-probability of every token of answers, A tokens an item. */
+void kdgym_log_p(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const Tables *tables,
+                 const int64_t *problem, const int64_t *tokens, int64_t room, float *log_p) {
+    const unsigned before = flush_denormals();
+    for (EVERY_STUDENT) {
+        unpack(state + i * stride, &s->w);
+        for (int64_t at = i * room; at < (i + 1) * room; at += B) {
+            const int n = (i + 1) * room - at < B ? (i + 1) * room - at : B;
+            for (int b = 0; b < B; b++) {
+                const int64_t item = at + (b < n ? b : 0);
+                read_item(s, b, tables, problem[item], tokens + item * A);
+            }
+            score(s);
+            for (int r = 0; r < n * A; r++) { /* the losses of the softmax end at 80 nats below the likeliest token */
+                float most = s->logits[r * VP];
+                for (int t = 1; t < V; t++) most = s->logits[r * VP + t] > most ? s->logits[r * VP + t] : most;
+                const float lead = s->logits[r * VP + s->target[r]] - most + 80;
+                log_p[at * A + r] = lead < 0 ? lead : 0;
+            }
+            softmax(s->logits, s->target, s->token_loss, s->likeliest);
+            for (int r = 0; r < n * A; r++) log_p[at * A + r] -= s->token_loss[r];
+        }
+    }
+    restore_denormals(before);
+}
+
+/* The gradient of a function of those, from its derivatives by each of them; items whose derivatives are all 0 cost nothing. */
+void kdgym_gradient(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const Tables *tables,
+                    const int64_t *problem, const int64_t *tokens, int64_t room, const float *slope, float *gradient,
+                    int64_t part) {
+    const unsigned before = flush_denormals();
+    for (EVERY_STUDENT) {
+        float *sum = (float *)&s->m, *g = (float *)&s->g;
+        unpack(state + i * stride, &s->w);
+        transpose_weights(s);
+        memset(sum, 0, sizeof s->m);
+        for (int64_t at = i * room, item[B]; at < (i + 1) * room;) {
+            int n = 0;
+            for (; at < (i + 1) * room && n < B; at++) {
+                int matters = 0;
+                for (int a = 0; a < A; a++) matters |= slope[at * A + a] != 0;
+                if (matters) item[n++] = at;
+            }
+            if (!n) break;
+            for (int b = 0; b < B; b++) {
+                const int64_t chosen = item[b < n ? b : 0];
+                read_item(s, b, tables, problem[chosen], tokens + chosen * A);
+                for (int a = 0; a < A; a++) s->weight[b * A + a] = b < n ? -slope[chosen * A + a] : 0;
+            }
+            forward(s);
+            backward(s);
+            for (int j = 0; j < WEIGHTS; j++) sum[j] += g[j];
+        }
+        pack(&s->m, gradient + i * part);
     }
     restore_denormals(before);
 }

@@ -158,6 +158,30 @@ class Kernel:
         self._run("kdgym_decode", state, tables.pointers(), problem, known, problem.shape[1], tokens)
         return tokens
 
+    def log_p(self, state: Tensor, tables: Tables, problem: Tensor, tokens: Tensor) -> Tensor:
+        """Log-probabilities [S, N, A] of answers int64 [S, N, A] to problems int64 [S, N]."""
+        tables.check(problem)
+        problem, tokens = problem.contiguous(), tokens.contiguous()
+        log_p = torch.empty(tokens.shape)
+        self._run("kdgym_log_p", state, tables.pointers(), problem, tokens, problem.shape[1], log_p)
+        return log_p
+
+    def gradient(
+        self, state: Tensor, weights: int, tables: Tables, problem: Tensor, tokens: Tensor, slope: Tensor
+    ) -> Tensor:
+        """The gradient [S, weights] of a function of those log-probabilities.
+
+        Args:
+            state, tables, problem, tokens: as in `log_p`.
+            weights: of a student.
+            slope: the function's derivatives by the log-probabilities, [S, N, A].
+        """
+        tables.check(problem)
+        problem, tokens, slope = problem.contiguous(), tokens.contiguous(), slope.contiguous()
+        gradient, room = torch.empty(len(state), weights), problem.shape[1]
+        self._run("kdgym_gradient", state, tables.pointers(), problem, tokens, room, slope, gradient, weights)
+        return gradient
+
     def _run(self, name: str, state: Tensor, *arguments: Tensor | int | ctypes.Structure) -> None:
         """Let torch's number of threads work through the students; each takes the next one that is waiting."""
         students = len(state)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 _EPSILON = 1e-6
 _MAX_SCORE = 60.0  # exp(60) is far from overflow in float32, so no maximum has to be subtracted
@@ -54,6 +55,16 @@ def _normalise(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _normalise_backward(gradient: Tensor, y: Tensor, scale: Tensor) -> Tensor:
     return (gradient - y * (gradient * y).mean(-1, keepdim=True)) * scale
+
+
+def attend(q: Tensor, k: Tensor) -> Tensor:
+    """Attention before it is masked and sums to one: [N, n, e], [N, m, e] -> [N, n, m].
+
+    What is masked is multiplied by 0 afterwards: exp of very negative numbers takes several times as long as of others.
+    """
+    nothing = torch.zeros((), dtype=q.dtype, device=q.device)
+    score = torch.baddbmm(nothing, q, k.mT, beta=0, alpha=q.shape[2] ** -0.5)
+    return score.clamp_(-_MAX_SCORE, _MAX_SCORE).exp_()
 
 
 @dataclass
@@ -91,11 +102,8 @@ class Network:
         self._sizes = [math.prod(matrix) for matrix in self.matrices]
         self.weights = sum(self._sizes)
         self._queries = [length] * (shape.layers - 1) + [shape.answer]
-        future = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
-        self.mask = torch.zeros(length, length, dtype=dtype, device=device).masked_fill_(future, -1e4)
-        self._masks = {n: self.mask[length - n :].repeat_interleave(shape.heads, dim=0) for n in set(self._queries)}
-        self._floors = {n: (m - _MAX_SCORE) for n, m in self._masks.items()}
-        self.ceiling = torch.tensor(_MAX_SCORE, dtype=dtype, device=device)
+        self.past = torch.ones(length, length, dtype=dtype, device=device).tril()
+        self._pasts = {n: self.past[length - n :].repeat_interleave(shape.heads, dim=0) for n in set(self._queries)}
         self._vocabulary = torch.arange(shape.vocabulary, device=device)
 
     def views(self, weights: Tensor) -> list[Tensor]:
@@ -211,8 +219,7 @@ class Network:
         y_last, x = (t.view(s, b, length, d)[:, :, length - queries :].flatten(1, 2) for t in (y, x))
         q = (y_last @ wqkv[:, :, :d]).view(s * b, queries * self.shape.heads, e)
         k, v = (y @ wqkv[:, :, d:]).view(s * b, length, 2 * e).split(e, dim=2)
-        score = torch.baddbmm(self._masks[queries], q, k.mT, alpha=e**-0.5)
-        attention = score.clamp_(self._floors[queries], self.ceiling).exp_()
+        attention = attend(q, k) * self._pasts[queries]
         attention = attention / attention.sum(2, keepdim=True)
         mixed = (attention @ v).view(s, b * queries, d)
         x = x + mixed @ wo
@@ -228,7 +235,7 @@ class Network:
         b, e = len(kept.q) // s, d // self.shape.heads
         queries = dx.shape[1] // b
         d_w2 = kept.hidden.mT @ dx
-        d_hidden = (dx @ w2.mT).mul_(kept.hidden > 0)
+        d_hidden = (dx @ w2.mT).mul_(kept.hidden.sign())
         d_w1 = kept.z.mT @ d_hidden
         dx = dx + _normalise_backward(d_hidden @ w1.mT, kept.z, kept.z_scale)
         d_wo = kept.mixed.mT @ dx
@@ -264,6 +271,8 @@ class Cache:
             torch.empty(s * b, n.length, width, dtype=weights.dtype, device=weights.device) for _ in range(n.layers)
         ]
         self._shape, self._read = (s, b), 0
+        self._table = self._matrices[0].flatten(0, 1)  # one look-up for all students
+        self._first_row = torch.arange(s, device=weights.device).view(s, 1, 1) * n.vocabulary
         self.logits = self.read(prompt)
         self._kept = [kept.repeat_interleave(copies, dim=0) for kept in self._kept]
         self._shape = (s, b * copies)
@@ -273,9 +282,9 @@ class Cache:
         """Read tokens, int64 [S, B, n]; the scores of the one after them, [S, B, V]."""
         s, b, n = tokens.shape
         start, self._read = self._read, self._read + n
-        table, position, output, *blocks = self._matrices
-        x = table.gather(1, tokens.view(s, b * n, 1).expand(-1, -1, table.shape[2])).view(s, b, n, -1)
-        x = (x + position[:, None, start : self._read]).view(s, b * n, -1)
+        _, position, output, *blocks = self._matrices
+        row = tokens + self._first_row
+        x = (embedding(row, self._table) + position[:, None, start : self._read]).view(s, b * n, -1)
         for layer, kept in enumerate(self._kept):
             queries = 1 if layer == len(self._kept) - 1 else n
             x = self._block(x, blocks[4 * layer : 4 * layer + 4], kept, start, queries)
@@ -291,9 +300,10 @@ class Cache:
         k, v = kept[:, : self._read].split(d // shape.heads, dim=2)
         y, x = (part.view(s, b, -1, d)[:, :, -queries:].reshape(s, b * queries, d) for part in (y, x))
         q = (y @ wqkv[:, :, :d]).view(s * b, queries * shape.heads, -1)
-        mask = self.network.mask[self._read - queries : self._read, : self._read].repeat_interleave(shape.heads, dim=0)
-        score = torch.baddbmm(mask, q, k.mT, alpha=(d // shape.heads) ** -0.5)
-        attention = torch.clamp(score, mask - _MAX_SCORE, self.network.ceiling).exp_()
+        attention = attend(q, k)
+        if queries > 1:  # or the last one, before which is everything
+            past = self.network.past[self._read - queries : self._read, : self._read]
+            attention = attention * past.repeat_interleave(shape.heads, dim=0)
         attention = attention / attention.sum(2, keepdim=True)
         x = x + (attention @ v).view(s, b * queries, d) @ wo
         return x + torch.relu_(_normalise(x)[0] @ w1) @ w2

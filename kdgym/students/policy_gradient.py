@@ -45,6 +45,10 @@ class Rollouts:
         """What some of the students wrote."""
         return Rollouts(*(getattr(self, field.name)[students] for field in fields(self)))
 
+    def only(self, chosen: Tensor) -> Rollouts:
+        """The sequences chosen, bool [S, B], and others as far as rows are to be as long; see `pick`."""
+        return Rollouts(*pick(chosen, *(getattr(self, field.name) for field in fields(self))))
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -59,6 +63,14 @@ class Objective:
     clip: float = 0.2
     kl: float = 0.0
     shaping_constant: float = 0.1
+
+
+def pick(chosen: Tensor, *of: Tensor) -> list[Tensor]:
+    """Of tensors [S, B, ...] the entries chosen, bool [S, B], first of all: [S, m, ...], where m is the most of any student."""
+    most = max(1, int(chosen.sum(1).max()))
+    index = (~chosen).long().argsort(dim=1, stable=True)[:, :most]
+    student = torch.arange(len(chosen), device=chosen.device).unsqueeze(1)
+    return [tensor[student, index] for tensor in of]
 
 
 def group_advantages(reward: Tensor) -> Tensor:
@@ -82,14 +94,14 @@ def grpo_loss(
     Args:
         log_p: log-probabilities of the rollouts' tokens now, [S, B, A].
         rollouts: what was written.
-        advantage: [S, B].
+        advantage: [S, B]; one that is not finite counts as 0.
         counted: rollouts that are learned from, bool [S, B]; the loss is their mean, and 0 where there are none.
         shaping: index into `SHAPINGS`, int64 [S].
         weight: of feedback tokens, beside their shaping, [S].
         objective: clip range and weights.
         base_log_p: log-probabilities of the tokens under the base student, [S, B, A]; needed where ``kl`` > 0.
     """
-    gain = advantage.unsqueeze(2)
+    gain = torch.where(advantage.isfinite(), advantage, 0).unsqueeze(2)
     ratio = (log_p - rollouts.log_p).exp()
     own = torch.minimum(ratio * gain, ratio.clamp(1 - objective.clip, 1 + objective.clip) * gain)
     regularised = log_p.exp() / (log_p.exp() + objective.shaping_constant) * gain

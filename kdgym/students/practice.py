@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.students.base import Students
-from kdgym.tasks.feedback import Feedback
+from kdgym.tasks.feedback import BEHAVIOURS, Feedback
 
 COLUMNS = ("groups", "silent", "right", "guided", "guided_right", "tokens", "surprisal", "feedback")  # then the errors
 
@@ -138,14 +138,15 @@ def attempt(students: Practitioners, state: Tensor, key: Tensor, group: int, pro
 
 
 Comments = list[tuple[str, int]]  # words, and the tokens that finding them took
-# From what attempts look like in words ("student", "problem", "attempt", "right") to a comment on each.
+# From what attempts look like in words ("student", "problem", "attempt", "right") and the "behaviour" that is asked for, one of
+# `kdgym.tasks.feedback.BEHAVIOURS`, to a comment on each.
 Commentator = Callable[[list[dict[str, Any]]], Comments]
 
 
 def ask(
-    students: Practitioners, commentator: Commentator, tried: Attempts, chosen: Tensor
+    students: Practitioners, commentator: Commentator, tried: Attempts, chosen: Tensor, kind: Tensor
 ) -> dict[tuple[int, int], tuple[str, int]]:
-    """What somebody says, in words, to the attempts chosen, bool [S, B]: by student and attempt.
+    """What somebody says, in words, to the attempts chosen, bool [S, B]: by student and attempt. It is asked for a kind, [S].
 
     Raises:
         ValueError: there are not as many comments as attempts.
@@ -160,6 +161,7 @@ def ask(
             "problem": students.task.text(int(tried.problem[s, b])),
             "attempt": text,
             "right": bool(right[s, b]),
+            "behaviour": BEHAVIOURS[students.kinds[int(kind[s])]],
         }
         for (s, b), text in zip(places, words, strict=True)
     ]

@@ -7,7 +7,9 @@ Everything is a program of batched torch operations over all students, with a ke
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,7 +19,8 @@ from kdgym.students.transformer import TransformerStudents
 from kdgym.tasks.feedback import KINDS, Feedback, give_feedback
 from kdgym.tasks.scratchpad import ERRORS, Scratchpad
 
-_GROUP = 16  # students at a time; keeps the activations of a pass within the cache of a core
+_GROUP = 16  # students at a time, at most; keeps the activations of a pass within the cache of a core
+_Result = TypeVar("_Result")
 
 
 class Reasoners(TransformerStudents):
@@ -44,7 +47,25 @@ class Reasoners(TransformerStudents):
         assert isinstance(self.task, Scratchpad)
         return self.task
 
-    @torch.no_grad()
+    def _by_groups(self, work: Callable[[slice], _Result], students: int) -> list[_Result]:
+        """What ``work`` returns for neighbouring students, group by group; torch's number of threads share the groups.
+
+        Every thread computes by itself: threads that share the operations of networks so small wait for each other.
+        """
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
+        threads = min(threads, students)
+        rounds = -(-students // (threads * _GROUP))
+        size = -(-students // (threads * rounds)) if threads > 1 else _GROUP
+        parts = [slice(begin, begin + size) for begin in range(0, students, size)]
+        if threads == 1:
+            return [work(part) for part in parts]
+        before = torch.get_num_threads()
+        try:  # a pool of this call alone, so that a forked process finds no dead threads
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return list(pool.map(work, parts))
+        finally:
+            torch.set_num_threads(before)  # what threads that are yet to come begin with; this one never had another
+
     def sample(
         self, state: Tensor, problem: Tensor, uniform: Tensor, given: Tensor | None = None, count: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -59,18 +80,15 @@ class Reasoners(TransformerStudents):
         Returns:
             Tokens int64 [S, P * G, A] and their log-probabilities [S, P * G, A], also of those given.
         """
-        parts = [slice(begin, begin + _GROUP) for begin in range(0, len(problem), _GROUP)]
-        done = [
-            self._sample(
-                state[part],
-                problem[part],
-                uniform[part],
-                None if given is None or count is None else (given[part], count[part]),
-            )
-            for part in parts
-        ]
-        return torch.cat([tokens for tokens, _ in done]), torch.cat([log_p for _, log_p in done])
 
+        def some(part: slice) -> tuple[Tensor, Tensor]:
+            forced = None if given is None or count is None else (given[part], count[part])
+            return self._sample(state[part], problem[part], uniform[part], forced)
+
+        tokens, log_p = zip(*self._by_groups(some, len(problem)), strict=True)
+        return torch.cat(tokens), torch.cat(log_p)
+
+    @torch.no_grad()
     def _sample(
         self, state: Tensor, problem: Tensor, uniform: Tensor, forced: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor]:
@@ -151,8 +169,9 @@ class Reasoners(TransformerStudents):
         index = unknown.long().argsort(dim=1, descending=True, stable=True)[:, : int(unknown.sum(1).max())]
         rows = index.unsqueeze(2).expand(-1, -1, begun.shape[2])
         asked, begins, stands = problem.gather(1, index), begun.gather(1, rows), known.gather(1, index)
-        parts = [slice(begin, begin + _GROUP) for begin in range(0, len(problem), _GROUP)]
-        answers = [self._answer(state[part], asked[part], begins[part], stands[part]) for part in parts]
+        answers = self._by_groups(
+            lambda part: self._answer(state[part], asked[part], begins[part], stands[part]), len(problem)
+        )
         return begun.scatter(1, rows, torch.cat(answers))
 
     @torch.no_grad()
@@ -170,6 +189,8 @@ class Reasoners(TransformerStudents):
     @torch.no_grad()
     def log_p(self, state: Tensor, problem: Tensor, tokens: Tensor) -> Tensor:
         """Log-probabilities of attempts int64 [S, B, A] at problems int64 [S, B]."""
+        if self._kernel is not None:
+            return self._kernel.log_p(state, self.tables, problem, tokens)
         logits = self.network.logits(state, *self._inputs(problem, tokens, self.tables))
         return torch.log_softmax(logits, dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
@@ -192,17 +213,25 @@ class Reasoners(TransformerStudents):
             active: students that learn, bool [S]; the others stay as they are.
             learning_rate: of this step.
         """
-
-        gradients = []
-        for begin in range(0, len(state), _GROUP):
-            part = slice(begin, begin + _GROUP)
-
-            def slope(log_p: Tensor, part: slice = part) -> Tensor:
-                with torch.enable_grad():
-                    variable = log_p.detach().requires_grad_()
-                    return torch.autograd.grad(loss(variable, part).sum(), variable)[0]
-
-            inputs, _ = self._inputs(problem[part], tokens[part], self.tables)
-            gradients.append(self.network.gradient(state[part], inputs, tokens[part], slope)[1])
+        if self._kernel is not None:
+            every = _slope(loss, self.log_p(state, problem, tokens), slice(0, len(state)))
+            gradient = self._kernel.gradient(state, self.weights, self.tables, problem, tokens, every)
+        else:
+            parts = self._by_groups(lambda part: self._gradient(state, problem, tokens, loss, part), len(state))
+            gradient = torch.cat(parts)
         optimiser = replace(self.config, learning_rate=learning_rate)
-        self.step(state, torch.cat(gradients), active.to(state.dtype).unsqueeze(1), optimiser)
+        self.step(state, gradient, active.to(state.dtype).unsqueeze(1), optimiser)
+
+    def _gradient(
+        self, state: Tensor, problem: Tensor, tokens: Tensor, loss: Callable[[Tensor, slice], Tensor], part: slice
+    ) -> Tensor:
+        """As the kernel's, of some of the students."""
+        inputs, _ = self._inputs(problem[part], tokens[part], self.tables)
+        return self.network.gradient(state[part], inputs, tokens[part], lambda log_p: _slope(loss, log_p, part))[1]
+
+
+def _slope(loss: Callable[[Tensor, slice], Tensor], log_p: Tensor, part: slice) -> Tensor:
+    """The derivatives of some students' losses by their log-probabilities [s, B, A]."""
+    with torch.enable_grad():
+        variable = log_p.detach().requires_grad_()
+        return torch.autograd.grad(loss(variable, part).sum(), variable)[0]

@@ -21,6 +21,8 @@ with the problem (`kdgym.tasks.base.Task.advice`), as many sentences as the leng
 | ``concept`` | theorems that it needs | self-agreement |
 | ``next_step`` | the first steps of the solution, since nobody can say where prose first goes wrong | self-critique |
 | ``full_solution`` | the whole solution in place of the attempt | self-consultancy |
+
+Somebody who comments in words of its own is told for which of the four it was asked (`BEHAVIOURS`).
 """
 
 from __future__ import annotations
@@ -34,6 +36,12 @@ from kdgym import random
 from kdgym.tasks.scratchpad import STEP, Scratchpad
 
 TEXT_KINDS = ("hint", "concept", "next_step", "full_solution")
+BEHAVIOURS = {
+    "hint": "self-conflict",
+    "concept": "self-agreement",
+    "next_step": "self-critique",
+    "full_solution": "self-consultancy",
+}
 KINDS = ("mark", "next_step", "prefix", "full_solution")
 WHICH = ("wrong", "mixed", "random", "stuck")
 

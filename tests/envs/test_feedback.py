@@ -173,6 +173,18 @@ def test_masked_feedback_and_feedback_without_weight_are_the_same() -> None:
     assert students[0].equal(students[1])
 
 
+def test_attempts_without_an_advantage_need_not_be_read_again() -> None:
+    """With the slightest divergence to pay for all of them are."""
+    students = []
+    for kl in (0.0, 1e-12):
+        envs = make(kl=kl, budget=1e9)
+        envs.reset(seed=0)
+        observation, *_ = envs.step(act(envs, **RULE))
+        assert (observation["no_signal"] > 0).any()
+        students.append(weights(envs))
+    torch.testing.assert_close(students[0], students[1], rtol=1e-3, atol=2e-5)
+
+
 def test_the_divergence_from_the_base_holds_students_back() -> None:
     moved = []
     for kl in (0.0, 5.0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 import torch
 from peft import PeftModel
@@ -16,7 +17,7 @@ from kdgym.students.language import LanguageOptions
 from kdgym.students.language_reasoner import LanguageReasoners
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss
 from kdgym.tasks import make_task
-from kdgym.tasks.feedback import TEXT_KINDS
+from kdgym.tasks.feedback import BEHAVIOURS, TEXT_KINDS
 from tests.students.tiny_model import write_model
 
 STUDENTS, GROUP, PROBLEMS = 2, 4, 2
@@ -220,6 +221,36 @@ def test_a_teachers_own_words_neither_answer_nor_end_the_turn(engine: LanguageRe
     assert not engine.judge(each, said.tokens)[0, 0]
     assert not torch.isin(said.tokens[0, 0], torch.tensor(sorted(engine.prompts.stops))).any()
     assert (said.given == said.own)[:, 1:].all()
+
+
+@pytest.mark.parametrize(("task", "kind"), [("Math", "next_step"), ("Reasoning", "full_solution")])
+def test_a_teacher_reads_attempts_and_answers_in_words(model: Path, task: str, kind: str) -> None:
+    """One student is told something, the other nothing; both answers are billed, and nobody is commented on in examinations."""
+    speech = {"rank": 4, "max_new_tokens": 8, "max_feedback_tokens": 40}
+    course = {"steps": 1, "group": 4, "budget": 4000.0, "validation_items": 1, "test_items": 1}
+    envs: Any = gym.make_vec(
+        "kdgym/Feedback-Math-v0", 2, task=task, student=f"hf:{model}", student_options=speech, autoreset=False, **course
+    )
+    read: list[dict[str, Any]] = []
+
+    def comment(attempts: list[dict[str, Any]]) -> list[tuple[str, int]]:
+        read.extend(attempts)
+        return [("Look at the first step again.", 7) if one["student"] == 0 else ("", 3) for one in attempts]
+
+    envs.commentator = comment
+    envs.reset(seed=0)
+    decisions = {"which": "random", "kind": kind, "shaping": "plain", "weight": 1}
+    *_, info = envs.step(envs.single_action_space.encode(2, fraction=0.5, **decisions))
+    assert sorted(one["student"] for one in read) == [0, 0, 1, 1]
+    problems = {envs.task.text(problem) for problem in range(len(envs.task.solution))}
+    assert {one["problem"] for one in read} <= problems
+    assert {one["behaviour"] for one in read} == {BEHAVIOURS[kind]}
+    words, nothing = info["cost"]["teacher"]["tokens"]
+    assert words > 2 * 7
+    assert nothing == 2 * 3
+    assert torch.isfinite(envs.state["student"]).all()
+    envs.examine("test")
+    assert len(read) == 4
 
 
 # --- what is learned -------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.students import Reasoners, TransformerConfig
-from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss
+from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
 from kdgym.tasks import make_task
 from kdgym.tasks.scratchpad import Scratchpad
 
@@ -123,6 +123,29 @@ def test_empty_sequences_and_uncounted_ones_are_finite() -> None:
     loss = loss_of(log_p, given, torch.ones(2, 3), counted=torch.zeros(2, 3, dtype=torch.bool))
     assert loss.eq(0).all()
     assert torch.autograd.grad(loss.sum(), log_p)[0].eq(0).all()
+
+
+@pytest.mark.parametrize("shaping", range(len(SHAPINGS)))
+@pytest.mark.parametrize("reward", [math.nan, math.inf])
+def test_an_advantage_that_is_no_number_teaches_nothing(reward: float, shaping: int) -> None:
+    """Nor does it keep the other group from teaching."""
+    log_p = torch.log(torch.tensor([[0.2, 0.5, 0.3, 0.4]])).unsqueeze(2).requires_grad_()
+    advantage = group_advantages(torch.tensor([[[reward, 0.0], [1.0, 0.0]]])).flatten(1)
+    assert not advantage[0, :2].isfinite().any()
+    given = rollouts(log_p, feedback=torch.tensor([[[True], [False], [True], [False]]]))
+    (slope,) = torch.autograd.grad(loss_of(log_p, given, advantage, shaping).sum(), log_p)
+    assert slope.isfinite().all()
+    assert slope[0, :2].eq(0).all()
+    assert slope[0, 3] > 0
+
+
+def test_who_is_picked_comes_first_and_in_order() -> None:
+    chosen = torch.tensor([[False, True, False, True], [False, False, False, False], [True, False, False, False]])
+    values = torch.arange(12).view(3, 4)
+    first, flags = pick(chosen, values, chosen)
+    assert first[flags].tolist() == [1, 3, 8]
+    assert first.shape == flags.shape == (3, 2)
+    assert pick(chosen[1:2], values[1:2])[0].shape == (1, 1)  # nobody: one that does not count
 
 
 def test_uncounted_groups_change_nothing() -> None:

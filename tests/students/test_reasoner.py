@@ -118,6 +118,46 @@ def test_an_update_follows_the_gradient_of_any_loss(task: Scratchpad) -> None:
     torch.testing.assert_close(state, stepped, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_kernels_gradient_is_that_of_the_reference(task: Scratchpad, layers: int) -> None:
+    """Also of tokens that are next to impossible, and where attempts without slope are left out."""
+    students, kernel = reasoners(task, layers), Reasoners(task, TransformerConfig(layers=layers), engine="kernel")
+    state = students.initialise(torch.arange(STUDENTS))
+    state[1, : students.weights] *= 30
+    tokens = random.integers(torch.arange(STUDENTS), 20 * 16, task.vocabulary).view(STUDENTS, 20, 16)
+    problem = random.integers(torch.arange(STUDENTS), 20, 1000)
+    expected, found = (one.log_p(state.to(one.dtype), problem, tokens) for one in (students, kernel))
+    assert expected.min() < -100
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    state[1, : students.weights] /= 30
+    slope = random.uniform(torch.arange(STUDENTS), 20 * 16).view(STUDENTS, 20, 16) - 0.5
+    slope[:, ::3], slope[2] = 0, 0
+    each = (problem, tokens, lambda log_p, part: (log_p * slope[part]).sum((1, 2)))
+    expected = students._gradient(state, *each, slice(None))
+    single = state.float()
+    found = kernel._kernel.gradient(single, kernel.weights, kernel.tables, problem, tokens, slope.float())
+    torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-4)
+    assert found[2].eq(0).all()
+
+
+def test_threads_share_students_and_change_nothing(task: Scratchpad) -> None:
+    students, before = Reasoners(task), torch.get_num_threads()
+    state, key = students.initialise(torch.arange(20)), torch.arange(20)
+    results = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            tried = attempt(students, state, key, GROUP)
+            assert torch.get_num_threads() == threads
+            after, everybody = state.clone(), torch.ones(20, dtype=torch.bool)
+            students.update(after, tried.problem, tried.tokens, lambda log_p, _: log_p.sum((1, 2)), everybody, 1e-3)
+            results.append((tried.tokens, after))
+    finally:
+        torch.set_num_threads(before)
+    assert results[0][0].equal(results[1][0])
+    assert results[0][1].equal(results[1][1])
+
+
 def test_everybody_tries_every_skill_in_an_order_of_its_own(task: Scratchpad) -> None:
     students = Reasoners(task)
     tried = attempt(students, students.initialise(torch.arange(30)), torch.arange(30), GROUP)
