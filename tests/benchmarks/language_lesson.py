@@ -44,7 +44,7 @@ def main() -> None:
             break
         seen, _, done, _, _ = env.step(action)
     cost = {actor: {unit: float(spent) for unit, spent in units.items()} for actor, units in env.ledger().items()}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 / (1024 if sys.platform == "darwin" else 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # bytes
     result = {
         "student": args.student,
         "dtype": args.dtype,
@@ -53,11 +53,11 @@ def main() -> None:
         "validation score": scores,
         "validation loss": losses,
         "seconds": round(time.perf_counter() - begin, 1),
-        "peak memory, GiB": round(peak, 2),
+        "peak memory, GB": round(peak / 1e9, 2),
         "cost": {actor: units for actor, units in cost.items() if any(units.values())},
     }
     if args.device.startswith("cuda"):
-        result["peak GPU memory, GiB"] = round(torch.cuda.max_memory_allocated(args.device) / 2**30, 2)
+        result["peak GPU memory, GB"] = round(torch.cuda.max_memory_allocated(args.device) / 1e9, 2)
     print(json.dumps(result, indent=2))  # noqa: T201
 
 

@@ -16,6 +16,7 @@ from kdgym.students.language import LanguageOptions, LanguageStudents
 from kdgym.students.packing import pack
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
+from tests.benchmarks.language import packed_padding
 from tests.students.tiny_model import write_model
 
 STUDENTS = 3
@@ -261,16 +262,7 @@ def test_bfloat16_students_learn_nearly_the_same(model: Path, engine: LanguageSt
 @pytest.mark.parametrize("name", ["Math", "Code"])
 def test_less_than_a_fifth_is_padding(model: Path, name: str) -> None:
     """Eight students, batches of eight random items."""
-    task = make_task(name)
-    engine = LanguageStudents(str(model), task)
-    problem = draw_items(task, "train", torch.arange(8), 4)
-    shuffled = torch.stack([row[torch.argsort(row * 7919 % 1009)] for row in problem])
-    used = total = 0
-    for begin in range(0, shuffled.shape[1] - 7, 8):
-        part = shuffled[:, begin : begin + 8].tolist()
-        packed = pack([engine.prompts.items(row, task.solution[row].tolist()) for row in part])
-        used, total = used + packed.used, total + packed.tokens.numel()
-    assert used > 0.8 * total
+    assert 0 < packed_padding(LanguageStudents(str(model), make_task(name))) < 0.2
 
 
 def test_what_prompts_share_is_read_once(engine: LanguageStudents) -> None:
