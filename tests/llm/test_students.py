@@ -106,7 +106,6 @@ def test_both_backends_give_the_same_greedy_answers(model: str, server: int) -> 
     texts = [students.text_of(said.flatten(0, 1)) for students, said in zip((local, served), answers, strict=True)]
     assert len(texts[0]) == 200
     assert sum(a == b for a, b in zip(*texts, strict=True)) >= 190
-    assert texts[0][:100] != texts[0][100:]
     assert texts[0][:100] != local.text_of(local.decode(local.initialise(torch.arange(1)), problem[:1])[0])
 
 
