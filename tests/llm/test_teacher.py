@@ -16,7 +16,7 @@ from tests.llm.conftest import documented
 if TYPE_CHECKING:
     from tests.llm.conftest import Proxy
 
-SMALL: dict[str, Any] = {"steps": 2, "budget": 64.0, "validation_items": 8}
+SMALL: dict[str, Any] = {"steps": 1, "budget": 64.0, "validation_items": 8}
 LIST, WRITE, TREE = (f"kdgym/DataGen-Math-{level}v0" for level in ("", "OpenEnded-", "SkillTree-"))
 LANES = "kdgym/Orchestrate-Math-v0"
 CONTROL = {LIST: "uniform", WRITE: "random_real"}
@@ -32,25 +32,30 @@ Records = list[dict[str, Any]]
 def teach(
     agent: str, env_id: str, port: int, transcript: Path, limits: dict[str, float] | None = None, **settings: Any
 ) -> tuple[Result, Records]:
-    """Those that ask many questions get short answers and one step: a server on a CPU writes some 30 tokens a second."""
+    """Those that ask many questions get short answers: a server on a CPU writes some 30 tokens a second."""
     options: dict[str, Any] = {
         "base_url": f"http://127.0.0.1:{port}/v1",
         "model": "smollm2",
         "transcript": str(transcript),
+        **({} if agent == "llm" else {"max_tokens": 96}),
         **(limits or {}),
     }
-    if agent != "llm":
-        options["max_tokens"], settings = 96, {"steps": 1, **settings}
-    chosen = {**SMALL, **settings} if env_id != LANES else {"tasks": 2}
-    result = evaluate(env_id, agent, episodes=2, options=options, **chosen)
+    result = evaluate(env_id, agent, episodes=2, options=options, **small(env_id, **settings))
     return result, read(transcript)
+
+
+def small(env_id: str, **settings: Any) -> dict[str, Any]:
+    """One short step, with few errors to ask about."""
+    if env_id == LANES:
+        return {"tasks": 2}
+    return {**SMALL, **({"errors": 4} if env_id == WRITE else {}), **settings}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("env_id", list(CONTROL))
 def test_without_an_endpoint_it_teaches_as_the_control_and_says_so(env_id: str, tmp_path: Path) -> None:
     with pytest.warns(RuntimeWarning, match="no usable answer to 2 of 2 questions"):
-        result, records = teach("llm", env_id, 9, tmp_path / "transcript.jsonl", steps=1)
+        result, records = teach("llm", env_id, 9, tmp_path / "transcript.jsonl")
     assert [record["default"] for record in records] == [True] * 2
     assert all("Connection" in record["error"] and record["prompt"] for record in records)
     assert result.remarks == {"questions": 2, "without a usable answer": 2}
@@ -78,7 +83,7 @@ def test_the_documented_command_runs(server: int, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     kdgym, *command = documented("kdgym evaluate")
     command[command.index("--base-url") + 1] = f"http://127.0.0.1:{server}/v1"
-    shorter = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
+    shorter = [word for name, value in small(LIST, steps=2).items() for word in ("--set", f"{name}={value}")]
     done = CliRunner().invoke(app, [*command, *shorter, "--episodes", "2", "--json", "records.json"])
     assert (kdgym, done.exit_code) == ("kdgym", 0), done.output
     assert "llm: 4 questions" in done.output
@@ -104,7 +109,7 @@ def test_a_real_model_teaches(agent: str, env_id: str, server: int, tmp_path: Pa
 def test_an_endpoint_that_breaks_costs_defaults_and_no_episode(fault: str, proxy: Proxy, tmp_path: Path) -> None:
     proxy.break_with(fault)
     with pytest.warns(RuntimeWarning, match="no usable answer"):
-        result, records = teach("llm", LIST, proxy.port, tmp_path / "transcript.jsonl", FAULTS[fault], steps=1)
+        result, records = teach("llm", LIST, proxy.port, tmp_path / "transcript.jsonl", FAULTS[fault])
     assert [record["default"] for record in records] == [True] * 2
     assert proxy.connections > 0
     assert (result.after == control(LIST).after).all()
@@ -115,7 +120,7 @@ def test_an_endpoint_that_recovers_is_heard_again(proxy: Proxy, tmp_path: Path) 
     """Garbage for the first two students, answers afterwards."""
     proxy.break_with("garbage", failures=2)
     with pytest.warns(RuntimeWarning, match="no usable answer"):
-        result, records = teach("llm", LIST, proxy.port, tmp_path / "transcript.jsonl")
+        result, records = teach("llm", LIST, proxy.port, tmp_path / "transcript.jsonl", steps=2)
     assert [record["default"] for record in records[:2]] == [True] * 2
     assert not all(record["default"] for record in records)
     assert result.remarks["without a usable answer"] == sum(record["default"] for record in records)
@@ -124,7 +129,7 @@ def test_an_endpoint_that_recovers_is_heard_again(proxy: Proxy, tmp_path: Path) 
 
 def control(env_id: str) -> Result:
     """What a teacher that decides nothing reaches in one step."""
-    return evaluate(env_id, CONTROL[env_id], episodes=2, **{**SMALL, "steps": 1})
+    return evaluate(env_id, CONTROL[env_id], episodes=2, **small(env_id))
 
 
 def read(transcript: Path) -> Records:
