@@ -42,7 +42,7 @@ class Agent(LanguageTeacher):
             'as {"comment": "..."}. Do not give the answer.'
             for one in attempts
         ]
-        comments, tokens = self.ask([one["student"] for one in attempts], questions)
+        comments, tokens = self.ask([one["student"] for one in attempts], questions, Comment)
         return [(given.comment if given else "", spent) for given, spent in zip(comments, tokens, strict=True)]
 
     def spent(self) -> dict[str, Any]:

@@ -80,25 +80,40 @@ class LanguageTeacher(ABC):
     def act(self, observation: Any) -> list[Any]:
         """One action a student."""
         seen = _rows(observation)
-        asked = [(student, text) for student, one in enumerate(seen) for text in self.questions(one)]
-        whose = [student for student, _ in asked]
-        given, tokens = self.ask(whose, [text for _, text in asked])
         self._tokens = np.zeros(len(seen))
-        np.add.at(self._tokens, np.array(whose, dtype=int), tokens)
-        answers: list[list[Any]] = [[] for _ in seen]
-        for student, answer in zip(whose, given, strict=True):
-            answers[student].append(answer)
+        actions = self.teach(seen)
         self.step += 1
+        return actions
+
+    def teach(self, seen: list[Seen]) -> list[Any]:
+        """Every student's action: one round of questions, unless an agent needs more."""
+        answers = self.round([self.questions(one) for one in seen], self.answer)
         return [self.lesson(one, mine) for one, mine in zip(seen, answers, strict=True)]
 
-    def ask(self, students: list[int], questions: list[str]) -> tuple[list[Any], list[int]]:
+    def round(self, questions: list[list[str]], answer: Any) -> list[list[Any]]:
+        """All students' questions at once, and what was answered to each student's; None where it was not usable.
+
+        Args:
+            questions: of every student.
+            answer: type of a usable answer.
+        """
+        whose = [student for student, mine in enumerate(questions) for _ in mine]
+        given, tokens = self.ask(whose, [text for mine in questions for text in mine], answer)
+        np.add.at(self._tokens, np.array(whose, dtype=int), tokens)
+        answers: list[list[Any]] = [[] for _ in questions]
+        for student, one in zip(whose, given, strict=True):
+            answers[student].append(one)
+        return answers
+
+    def ask(self, students: list[int], questions: list[str], answer: Any) -> tuple[list[Any], list[int]]:
         """The answers, None where there was no usable one, and how many tokens each took.
 
         Args:
             students: whom each question is about.
             questions: what to ask.
+            answer: type of a usable answer.
         """
-        reader, before = TypeAdapter(self.answer), self.defaults
+        reader, before = TypeAdapter(answer), self.defaults
         conversations = [self._conversation(text) for text in questions]
         given = self.chat.answer(conversations, reader.json_schema(), self.max_tokens) if questions else []
         answers = [self._read(*one, reader) for one in zip(students, conversations, given, strict=True)]

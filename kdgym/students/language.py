@@ -193,7 +193,7 @@ class LanguageStudents:
             input_ids=tokens,
             position_ids=position,
             attention_mask=mask,
-            past_key_values=cache,
+            cache=cache,
             use_cache=cache is not None,
         )
         hidden: Tensor = output.last_hidden_state

@@ -31,7 +31,9 @@ SMALL_OF_FAMILY: dict[str, dict[str, Any]] = {
     "snapshot": {"steps": 3, "updates": 2, "validation_starts": 4, "test_starts": 8},
 }
 # Tested in tests/llm:
-NEEDS_A_MODEL = ("llm", "llm_corrections", "llm_feedback", "llm_lanes", "llm_policy", "llm_variants", "ssb")
+NEEDS_A_MODEL = (
+    "llm", "llm_arte", "llm_corrections", "llm_engine", "llm_feedback", "llm_lanes", "llm_policy", "llm_variants", "ssb",
+)  # fmt: skip
 FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -11,11 +12,12 @@ import pytest
 import torch
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.agents import arte
+from kdgym.agents import arte, llm_arte
 from kdgym.agents.llm2llm import VARIANTS
 from kdgym.evaluation import introduce, load_agent
 
 IDS = [f"kdgym/DataGen-{task}-OpenEnded-v0" for task in ("Math", "Code", "VQA")]
+NOBODY = "http://127.0.0.1:9/v1"
 
 
 def make(env_id: str, students: int = 2, **changes: Any) -> tuple[Any, Any]:
@@ -117,6 +119,36 @@ def test_arte_tries_every_draft_and_then_gives_what_helped_most() -> None:
     assert lessons[:4] == drafts
     assert lessons[4] == lessons[5] == drafts[2]
     assert all(sum(item.get("draw", 1) for item in lesson) == seen["items"] for lesson in lessons)
+
+
+def test_arte_with_a_language_model_asks_in_every_way_and_then_in_the_one_that_helped_most(tmp_path: Path) -> None:
+    """Nobody answers: every error is its own draft, and what was asked stands in the transcript."""
+    envs, observation = make(IDS[0], students=2)
+    transcript = tmp_path / "transcript.jsonl"
+    options = {"base_url": NOBODY, "model": "m", "transcript": str(transcript), "token_budget": 0}
+    agent: Any = load_agent("llm_arte", envs, options=options)
+    introduce(agent, envs, observation)
+    seen = [json.loads(text) for text in observation]
+    for step in range(5):
+        changes = ({2: 0.2}.get(step, -0.1), {3: 0.2}.get(step, -0.1))  # after the second way, and after the third
+        told = [json.dumps({**one, "change": change}) for one, change in zip(seen, changes, strict=True)]
+        with pytest.warns(RuntimeWarning, match="no usable answer"):
+            lessons = [json.loads(text) for text in agent.act(told)]
+    errors = [{"problem": error["problem"], "answer": error["right"]} for error in seen[0]["errors"][: llm_arte.SHOWN]]
+    assert lessons[0] == [*errors, {"draw": seen[0]["items"] - len(errors)}]
+    records = [json.loads(line) for line in transcript.read_text().splitlines()]
+    ways = {(r["step"], r["student"]): [w for w in llm_arte.WAYS if w in r["prompt"][1]["content"]] for r in records}
+    asked = [[ways[step, student] for step in range(5)] for student in range(2)]
+    easier, harder = llm_arte.WAYS[1:]
+    assert asked == [[[way] for way in (*llm_arte.WAYS, last, last)] for last in (easier, harder)]
+
+
+def test_a_policy_without_a_plan_leaves_the_engine_alone() -> None:
+    envs, observation = make(IDS[0])
+    agent: Any = load_agent("llm_engine", envs, options={"base_url": NOBODY, "model": "m", "token_budget": 0})
+    introduce(agent, envs, observation)
+    with pytest.warns(RuntimeWarning, match="2 of 2 questions"):
+        assert [json.loads(text) for text in agent.act(observation)] == [[{"draw": 256}]] * 2
 
 
 def test_writers_of_a_student_without_errors_buy_real_items() -> None:

@@ -26,6 +26,19 @@ from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 
 
+def packed_padding(students: Any, population: int = 8, batch: int = 8) -> float:
+    """Share of what is read that is padding, when a population trains on batches of random problems."""
+    task = students.task
+    problem = draw_items(task, "train", torch.arange(population), 4)
+    shuffled = torch.stack([row[torch.argsort(row * 7919 % 1009)] for row in problem])
+    used = total = 0
+    for part in shuffled.split(batch, dim=1):
+        rows = [students.prompts.items(row, task.solution[row].tolist()) for row in part.tolist()]
+        packed = pack(rows)
+        used, total = used + packed.used, total + packed.tokens.numel()
+    return 1 - used / total
+
+
 def padded(items: list[Item], padding: int, device: torch.device) -> dict[str, Tensor]:
     """A batch as a data collator makes it."""
     longest = max(len(p) + len(a) for p, a in items)
@@ -119,6 +132,13 @@ def main() -> None:
             "of all items alone": int(packed.length.sum()),
             "read by the population, padding included": packed.tokens.numel(),
             "read by PEFT, padding included": sum(batch["input_ids"].numel() for batch in batches),
+        },
+        "padding": {
+            "population": round(packed_padding(engine, s, args.batch), 3),
+            "PEFT": round(
+                1 - sum(int(b["attention_mask"].sum()) for b in batches) / sum(b["input_ids"].numel() for b in batches),
+                3,
+            ),
         },
     }
     text = json.dumps(result, indent=2)

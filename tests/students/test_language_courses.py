@@ -15,8 +15,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import PPO
+from typer.testing import CliRunner
 
 import kdgym  # noqa: F401  # registers the environments
+from kdgym.cli import app
+from kdgym.integrations.sb3 import as_vec_env
 from kdgym.students import recommended_settings
 from kdgym.testing import check
 from tests.students.tiny_model import write_model
@@ -93,6 +97,25 @@ def test_language_models_get_shorter_courses_unless_told_otherwise(settings: dic
         assert getattr(config, name) == value
     assert gym.make(ID, steps=3, **given).unwrapped.students.config.steps == 3  # type: ignore[attr-defined]
     assert recommended_settings("transformer") == {}
+
+
+@pytest.mark.slow
+def test_reports_run_the_same_teachers_and_have_a_placebo_twin(settings: dict[str, Any], tmp_path: Path) -> None:
+    """An SB3 file and a rule, on a task where some problems have several right answers."""
+    reasoning = ID.replace("Math", "Reasoning")
+    chosen = {"datasets": ["gcd", "palindrome_generation"], "items": 64, "steps": 2, "budget": 32.0, "max_targets": 1}
+    given = {**settings, **chosen}
+    vector: Any = as_vec_env(gym.make_vec(reasoning, num_envs=2, **given))
+    PPO("MultiInputPolicy", vector, n_steps=2, batch_size=4).save(tmp_path / "model.zip")
+    command = ["compare", reasoning, "--episodes", "2", "--json", str(tmp_path / "records.json"), "--agents",
+               f"target_proportional,{tmp_path}/model.zip", "--student", given.pop("student")]  # fmt: skip
+    for name, value in given.items():
+        command += ["--set", f"{name}={json.dumps(value)}"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    records = json.loads((tmp_path / "records.json").read_text())["records"]
+    assert [len(record["curve"]) for record in records] == [2] * 3
+    assert all(len(record["besides"]["placebo"]) == 2 for record in records)
 
 
 def test_misconceptions_are_for_students_that_go_to_school(settings: dict[str, Any]) -> None:
