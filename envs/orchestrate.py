@@ -217,7 +217,8 @@ class Orchestrate(PopulationEnv):
         state["ledger"] += session.bill
         self.session = session
         if config.notebooks is not None:
-            for student in session.changed.nonzero().squeeze(1).tolist():
+            kept = session.changed | ((slot >= 0) & (state["frozen"] == 0))  # a note's record is part of it
+            for student in (kept & (state["done"] == 0)).nonzero().squeeze(1).tolist():
                 self.export_notes(student, Path(config.notebooks) / f"{int(state['seed'][student])}.sqlite")
         self._assign(self._everyone, number + 1)
         over = (number + 1 >= config.tasks) | (state["spent"] >= config.budget)
@@ -241,7 +242,7 @@ class Orchestrate(PopulationEnv):
         Raises:
             ValueError: the file is something else.
         """
-        Notebook(path, self.world.name, self.world.edition).save(notes.read(self.state, student, self.world.advices))
+        Notebook(path, self.world.name, self.world.edition).save(*notes.read(self.state, student, self.world.advices))
 
     def import_notes(self, student: int, path: Path) -> None:
         """Give a student the memory of a file; what it remembered is lost.
@@ -252,8 +253,8 @@ class Orchestrate(PopulationEnv):
         """
         if not path.is_file():
             raise FileNotFoundError(f"There is no file {path}.")
-        found = Notebook(path, self.world.name, self.world.edition).load()
-        notes.replace(self.state, student, found, len(self.world.cues), len(self.world.advices))
+        found, record = Notebook(path, self.world.name, self.world.edition).load()
+        notes.replace(self.state, student, found, record, len(self.world.cues), len(self.world.advices))
 
     # --- what the teacher sees and does --------------------------------------------------------------------------
 

@@ -111,7 +111,7 @@ _SNAPSHOT: dict[str, Any] = {
 _ORCHESTRATE: dict[str, Any] = {
     "controls": ("always_auto", "always_paired", "always_coach", "always_stepwise"),
     "published": "atlas",
-    "teachers": ("uncertainty_lane", "linucb", "note_once"),  # lane_search and lane_ppo have to be trained
+    "teachers": ("uncertainty_lane", "linucb", "note_once"),  # others have to be trained
     "upper_bounds": ("lane_oracle",),
     "measure": "mean reward of a task",
 }

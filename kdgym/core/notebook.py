@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-_FORMAT = 1
+_FORMAT = 2
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS world (name TEXT NOT NULL, edition TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS record (tasks INTEGER NOT NULL, reward REAL NOT NULL, money REAL NOT NULL)",
     "CREATE TABLE IF NOT EXISTS notes (slot INTEGER PRIMARY KEY, cue INTEGER NOT NULL, advice INTEGER NOT NULL, "
-    "says TEXT NOT NULL, hits INTEGER NOT NULL, reward REAL NOT NULL, money REAL NOT NULL)",
+    "says TEXT NOT NULL, born INTEGER NOT NULL, hits INTEGER NOT NULL, reward REAL NOT NULL, money REAL NOT NULL)",
 )
 
 
@@ -23,6 +24,7 @@ class Note(NamedTuple):
         slot: its place in the memory.
         cue, advice: numbers of the world's cue and advice.
         says: the advice in words.
+        born: tasks that had been done when it was written.
         hits: tasks it was shown for; ``reward``, ``money``: sums of their judged scores and costs.
     """
 
@@ -30,9 +32,18 @@ class Note(NamedTuple):
     cue: int
     advice: int
     says: str
+    born: int
     hits: int
     reward: float
     money: float
+
+
+class Record(NamedTuple):
+    """All tasks since the memory was empty: how many, and sums of their judged scores and costs."""
+
+    tasks: int = 0
+    reward: float = 0.0
+    money: float = 0.0
 
 
 class Notebook:
@@ -52,7 +63,7 @@ class Notebook:
         try:
             with self._open() as file:
                 version, own = file.execute("PRAGMA user_version").fetchone()[0], _tables(file)
-                if own - {"world", "notes"} or (own and version != _FORMAT):
+                if own - {"world", "record", "notes"} or (own and version != _FORMAT):
                     raise ValueError(f"{path} is a database, but no notebook of format {_FORMAT}.")
                 for table in _TABLES:
                     file.execute(table)
@@ -76,16 +87,19 @@ class Notebook:
             yield file
             file.execute("COMMIT")
 
-    def save(self, notes: Sequence[Note]) -> None:
+    def save(self, notes: Sequence[Note], record: Record) -> None:
         """Replace what the notebook holds."""
         with self._open() as file:
-            file.execute("DELETE FROM notes")
-            file.executemany("INSERT INTO notes VALUES (?, ?, ?, ?, ?, ?, ?)", notes)
+            for table in ("record", "notes"):
+                file.execute(f"DELETE FROM {table}")
+            file.execute("INSERT INTO record VALUES (?, ?, ?)", record)
+            file.executemany("INSERT INTO notes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", notes)
 
-    def load(self) -> list[Note]:
-        """What the notebook holds, by slot."""
+    def load(self) -> tuple[list[Note], Record]:
+        """What the notebook holds: notes by slot, and what they are measured by."""
         with self._open() as file:
-            return [Note(*row) for row in file.execute("SELECT * FROM notes ORDER BY slot")]
+            record = file.execute("SELECT * FROM record").fetchone() or ()
+            return [Note(*row) for row in file.execute("SELECT * FROM notes ORDER BY slot")], Record(*record)
 
 
 def _tables(file: sqlite3.Connection) -> set[str]:

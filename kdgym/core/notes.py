@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdgym.core.fields import Layout
-from kdgym.core.notebook import Note
+from kdgym.core.notebook import Note, Record
 from kdgym.core.supervision import Session
 from kdgym.students.world import NOTHING, State
 
@@ -38,6 +38,7 @@ def layout(slots: int) -> Layout:
         "note_reward": ((slots,), f64),
         "note_money": ((slots,), f64),
         "judged_sum": ((), f64),
+        "money_sum": ((), f64),
         "tasks_done": ((), i64),
     }
     return fields
@@ -90,7 +91,20 @@ def count(state: State, slot: Tensor, judged: Tensor, money: Tensor) -> None:
     state["note_reward"] += shown * judged.unsqueeze(1)
     state["note_money"] += shown * money.unsqueeze(1)
     state["judged_sum"] += judged
+    state["money_sum"] += money
     state["tasks_done"] += 1
+
+
+def effect(state: State) -> tuple[Tensor, Tensor]:
+    """What a note may be expected to change: mean judged score and mean money of the tasks that it was shown for, less those
+    of all others, float64 [S, M] each; 0 where it never was shown."""
+    hits = state["note_hits"]
+    others = (state["tasks_done"].unsqueeze(1) - hits).clamp_min(1)
+    with_it = mean_reward(state), state["note_money"] / hits.clamp_min(1)
+    sums = (("judged_sum", "note_reward"), ("money_sum", "note_money"))
+    without = ((state[total].unsqueeze(1) - state[shown]) / others for total, shown in sums)
+    reward, money = (torch.where(hits > 0, a - b, 0.0) for a, b in zip(with_it, without, strict=True))
+    return reward, money
 
 
 def write(state: State, chosen: Tensor, cue: Tensor, advice: Tensor) -> None:
@@ -123,8 +137,7 @@ def prune(state: State, chosen: Tensor) -> Tensor:
     whether students adopt a note; here they always do.)
     """
     hits, age = state["note_hits"], state["tasks_done"].unsqueeze(1) - state["note_born"]
-    others = (state["tasks_done"].unsqueeze(1) - hits).clamp_min(1)
-    delta = mean_reward(state) - (state["judged_sum"].unsqueeze(1) - state["note_reward"]) / others
+    delta, _ = effect(state)
     rare = (age >= _TRIAL) & (hits < _HIT_RATE * age)
     harmful = (hits >= _HARM_HITS) & (delta < _HARM)
     idle = (hits >= _IDLE_HITS) & (delta.abs() < _IDLE)
@@ -170,14 +183,19 @@ def remember(state: State, session: Session, operation: Tensor, judged: Tensor) 
     session.tell(prunes.nonzero().squeeze(1), "pruned", gone[prunes].tolist())
 
 
-def read(state: State, student: int, says: Sequence[str]) -> list[Note]:
-    """A student's notes, as a notebook keeps them; ``says`` are the world's advices in words."""
-    columns = [state[f"note_{name}"][student].tolist() for name in ("cue", "advice", "hits", "reward", "money")]
+_COLUMNS = ("cue", "advice", "born", "hits", "reward", "money")
+_RECORD = {"tasks": "tasks_done", "reward": "judged_sum", "money": "money_sum"}
+
+
+def read(state: State, student: int, says: Sequence[str]) -> tuple[list[Note], Record]:
+    """A student's notes and their record, as a notebook keeps them; ``says`` are the world's advices in words."""
+    columns = [state[f"note_{name}"][student].tolist() for name in _COLUMNS]
     rows = enumerate(zip(*columns, strict=True))
-    return [Note(slot, cue, advice, says[advice], *rest) for slot, (cue, advice, *rest) in rows if cue != _EMPTY]
+    found = [Note(slot, cue, advice, says[advice], *rest) for slot, (cue, advice, *rest) in rows if cue != _EMPTY]
+    return found, Record(**{name: state[total][student].item() for name, total in _RECORD.items()})
 
 
-def replace(state: State, student: int, found: Sequence[Note], cues: int, advices: int) -> None:
+def replace(state: State, student: int, found: Sequence[Note], record: Record, cues: int, advices: int) -> None:
     """Give a student these notes and no others; of a world with so many cues and advices.
 
     Raises:
@@ -195,5 +213,7 @@ def replace(state: State, student: int, found: Sequence[Note], cues: int, advice
             )
     forget(state, torch.tensor([student]))
     for slot, note in enumerate(found):
-        for name in ("cue", "advice", "hits", "reward", "money"):
+        for name in _COLUMNS:
             state[f"note_{name}"][student, slot] = getattr(note, name)
+    for name, total in _RECORD.items():
+        state[total][student] = getattr(record, name)

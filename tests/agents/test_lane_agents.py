@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from kdgym.agents import lane_advantage
 from kdgym.agents.lane_ppo import train
 from kdgym.core.notes import OPERATIONS, PLANS
 from kdgym.core.supervision import LANES
@@ -82,6 +84,35 @@ def test_linucb_takes_what_paid() -> None:
         observation["last"][0, :2] = [1.0, 0.1] if lane == "coach" else [0.2, 0.4]
     assert len(set(chosen)) >= 3  # it tried others
     assert chosen[-20:].count("coach") >= 18
+
+
+def test_who_was_met_in_training_is_known_again(tmp_path: Path) -> None:
+    """Two students: one does everything alone, the other needs a coach; their doubt tells them apart."""
+    able, weak = ([("0", f"{d}0000"), ("1", f"{d + 0.01:.5f}")] for d in (0.1, 0.5))
+    streams = np.arange(8).repeat(2).tolist()
+    reward = np.tile([[0.9, 0.7, 0.5]] * 2 + [[0.1, 0.4, 0.95]] * 2, (4, 1))  # by lane
+    model = lane_advantage.fit(streams, (able + weak) * 4, reward)
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    envs = make(3)
+    agent: Any = load_agent(f"lane_advantage:{tmp_path / 'model.json'}", envs)
+    seen = {"task": np.eye(2)[[0, 0, 0]], "uncertainty": np.array([[0.1], [0.5], [0.9]]), "time": np.ones((3, 1))}
+    agent.reset(seen)
+    assert [lane for lane, *_ in decisions(agent, seen)] == ["auto", "coach", "coach"]  # the last is a stranger
+    again = seen | {"task": np.eye(2)[[1, 1, 1]], "uncertainty": np.full((3, 1), 0.3)}  # doubt that nobody had
+    assert [lane for lane, *_ in decisions(agent, again)] == ["auto", "coach", "coach"]
+    agent.reset(again)
+    assert [lane for lane, *_ in decisions(agent, again)] == ["coach"] * 3
+
+
+def test_lanes_are_learned_from_what_others_would_have_earned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_advantage, "STUDENTS", 2)
+    lines: list[str] = []
+    path = lane_advantage.train(ID, 1, tmp_path, report=lambda done, text: lines.append(f"{done}: {text}"))
+    assert len(lines) == 1
+    assert lines[0].startswith("144: 2 streams: auto ")  # 24 tasks of 2 students in 3 lanes
+    assert np.isfinite(reward(f"lane_advantage:{path}", students=2)).all()
+    with pytest.raises(ValueError, match="kdgym train ID --agent lane_advantage"):
+        load_agent("lane_advantage", make(1)).act(make(1).reset(seed=0)[0])
 
 
 @pytest.mark.slow

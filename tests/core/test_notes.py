@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from kdgym.core import notes
@@ -83,6 +84,16 @@ def test_the_thresholds_of_pruning() -> None:
     assert not pruned(hits=4, with_it=0.4, others=5, without=0.5)
     assert pruned(hits=10, with_it=0.5, others=5, without=0.5)  # makes no difference
     assert not pruned(hits=10, with_it=0.6, others=5, without=0.5)
+
+
+def test_what_a_note_changes_is_measured_against_the_other_tasks() -> None:
+    state = memory()
+    note(state, 0, 1)
+    for slot, judged, money in ((0, 0.9, 3.0), (0, 0.7, 5.0), (-1, 0.5, 8.0), (-1, 0.3, 2.0)):
+        notes.count(state, torch.tensor([slot]), torch.tensor([judged]), torch.tensor([money]))
+    reward, money = notes.effect(state)
+    assert reward[0].tolist() == pytest.approx([0.4, 0, 0])
+    assert money[0].tolist() == pytest.approx([-1.0, 0, 0])
 
 
 def test_who_does_not_prune_keeps_everything() -> None:

@@ -16,8 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdgym.core import ledger
-from kdgym.core.notebook import Note, Notebook
+from kdgym.core import ledger, notes
+from kdgym.core.notebook import Note, Notebook, Record
 from kdgym.core.notes import OPERATIONS, PLANS
 from kdgym.core.supervision import LANES
 from tests.students.tiny_model import write_model
@@ -42,16 +42,26 @@ def play(envs: Any, **decisions: Any) -> np.ndarray:
 # --- what is counted -------------------------------------------------------------------------------------------------
 
 choices = st.tuples(st.sampled_from(LANES), st.sampled_from(PLANS), st.sampled_from(OPERATIONS))
+WORLDS = {ID: {"budget": 1500.0}, "kdgym/Orchestrate-Incidents-v0": {"budget": 6000.0, "incidents": 1}}
 
 
 @settings(max_examples=15)
-@given(stream=st.lists(choices, min_size=4, max_size=4), recheck=st.booleans(), seed=st.integers(0, 10**6))
-def test_the_ledger_adds_up_to_the_token(stream: list[tuple[str, str, str]], recheck: bool, seed: int) -> None:
-    envs = make(2, recheck=recheck, budget=1500.0)
+@given(
+    world=st.sampled_from(list(WORLDS)),
+    stream=st.lists(choices, min_size=4, max_size=4),
+    recheck=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_the_ledger_adds_up_to_the_token(
+    world: str, stream: list[tuple[str, str, str]], recheck: bool, seed: int
+) -> None:
+    envs: Any = gym.make_vec(world, num_envs=2, autoreset=False, tasks=4, recheck=recheck, **WORLDS[world])
     envs.reset(seed=seed)
     total = np.zeros(2)
     for lane, plan, operation in stream:
         busy = envs.state["done"].numpy() == 0
+        if not busy.any():
+            break
         success_before = envs.state["right"].sum(1).numpy().copy()
         _, reward, _, _, info = envs.step(act(envs, lane=lane, plan=plan, operation=operation))
         money = sum(info["cost"][actor]["money"] for actor in ledger.ACTORS)
@@ -78,6 +88,21 @@ def test_lanes_cost_what_they_do() -> None:
     assert (spent["stepwise"]["teacher"]["items"] >= 1).all()
     assert all((cost["judge"]["items"] == 1).all() for cost in spent.values())
     assert not any(cost["memory"]["items"].any() for cost in spent.values())
+
+
+def test_a_retry_is_checked_again_where_that_is_wanted() -> None:
+    spent, right = {}, {}
+    for recheck in (False, True):
+        envs = make(32, tasks=2, recheck=recheck, verdict_accuracy=1.0)
+        envs.reset(seed=0)
+        costs = [envs.step(act(envs, lane="paired", plan="own", operation="keep"))[4]["cost"] for _ in range(2)]
+        spent[recheck] = sum(cost["teacher"]["items"] for cost in costs)
+        right[recheck] = envs.state["right"].sum(1).numpy()
+        verdicts = [[e["value"] for e in events if "verdict" in e["what"]] for events in envs.session.events]
+        assert {len(said) for said in verdicts} == ({1, 2} if recheck else {1})
+        assert all(said[0] == "invalid" for said in verdicts if len(said) == 2)
+    assert (spent[True] >= spent[False]).all()
+    assert right[True].mean() > right[False].mean()  # whom the first advice did not help gets another
 
 
 def test_what_is_left_undone_for_want_of_money_counts_as_failure() -> None:
@@ -204,10 +229,12 @@ def test_memories_are_kept_as_files_and_read_again(tmp_path: Path) -> None:
     other = make(2)
     other.reset(seed=0)
     other.import_notes(1, files[0])
-    mine, theirs = notes_of(envs)[:, student], notes_of(other)[:, 1]
-    assert torch.equal(theirs[:, theirs[0] >= 0], mine[:, mine[0] >= 0])
+    assert envs.state["note_hits"][student].any()
+    for name in notes.layout(32):  # notes, their records, and what those are compared with
+        assert torch.equal(other.state[name][1], envs.state[name][student]), name
     other.export_notes(1, tmp_path / "again.sqlite")
-    assert len(Notebook(tmp_path / "again.sqlite", "Math", envs.world.edition).load()) == int((mine[0] >= 0).sum())
+    again, first = (Notebook(file, "Math", envs.world.edition).load() for file in (tmp_path / "again.sqlite", files[0]))
+    assert again == first
 
 
 def test_files_that_are_no_memory_of_this_world_are_refused(tmp_path: Path) -> None:
@@ -215,11 +242,11 @@ def test_files_that_are_no_memory_of_this_world_are_refused(tmp_path: Path) -> N
     envs.reset(seed=0)
     before = notes_of(envs)
     (tmp_path / "text").write_text("a diary, not a database " * 100)
-    Notebook(tmp_path / "elsewhere", "Incidents", "1").save([])
+    Notebook(tmp_path / "elsewhere", "Incidents", "1").save([], Record())
     many = Notebook(tmp_path / "many", "Math", envs.world.edition)
-    many.save([Note(slot, slot, 0, "sum", 1, 1.0, 1.0) for slot in range(3)])
+    many.save([Note(slot, slot, 0, "sum", 0, 1, 1.0, 1.0) for slot in range(3)], Record())
     strange = Notebook(tmp_path / "strange", "Math", envs.world.edition)
-    strange.save([Note(0, 99, 0, "sum", 1, 1.0, 1.0)])
+    strange.save([Note(0, 99, 0, "sum", 0, 1, 1.0, 1.0)], Record())
     with pytest.raises(FileNotFoundError, match="nowhere"):
         envs.import_notes(0, tmp_path / "nowhere")
     for name, said in (
@@ -236,11 +263,11 @@ def test_files_that_are_no_memory_of_this_world_are_refused(tmp_path: Path) -> N
 WRITER = """
 import sys
 from pathlib import Path
-from kdgym.core.notebook import Note, Notebook
+from kdgym.core.notebook import Note, Notebook, Record
 book, notes = Notebook(Path(sys.argv[1]), "Math", "1"), []
 for slot in range(10**6):
-    notes.append(Note(slot, slot % 6, 0, "x" * 2000, 0, 0.0, 0.0))
-    book.save(notes)
+    notes.append(Note(slot, slot % 6, 0, "x" * 2000, 0, 0, 0.0, 0.0))
+    book.save(notes, Record(len(notes)))
     print(len(notes), flush=True)
 """
 
@@ -253,7 +280,8 @@ def test_a_memory_survives_being_killed_while_it_is_written(tmp_path: Path) -> N
     os.kill(writer.pid, signal.SIGKILL)  # it is writing the next note, or a later one
     told += [int(line) for line in writer.stdout.read().split()]
     writer.wait()
-    found = Notebook(path, "Math", "1").load()
+    found, record = Notebook(path, "Math", "1").load()
+    assert record.tasks == len(found)
     assert told[-1] <= len(found) <= told[-1] + 1
     assert [note.slot for note in found] == list(range(len(found)))
     assert all(note.says == "x" * 2000 for note in found)

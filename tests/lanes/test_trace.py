@@ -44,6 +44,19 @@ def test_a_trace_has_every_task_and_its_costs(written: Path) -> None:
     assert any(task["note"] for task in tasks)
 
 
+def test_a_trace_of_an_investigation_shows_queries_and_rows(tmp_path: Path) -> None:
+    file = tmp_path / "trace.jsonl"
+    settings = {"pool": "train", "incidents": 1, "tasks": 2, "verdict_accuracy": 1.0}
+    trace("kdgym/Orchestrate-Incidents-v0", "always_coach", 2, file, first_seed=0, **settings)
+    for task in map(json.loads, file.read_text().splitlines()):
+        queries = [event for event in task["events"] if "sql" in event]
+        assert all(query["sql"].startswith("SELECT") and query["parameters"] for query in queries)
+        assert any(query["rows"] for query in queries)
+        assert task["cost"]["tools"]["items"] == len(queries) > 0
+    assert timeline(file, tmp_path / "page.html") == 4
+    assert "SELECT" in (tmp_path / "page.html").read_text()
+
+
 def test_a_trace_is_the_same_twice(written: Path, tmp_path: Path) -> None:
     trace(ID, "atlas", 3, tmp_path / "again.jsonl", first_seed=7, **SMALL)
     assert (tmp_path / "again.jsonl").read_bytes() == written.read_bytes()
