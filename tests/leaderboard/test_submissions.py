@@ -137,6 +137,26 @@ def test_forged_results_do_not_replay(record: Record, forge: Callable[[dict[str,
     assert not replay(forged, FEW).passed
 
 
+def test_another_kind_of_machine_has_a_tolerance_which_the_finding_states(record: Record) -> None:
+    """Equal bits are equal bits anywhere; others may differ a little where the record is from elsewhere, and nowhere else."""
+
+    def claims(more: float, processor: str) -> Record:
+        def change(r: dict[str, Any]) -> None:
+            r["conditions"]["processor"] = processor
+            r["outcome"]["after"] = [score + more for score in r["outcome"]["after"]]
+
+        return changed(record, change)
+
+    here = record.conditions.processor
+    assert replay(claims(0.0, "an abacus"), FEW).text == "3 students replayed bit for bit"
+    assert not replay(claims(0.05, here), FEW).passed
+    assert replay(claims(0.05, here), FEW, tolerance=0.06).passed
+    close, far = (replay(claims(more, "an abacus"), FEW) for more in (0.05, 0.15))
+    assert close.passed
+    assert f"differs by 0.0500 on another kind of machine ({here}, not an abacus); 0.1 is allowed" in close.text
+    assert not far.passed
+
+
 def test_another_agents_trace_does_not_replay(record: Record) -> None:
     other = make_record(ID, "uniform", "other", ["Eve"])
     stolen = record.model_copy(update={"trace": other.trace})
