@@ -249,11 +249,18 @@ def check_all(boards: _Boards = _FOLDER) -> None:
     from kdgym.leaderboard.board import build as write
     from kdgym.leaderboard.record import load_record
     from kdgym.leaderboard.site import is_up_to_date
-    from kdgym.leaderboard.verify import badge_text, check
+    from kdgym.leaderboard.verify import badge_text, check, known_verifiers
 
     failed = 0
+    known = known_verifiers(boards)
     for path in sorted(boards.glob("kdgym/*/*.json")):
         record = load_record(path)
+        for number, badge in enumerate(record.badges, 1):
+            if badge.verifier not in known:
+                failed += 1
+                console.print(
+                    f"{path.name}: badge {number} is by a verifier who is not in verifiers.json", soft_wrap=True
+                )
         finding = check(record)
         if not finding.passed or path.name != record.file_name() or record.env_id != f"kdgym/{path.parent.name}":
             failed += 1
@@ -261,9 +268,10 @@ def check_all(boards: _Boards = _FOLDER) -> None:
     with tempfile.TemporaryDirectory() as fresh:
         (Path(fresh) / "kdgym").symlink_to((boards / "kdgym").resolve())
         write(Path(fresh))
-        if (Path(fresh) / "README.md").read_bytes() != (boards / "README.md").read_bytes():
-            failed += 1
-            console.print("The page is not that of the records; run: kdgym leaderboard build")
+        for page in ("README.md", "schema.json"):
+            if not (boards / page).is_file() or (Path(fresh) / page).read_bytes() != (boards / page).read_bytes():
+                failed += 1
+                console.print(f"The page {page} is not that of the records; run: kdgym leaderboard build")
     if not is_up_to_date(boards):
         failed += 1
         console.print("The site is not that of the records; run: kdgym leaderboard build")

@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +72,19 @@ def rerun(
     control, what = find(record.env_id).controls[0], "score"
     if record.agent.name != control:
         what = f"gain over {control}"
-        claimed = claimed - _control(record.env_id, control, record.outcome.seeds, {})
-        found = found - _control(record.env_id, control, seeds, fresh)
+        claimed = claimed - _control(record.env_id, control, tuple(record.outcome.seeds))
+        found = found - _control(record.env_id, control, tuple(seeds), **fresh)
     low, high = prediction_interval(claimed, students)
     mean = float(np.mean(found))
     said = f"the claim of {claimed.mean():+.3f} predicts {low:+.3f} to {high:+.3f}"
     return Finding(bool(low <= mean <= high), f"{what} of {students} new students is {mean:+.3f}; {said}")
 
 
-def _control(env_id: str, control: str, seeds: list[int], settings: dict[str, Any]) -> npt.NDArray[np.float64]:
-    """What students score whom the board's control teaches, [S]."""
+@lru_cache(maxsize=4)
+def _control(env_id: str, control: str, seeds: tuple[int, ...], **settings: Any) -> npt.NDArray[np.float64]:
+    """What students score whom the board's control teaches, [S]; the board's own are the same for all its records."""
     envs = open_board(env_id, len(seeds), {**encoding(control), **settings})
-    scores: npt.NDArray[np.float64] = teach(envs, Rounded(load_agent(control, envs)), seeds)[0]["after"]
+    scores: npt.NDArray[np.float64] = teach(envs, Rounded(load_agent(control, envs)), list(seeds))[0]["after"]
     return scores
 
 

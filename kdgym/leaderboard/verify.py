@@ -19,6 +19,7 @@ import numpy as np
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from pydantic import TypeAdapter
 
 import kdgym
 from kdgym.evaluation import teach
@@ -206,6 +207,12 @@ def require_third_party(record: Record) -> None:
             "Level 3 is a re-run by a third party, after somebody else's at level 2; "
             + ("this key's own is the only one." if others else "there is none yet.")
         )
+
+
+def known_verifiers(folder: Path) -> dict[str, str]:
+    """Whose badges count on the boards of a folder: public key -> who that is, from ``verifiers.json``; nobody without it."""
+    file = folder / "verifiers.json"
+    return TypeAdapter(dict[str, str]).validate_json(file.read_bytes()) if file.is_file() else {}
 
 
 def _public(key: Ed25519PrivateKey) -> str:
