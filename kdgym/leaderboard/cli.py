@@ -221,11 +221,14 @@ def _file_of(agent: str) -> str:
 
 @app.command()
 def build(boards: _Boards = _FOLDER) -> None:
-    """Write the page of all boards, and the site."""
+    """Write the page of all boards, their cards, and the site."""
     from kdgym.leaderboard.board import build as write
+    from kdgym.leaderboard.card import freeze
     from kdgym.leaderboard.site import build_site
 
-    for env_id in write(boards):
+    ids = write(boards)
+    freeze(boards, ids)
+    for env_id in ids:
         console.print(env_id)
     console.print(f"Page: {boards / 'README.md'}", soft_wrap=True)
     console.print(f"Site: {build_site(boards)}", soft_wrap=True)
@@ -247,6 +250,7 @@ def check_all(boards: _Boards = _FOLDER) -> None:
     import tempfile
 
     from kdgym.leaderboard.board import build as write
+    from kdgym.leaderboard.card import changed_cards
     from kdgym.leaderboard.record import load_record
     from kdgym.leaderboard.site import is_up_to_date
     from kdgym.leaderboard.verify import badge_text, check, known_verifiers
@@ -267,7 +271,9 @@ def check_all(boards: _Boards = _FOLDER) -> None:
             console.print(badge_text(path, 0, finding), soft_wrap=True, markup=False, highlight=False)
     with tempfile.TemporaryDirectory() as fresh:
         (Path(fresh) / "kdgym").symlink_to((boards / "kdgym").resolve())
-        write(Path(fresh))
+        for problem in changed_cards(boards, write(Path(fresh))):
+            failed += 1
+            console.print(problem, soft_wrap=True)
         for page in ("README.md", "schema.json"):
             if not (boards / page).is_file() or (Path(fresh) / page).read_bytes() != (boards / page).read_bytes():
                 failed += 1

@@ -19,6 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from kdgym.leaderboard.board import Board, Row, read_boards
+from kdgym.leaderboard.card import read_cards
 from kdgym.leaderboard.costs import prices, written_items
 from kdgym.leaderboard.submit import open_board
 from kdgym.statistics import Interval, mean_interval
@@ -44,8 +45,16 @@ def build_site(folder: Path) -> Path:
         loader=PackageLoader("kdgym.leaderboard", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     pages.globals.update(colours=_COLOURS, prices=prices())
+    cards = read_cards(folder)
     parts = [
-        {"board": board, "pareto": _pareto(board), "curves": _curves(board), "scale": _scale(board)} for board in boards
+        {
+            "card": json.dumps(cards.get(board.entry.id, {}), indent=1),
+            "board": board,
+            "pareto": _pareto(board),
+            "curves": _curves(board),
+            "scale": _scale(board),
+        }
+        for board in boards
     ]
     data = {board.entry.id: {row.stem: np.round(row.scores, 5).tolist() for row in board.rows} for board in boards}
     write_atomically(

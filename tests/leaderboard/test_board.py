@@ -171,6 +171,21 @@ def test_badges_of_strangers_are_refused(boards: Path, monkeypatch: pytest.Monke
     assert run("check", "--boards", str(boards)).exit_code == 0
 
 
+@pytest.mark.slow
+def test_a_board_is_what_its_card_says(boards: Path) -> None:
+    cards = json.loads((boards / "cards.json").read_text())
+    assert (cards[ID]["students"], cards[ID]["steps"], cards[ID]["control"]) == (3, 12, "random_real")
+    assert cards[ID]["settings"]["budget"] > 0
+    cards[ID]["settings"]["budget"] += 1
+    (boards / "cards.json").write_text(json.dumps(cards))
+    said = run("check", "--boards", str(boards)).output
+    assert f"{ID} is not what its card says (settings); a change that moves scores needs a new id" in said.replace(
+        "\n", " "
+    )
+    assert run("build", "--boards", str(boards)).exit_code == 0  # which freezes new cards only
+    assert json.loads((boards / "cards.json").read_text()) == cards
+
+
 def test_a_newer_version_makes_a_board_old(monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 

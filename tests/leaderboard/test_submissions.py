@@ -268,10 +268,12 @@ def test_without_a_key_nothing_is_signed(record: Record, key: str | None, monkey
 # --- commands --------------------------------------------------------------------------------------------------------
 
 
-def test_the_commands(tmp_path: Path) -> None:
+def test_a_newcomers_row_is_on_the_page(tmp_path: Path) -> None:
+    """The README's way: copy the shortest agent, submit, build, look."""
     mine = tmp_path / "mine.py"
     mine.write_text((Path(kdgym.registration.__file__).parents[1] / "agents" / "random.py").read_text())
-    told = [
+    make_record(ID, "uniform", "uniform", ["kdgym"], kind="control").save(tmp_path / ID / "uniform--kdgym.json")
+    command = [
         "submit",
         str(mine),
         "--env",
@@ -283,10 +285,14 @@ def test_the_commands(tmp_path: Path) -> None:
         "--boards",
         str(tmp_path),
     ]
-    done = CliRunner().invoke(app, told)
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     path = tmp_path / ID / "my-random--ada-grace.json"
     assert CliRunner().invoke(app, ["verify", str(path), "--students", "2"]).exit_code == 0
+    assert CliRunner().invoke(app, ["leaderboard", "build", "--boards", str(tmp_path)]).exit_code == 0
+    for page in (tmp_path / "README.md", tmp_path / "site" / "index.html"):
+        assert "my random</a>" in page.read_text() or "[my random]" in page.read_text()
+    assert (tmp_path / "site" / ID / "my-random--ada-grace.html").is_file()
     content = json.loads(path.read_text())
     content["outcome"]["after"] = [1.0] * FEW
     path.write_text(json.dumps(content))
