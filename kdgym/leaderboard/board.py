@@ -69,6 +69,11 @@ class Row:
         return next((badge.finding or "no reason given" for badge in self.record.badges if not badge.passed), "")
 
     @property
+    def finding(self) -> str:
+        """What the highest level found, in words: at level 2 what new students gained, beside the claim."""
+        return max(self.record.badges, key=lambda badge: badge.level).finding if self.record.badges else ""
+
+    @property
     def stem(self) -> str:
         """The file's name without its ending."""
         return self.file.removesuffix(".json")

@@ -117,7 +117,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 class _Handler(BaseHTTPRequestHandler):
     timeout = 60  # seconds to send a request
     protocol_version = "HTTP/1.1"
-    server: _Server  # type: ignore[assignment]
+    server: _Server
 
     def do_POST(self) -> None:
         """Read a request of known length and answer it."""
