@@ -74,6 +74,17 @@ def test_what_is_there_is_not_made_again(boards: Path) -> None:
 
 
 @pytest.mark.slow
+def test_filling_also_verifies_and_signs_what_nobody_has(boards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, "ab" * 32)
+    command = ("fill", "--ids", ID, "--level", "0", "--boards", str(boards))
+    assert run(*command).exit_code == 0
+    before = {path: path.read_bytes() for path in (boards / ID).glob("*.json")}
+    assert all([badge.level for badge in load_record(path).badges] == [0] for path in before)
+    assert run(*command).exit_code == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.slow
 def test_a_forged_file_and_a_stale_page_are_found(boards: Path) -> None:
     page = boards / "README.md"
     page.write_text(page.read_text().replace("0.", "1.", 1))
