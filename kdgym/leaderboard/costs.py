@@ -30,7 +30,7 @@ def dollars(record: Record) -> float | None:
     if price is None:
         return None
     tokens = float(np.mean(record.outcome.cost["teacher"]["tokens"]))
-    return tokens * max(price.values()) / 1e6
+    return tokens * float(max(price.values())) / 1e6
 
 
 def written_items(record: Record) -> tuple[int, int] | None:
