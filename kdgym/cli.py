@@ -15,7 +15,17 @@ from rich.live import Live
 from rich.table import Table
 
 from kdgym.classroom.cli import app as classroom
-from kdgym.console import AGENT_HELP, EnvId, Settings, Threads, console, parse_settings, progress_bar
+from kdgym.console import (
+    AGENT_HELP,
+    BaseUrl,
+    EnvId,
+    Model,
+    Settings,
+    Threads,
+    console,
+    parse_settings,
+    progress_bar,
+)
 from kdgym.lanes.cli import app as lanes
 from kdgym.leaderboard.cli import app as leaderboard
 from kdgym.leaderboard.cli import export, submit, teach, verify
@@ -55,11 +65,6 @@ Placebo = Annotated[
     bool | None,
     typer.Option(help="Teach twins the same without content, to tell learning from format; usual for language models."),
 ]
-BaseUrl = Annotated[
-    str | None,
-    typer.Option(help="Where a teacher's language model is: an endpoint (.../v1), or transformers or vllm in process."),
-]
-Model = Annotated[str | None, typer.Option(help="Name of the language model there.")]
 TokenBudget = Annotated[float | None, typer.Option(help="Tokens after which the language model is not asked again.")]
 SecondsBudget = Annotated[float | None, typer.Option(help="Waiting time after which it is not asked again.")]
 TranscriptFile = Annotated[Path | None, typer.Option("--transcript", help="Append all prompts and answers (JSONL).")]

@@ -17,6 +17,11 @@ Threads = Annotated[int, typer.Option(help="Torch threads; 0 leaves torch's choi
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="A setting of the environment, e.g. steps=4.")
 ]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(help="Where a teacher's language model is: an endpoint (.../v1), or transformers or vllm in process."),
+]
+Model = Annotated[str | None, typer.Option(help="Name of the language model there.")]
 
 
 def progress_bar() -> Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from kdgym.evaluation import NO_TEACHING
+from kdgym.leaderboard.costs import dollars, prices
 from kdgym.leaderboard.record import LEVELS, Record, load_record
 from kdgym.leaderboard.submit import Kind, fits_board
 from kdgym.registration import ENVIRONMENTS, Entry, find
@@ -67,6 +69,11 @@ class Row:
         return next((badge.finding or "no reason given" for badge in self.record.badges if not badge.passed), "")
 
     @property
+    def finding(self) -> str:
+        """What the highest level found, in words: at level 2 what new students gained, beside the claim."""
+        return max(self.record.badges, key=lambda badge: badge.level).finding if self.record.badges else ""
+
+    @property
     def stem(self) -> str:
         """The file's name without its ending."""
         return self.file.removesuffix(".json")
@@ -85,6 +92,17 @@ class Row:
     def tokens(self) -> float:
         """The teacher's, a student."""
         return float(np.mean(self.record.outcome.cost["teacher"]["tokens"]))
+
+    @property
+    def dollars(self) -> float | None:
+        """See `kdgym.leaderboard.costs.dollars`."""
+        return dollars(self.record)
+
+    @property
+    def area(self) -> float:
+        """Under the learning curve (validation score), mean over steps and students."""
+        curve = np.array(self.record.outcome.curve)
+        return float(curve.mean() if curve.shape[1] == 1 else (curve[:, 1:] + curve[:, :-1]).mean() / 2)
 
 
 @dataclass(frozen=True)
@@ -105,6 +123,13 @@ class Board:
     def control_name(self) -> str:
         """Whom differences are taken to."""
         return self.entry.controls[0]
+
+    @property
+    def is_old(self) -> bool:
+        """Whether there is a newer version of the environment."""
+        stem, _, version = self.entry.id.rpartition("-v")
+        others = [entry.id.rpartition("-v") for entry in ENVIRONMENTS]
+        return any(other == stem and int(number) > int(version) for other, _, number in others)
 
     @property
     def kinds(self) -> list[str]:
@@ -195,10 +220,15 @@ def standing(env_id: str) -> list[tuple[str, Kind]]:
 
 
 def build(folder: Path) -> list[str]:
-    """Write ``README.md`` with a table for every board that has records; returns the ids of these."""
+    """Write ``README.md`` with a table for every board that has records, and ``schema.json``, what a record is.
+
+    Returns:
+        The ids of the boards.
+    """
     boards = read_boards(folder)
     page = Environment(
         loader=PackageLoader("kdgym.leaderboard", "."), autoescape=False, undefined=StrictUndefined, trim_blocks=True
     ).get_template("boards.md.jinja")
-    write_atomically(folder / "README.md", page.render(boards=boards).encode())
+    write_atomically(folder / "README.md", page.render(boards=boards, prices=prices()).encode())
+    write_atomically(folder / "schema.json", (json.dumps(Record.model_json_schema(), indent=1) + "\n").encode())
     return [board.entry.id for board in boards]

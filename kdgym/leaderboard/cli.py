@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 import typer
 
-from kdgym.console import EnvId, Settings, console, parse_settings, progress_bar
+from kdgym.console import BaseUrl, EnvId, Model, Settings, console, parse_settings, progress_bar
+
+if TYPE_CHECKING:
+    from kdgym.leaderboard.record import Record
 
 
 def submit(
@@ -19,6 +22,8 @@ def submit(
     name: Annotated[str, typer.Option(help="As shown on the board.")],
     authors: Annotated[str, typer.Option(help="By commas, as shown.")],
     kind: Annotated[str, typer.Option(help="rule, rl, llm or human.")] = "rule",
+    base_url: BaseUrl = None,
+    model: Model = None,
     attempts: Annotated[int, typer.Option(help="How many you made on these students, this one included.", min=1)] = 1,
     training: Annotated[str, typer.Option(help="How the teacher was made: steps, tokens, money, seeds.")] = "",
     boards: Annotated[Path, typer.Option(help="Folder of the leaderboards.")] = Path("leaderboards"),
@@ -37,6 +42,7 @@ def submit(
         task = bar.add_task(name, total=steps * len(board_seeds(env)))
         record = make_record(
             env, agent, name, [author.strip() for author in authors.split(",")], kind=kind,  # type: ignore[arg-type]
+            model=model, options={"base_url": base_url, "model": model} if base_url else None,
             disclosures=Disclosures(attempts=attempts, training=training),
             progress=lambda done: bar.advance(task, done),
         )  # fmt: skip
@@ -59,7 +65,17 @@ def verify(
     ] = 1,
     students: Annotated[int, typer.Option(help="How many are replayed, and four times as many re-run.", min=1)] = 8,
     weights: Annotated[Path | None, typer.Option(help="Level 2: the file that a trained agent needs.")] = None,
-    tolerance: Annotated[float, typer.Option(help="0: bit for bit, as on the same kind of machine.", min=0)] = 0.0,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the mean score at level 1; 0: bit for bit, as on the kind of machine it is from. [0.1 elsewhere]",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option(help="Level 2: where the model of a language model's teacher is, http://.../v1.")
+    ] = None,
     sign: Annotated[bool, typer.Option(help="Write a signed badge into the file (KDGYM_VERIFIER_KEY).")] = False,
 ) -> None:
     """Check a submission; everything below the level is checked first. Exit code 1 if it is not what it says."""
@@ -74,7 +90,7 @@ def verify(
     rungs = {
         0: lambda: check(record),
         1: lambda: replay(record, students, tolerance),
-        max(2, level): lambda: rerun(record, 4 * students, weights),
+        max(2, level): lambda: rerun(record, 4 * students, weights, base_url=base_url),
     }
     for rung in [rung for rung in rungs if rung <= level]:
         try:
@@ -156,28 +172,46 @@ _FOLDER = Path("leaderboards")
 @app.command()
 def fill(
     ids: Annotated[str, typer.Option(help="Boards, by commas; all that need no language model, if left out.")] = "",
+    level: Annotated[
+        int | None,
+        typer.Option(help="Also verify all of them up to this level, and sign (KDGYM_VERIFIER_KEY).", min=0, max=2),
+    ] = None,
     boards: _Boards = _FOLDER,
 ) -> None:
     """Let every packaged agent that is missing teach its boards; safe to kill and to call again."""
     from kdgym.leaderboard.board import standing
+    from kdgym.leaderboard.record import load_record
     from kdgym.leaderboard.submit import make_record
     from kdgym.registration import ENVIRONMENTS, find
 
     torch.set_num_threads(1)
     every = [entry.id for entry in ENVIRONMENTS if not entry.needs_model]
     chosen = [find(name.strip()).id for name in ids.split(",")] if ids else every
-    missing = [
-        (env_id, name, kind)
-        for env_id in chosen
-        for name, kind in standing(env_id)
-        if not (boards / env_id / _file_of(name)).exists()
-    ]
+    wanted = [(env_id, name, kind) for env_id in chosen for name, kind in standing(env_id)]
     with progress_bar() as bar:
-        task = bar.add_task("", total=len(missing))
-        for env_id, name, kind in missing:
+        task = bar.add_task("", total=len(wanted))
+        for env_id, name, kind in wanted:
             bar.update(task, description=f"{env_id}: {name}")
-            make_record(env_id, name, name, ["kdgym"], kind=kind).save(boards / env_id / _file_of(name))
+            path = boards / env_id / _file_of(name)
+            if not path.exists():
+                make_record(env_id, name, name, ["kdgym"], kind=kind).save(path)
+            if level is not None:
+                _climb(path, load_record(path), level)
             bar.advance(task)
+
+
+def _climb(path: Path, record: Record, level: int) -> None:
+    """Earn the badges that are missing up to a level, one after the other, each saved at once; those that fail as well."""
+    from kdgym.leaderboard.rerun import rerun
+    from kdgym.leaderboard.verify import award, badge_text, check, replay
+
+    rungs = (check, replay, rerun)
+    for rung in range(level + 1):
+        if not any(badge.level == rung for badge in record.badges):
+            finding = rungs[rung](record)
+            record = award(record, rung, finding)
+            record.save(path)
+            console.print(badge_text(path, rung, finding), soft_wrap=True, markup=False, highlight=False)
 
 
 def _file_of(agent: str) -> str:
@@ -187,11 +221,14 @@ def _file_of(agent: str) -> str:
 
 @app.command()
 def build(boards: _Boards = _FOLDER) -> None:
-    """Write the page of all boards, and the site."""
+    """Write the page of all boards, their cards, and the site."""
     from kdgym.leaderboard.board import build as write
+    from kdgym.leaderboard.card import freeze
     from kdgym.leaderboard.site import build_site
 
-    for env_id in write(boards):
+    ids = write(boards)
+    freeze(boards, ids)
+    for env_id in ids:
         console.print(env_id)
     console.print(f"Page: {boards / 'README.md'}", soft_wrap=True)
     console.print(f"Site: {build_site(boards)}", soft_wrap=True)
@@ -213,23 +250,34 @@ def check_all(boards: _Boards = _FOLDER) -> None:
     import tempfile
 
     from kdgym.leaderboard.board import build as write
+    from kdgym.leaderboard.card import changed_cards
     from kdgym.leaderboard.record import load_record
     from kdgym.leaderboard.site import is_up_to_date
-    from kdgym.leaderboard.verify import badge_text, check
+    from kdgym.leaderboard.verify import badge_text, check, known_verifiers
 
     failed = 0
+    known = known_verifiers(boards)
     for path in sorted(boards.glob("kdgym/*/*.json")):
         record = load_record(path)
+        for number, badge in enumerate(record.badges, 1):
+            if badge.verifier not in known:
+                failed += 1
+                console.print(
+                    f"{path.name}: badge {number} is by a verifier who is not in verifiers.json", soft_wrap=True
+                )
         finding = check(record)
         if not finding.passed or path.name != record.file_name() or record.env_id != f"kdgym/{path.parent.name}":
             failed += 1
             console.print(badge_text(path, 0, finding), soft_wrap=True, markup=False, highlight=False)
     with tempfile.TemporaryDirectory() as fresh:
         (Path(fresh) / "kdgym").symlink_to((boards / "kdgym").resolve())
-        write(Path(fresh))
-        if (Path(fresh) / "README.md").read_bytes() != (boards / "README.md").read_bytes():
+        for problem in changed_cards(boards, write(Path(fresh))):
             failed += 1
-            console.print("The page is not that of the records; run: kdgym leaderboard build")
+            console.print(problem, soft_wrap=True)
+        for page in ("README.md", "schema.json"):
+            if not (boards / page).is_file() or (Path(fresh) / page).read_bytes() != (boards / page).read_bytes():
+                failed += 1
+                console.print(f"The page {page} is not that of the records; run: kdgym leaderboard build")
     if not is_up_to_date(boards):
         failed += 1
         console.print("The site is not that of the records; run: kdgym leaderboard build")

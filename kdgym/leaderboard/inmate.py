@@ -33,7 +33,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
     observed, allowed = map(space_from_plain, first["spaces"])
     seen: Any = SimpleNamespace(single_observation_space=observed, single_action_space=allowed)
-    agent: Any = load_agent(first["agent"], seen, seed=first["seed"])
+    agent: Any = load_agent(first["agent"], seen, seed=first["seed"], options=first["options"])
     answers.write(pack({"done": None}))
     answers.flush()
     while True:

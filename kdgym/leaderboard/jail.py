@@ -1,8 +1,9 @@
 """An agent in a process of its own that can reach nothing, under bubblewrap: how strangers' teachers are run.
 
-No network, a read-only file system in which there is Python, kdgym and the agent and nothing else, an empty environment, no
-capabilities, no new processes (seccomp), and limits of memory, CPU, files and wall time. It sees observations and gives
-actions, as JSON over pipes; the students, their scores and the verifier's secrets are in the verifier's process.
+No network (language models get a way to their one endpoint, see `doorway`), a read-only file system in which there is
+Python, kdgym and the agent and nothing else, an empty environment, no capabilities, no new processes (seccomp), and limits of
+memory, CPU, files and wall time. It sees observations and gives actions, as JSON over pipes; the students, their scores and
+the verifier's secrets are in the verifier's process.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from typing import IO, Any
 
 from gymnasium import Space
 
+from kdgym.leaderboard.doorway import INSIDE, Doorway
 from kdgym.leaderboard.wire import HEAD, LARGEST, pack, space_to_plain, unpack
+from kdgym.llm.chat import UNIX
 
 _CLONE_THREAD = 0x00010000
 _MIB = 1024**2
@@ -67,6 +70,7 @@ class Jail:
         weights: its weights, if it has any.
         limits: what it may use.
         seed: it is made with.
+        endpoint: the way to its language model, if it is one.
 
     Raises:
         RuntimeError: bubblewrap or libseccomp is missing; agents are never run without.
@@ -81,12 +85,17 @@ class Jail:
         weights: Path | None = None,
         limits: Limits | None = None,
         seed: int = 0,
+        endpoint: Doorway | None = None,
     ) -> None:
         self.limits = limits or Limits()
         inside = {path: f"/agent/{name}" for path, name in ((file, "agent.py"), (weights, _inside(weights))) if path}
         name = inside[file] if file else agent
         if weights:
             name = f"{name}:{inside[weights]}" if name else inside[weights]
+        options = {}
+        if endpoint is not None:
+            inside[endpoint.socket] = INSIDE
+            options = {"base_url": UNIX + INSIDE, "model": endpoint.model}
         with tempfile.TemporaryFile() as program, tempfile.TemporaryFile() as said:
             _write_filter(program)
             command = _command(inside, program.fileno(), self.limits)
@@ -104,6 +113,7 @@ class Jail:
                 "agent": name,
                 "spaces": [space_to_plain(space) for space in spaces],
                 "seed": seed,
+                "options": options,
                 "limits": rlimits,
             }
             try:
@@ -223,6 +233,7 @@ def _command(inside: dict[Path, str], filter_fd: int, limits: Limits) -> list[st
             "need none."
         )
     homes = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}
+    homes |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
     specs = [importlib.util.find_spec(name) for name in ("kdgym", "kdgym.agents", "kdgym.envs")]
     packages = {str(Path(path).resolve()) for spec in specs if spec for path in spec.submodule_search_locations or ()}
     system = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
@@ -232,14 +243,13 @@ def _command(inside: dict[Path, str], filter_fd: int, limits: Limits) -> list[st
         "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
     }.items():  # fmt: skip
         command += ["--setenv", name, value]
+    size = ["--size", str(limits.disk), "--tmpfs"]  # first, as Python may lie in such a folder
+    command += ["--proc", "/proc", "--dev", "/dev", *size, "/tmp", *size, "/dev/shm"]
     for path in (*system, *sorted(homes | packages)):
         if Path(path).exists():
             command += ["--ro-bind", path, path]
     for file, place in inside.items():
         command += ["--ro-bind", str(file.resolve(strict=True)), place]
-    command += ["--proc", "/proc", "--dev", "/dev"]
-    for folder in ("/tmp", "/dev/shm"):
-        command += ["--size", str(limits.disk), "--tmpfs", folder]
     command += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--seccomp", str(filter_fd)]
     return [*command, sys.executable, "-I", "-m", "kdgym.leaderboard.inmate"]
 

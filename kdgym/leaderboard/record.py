@@ -19,6 +19,7 @@ LARGEST = 8 * 1024**2  # bytes of a file
 LEVELS = ("checked", "replayed", "re-run", "reproduced")
 # Names are shown in terminals and on pages: no control characters, no invisible or direction-changing ones.
 _Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9À-ɏ][A-Za-z0-9À-ɏ ._+@'()-]*$")]
+_ModelName = Annotated[str, Field(max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+@:/()-]*$")]
 _Text = Annotated[str, Field(max_length=2000)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Shares = list[Annotated[float, Field(allow_inf_nan=False)]]
@@ -39,7 +40,7 @@ class AgentCard(_Model):
         source: the code, one Python file; None of a person and of who does not teach.
         sha256: of the source, or None.
         weights: sha256 of the file of a trained one, and its name beside the record.
-        model: the language model, with provider and date, or None.
+        model: the language model's name at its endpoint, or None; provider and date belong into the disclosures.
         settings: of the environment, where the agent asks for one.
     """
 
@@ -49,7 +50,7 @@ class AgentCard(_Model):
     source: Annotated[str, Field(max_length=200_000)] | None
     sha256: _Hash | None
     weights: _Hash | None = None
-    model: _Name | None = None
+    model: _ModelName | None = None
     settings: dict[str, str] = {}
 
     @field_validator("settings")
@@ -67,7 +68,14 @@ class AgentCard(_Model):
 
 
 class Conditions(_Model):
-    """Where it was done: versions, torch threads, device, and processor."""
+    """Where it was done.
+
+    Attributes:
+        kdgym, python, torch, numpy: versions.
+        threads: of torch.
+        device, processor: what computed; equal bits are promised to equal ones.
+        seconds: it took by the wall clock, of a machine that may have had other things to do; None if nobody looked.
+    """
 
     kdgym: _Text
     python: _Text
@@ -76,6 +84,7 @@ class Conditions(_Model):
     threads: Annotated[int, Field(ge=1)]
     device: _Text
     processor: _Text
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class Outcome(_Model):
@@ -164,7 +173,10 @@ class Record(_Model):
 
     def claim(self) -> bytes:
         """What a signature is for: everything but the badges."""
-        return json.dumps(self.model_dump(exclude={"badges"}), sort_keys=True, ensure_ascii=True).encode()
+        said = self.model_dump(exclude={"badges"})
+        if said["conditions"]["seconds"] is None:  # older records were signed without it
+            del said["conditions"]["seconds"]
+        return json.dumps(said, sort_keys=True, ensure_ascii=True).encode()
 
     def file_name(self) -> str:
         """Where it goes in the board's folder."""

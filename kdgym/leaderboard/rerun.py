@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from kdgym.evaluation import NO_TEACHING, encoding, load_agent, teach
+from kdgym.leaderboard.doorway import Doorway
 from kdgym.leaderboard.jail import Jail, JailError, Limits
 from kdgym.leaderboard.record import Record
 from kdgym.leaderboard.submit import open_board
@@ -35,6 +37,7 @@ def rerun(
     weights: Path | None = None,
     limits: Limits | None = None,
     progress: Callable[[int], None] = lambda steps: None,
+    base_url: str | None = None,
 ) -> Finding:
     """Let the agent teach again, in a sandbox, and compare its gain with what the claim predicts for so many new students.
 
@@ -48,9 +51,10 @@ def rerun(
         weights: the file that a trained agent needs; checked against the record's hash.
         limits: of the sandbox.
         progress: called after every step with the number of student-steps done.
+        base_url: the endpoint where a language model's teacher finds the model that the record names.
 
     Raises:
-        RerunError: the agent cannot be run again (a person, a language model, or without its weights).
+        RerunError: the agent cannot be run again (a person; a language model without its endpoint; without its weights).
         RuntimeError: there is no sandbox on this machine.
     """
     rng = secret_generator(record, b"re-run")
@@ -58,7 +62,7 @@ def rerun(
     fresh = _fresh(record.env_id, rng)
     envs = open_board(record.env_id, students, {**record.agent.settings, **fresh})
     try:
-        with _teacher(record, envs, weights, limits) as teacher:
+        with _teacher(record, envs, weights, limits, base_url) as teacher:
             outcome, _ = teach(envs, teacher, seeds, progress)
     except JailError as error:
         return Finding(False, f"the re-run failed: {error}")
@@ -68,18 +72,19 @@ def rerun(
     control, what = find(record.env_id).controls[0], "score"
     if record.agent.name != control:
         what = f"gain over {control}"
-        claimed = claimed - _control(record.env_id, control, record.outcome.seeds, {})
-        found = found - _control(record.env_id, control, seeds, fresh)
+        claimed = claimed - _control(record.env_id, control, tuple(record.outcome.seeds))
+        found = found - _control(record.env_id, control, tuple(seeds), **fresh)
     low, high = prediction_interval(claimed, students)
     mean = float(np.mean(found))
     said = f"the claim of {claimed.mean():+.3f} predicts {low:+.3f} to {high:+.3f}"
     return Finding(bool(low <= mean <= high), f"{what} of {students} new students is {mean:+.3f}; {said}")
 
 
-def _control(env_id: str, control: str, seeds: list[int], settings: dict[str, Any]) -> npt.NDArray[np.float64]:
-    """What students score whom the board's control teaches, [S]."""
+@lru_cache(maxsize=4)
+def _control(env_id: str, control: str, seeds: tuple[int, ...], **settings: Any) -> npt.NDArray[np.float64]:
+    """What students score whom the board's control teaches, [S]; the board's own are the same for all its records."""
     envs = open_board(env_id, len(seeds), {**encoding(control), **settings})
-    scores: npt.NDArray[np.float64] = teach(envs, Rounded(load_agent(control, envs)), seeds)[0]["after"]
+    scores: npt.NDArray[np.float64] = teach(envs, Rounded(load_agent(control, envs)), list(seeds))[0]["after"]
     return scores
 
 
@@ -100,13 +105,17 @@ def _fresh(env_id: str, rng: np.random.Generator) -> dict[str, Any]:
 
 
 @contextmanager
-def _teacher(record: Record, envs: Any, weights: Path | None, limits: Limits | None) -> Iterator[Any]:
+def _teacher(
+    record: Record, envs: Any, weights: Path | None, limits: Limits | None, base_url: str | None
+) -> Iterator[Any]:
     agent = record.agent
     if agent.name == NO_TEACHING and record.trace is None:
         yield None
         return
-    if agent.kind in ("llm", "human"):
-        raise RerunError(f"an agent of kind {agent.kind!r} cannot be run again; level 1 is the highest for it")
+    if agent.kind == "human":
+        raise RerunError("a person cannot be run again; level 1 is the highest for them")
+    if agent.kind == "llm" and (base_url is None or agent.model is None):
+        raise RerunError(f"this agent asks the model {agent.model}: say where that is (--base-url), or stop at level 1")
     if agent.weights is not None:
         found = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
         if found != agent.weights:
@@ -117,10 +126,14 @@ def _teacher(record: Record, envs: Any, weights: Path | None, limits: Limits | N
         yield Rounded(load_agent(agent.name, envs))
         return
     spaces = envs.single_observation_space, envs.single_action_space
-    with tempfile.TemporaryDirectory() as folder:
-        file = None
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        endpoint, file = None, None
+        if agent.kind == "llm" and base_url is not None:
+            endpoint = stack.enter_context(Doorway(base_url, str(agent.model)))
+            limits = limits or Limits(act=1800.0)  # which language models need for many students
         if agent.source is not None:  # of an SB3 zip there is none
             file = Path(folder) / "agent.py"
             file.write_text(agent.source, encoding="utf-8")
-        with Jail("", spaces, file, weights if agent.weights else None, limits) as jail:
-            yield Rounded(jail)
+        jail = Jail("", spaces, file, weights if agent.weights else None, limits, endpoint=endpoint)
+        yield Rounded(stack.enter_context(jail))

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from kdgym.leaderboard.board import Board, Row, read_boards
+from kdgym.leaderboard.card import read_cards
+from kdgym.leaderboard.costs import prices, written_items
 from kdgym.leaderboard.submit import open_board
-from kdgym.statistics import mean_interval
+from kdgym.statistics import Interval, mean_interval
 from kdgym.storage import write_atomically
 
 _INK = "#010203"  # stands for the page's text colour, so that pictures follow light and dark
@@ -41,20 +44,31 @@ def build_site(folder: Path) -> Path:
     pages = Environment(
         loader=PackageLoader("kdgym.leaderboard", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    pages.globals.update(colours=_COLOURS, digest=digest(folder))
+    pages.globals.update(colours=_COLOURS, prices=prices())
+    cards = read_cards(folder)
     parts = [
-        {"board": board, "pareto": _pareto(board), "curves": _curves(board), "scale": _scale(board)} for board in boards
+        {
+            "card": json.dumps(cards.get(board.entry.id, {}), indent=1),
+            "board": board,
+            "pareto": _pareto(board),
+            "curves": _curves(board),
+            "scale": _scale(board),
+        }
+        for board in boards
     ]
     data = {board.entry.id: {row.stem: np.round(row.scores, 5).tolist() for row in board.rows} for board in boards}
     write_atomically(
         site / "index.html",
-        pages.get_template("index.html").render(parts=parts, data=Markup(json.dumps(data))).encode(),  # numbers
+        pages.get_template("index.html")
+        .render(parts=parts, data=Markup(json.dumps(data)), digest=digest(folder))
+        .encode(),
     )
     for board in boards:
         for row in board.rows:
             page = pages.get_template("submission.html").render(
-                board=board, row=row, curve=_curves(board, [row]), lesson=_lesson(board, row), ledger=_ledger(row)
-            )
+                board=board, row=row, curve=_curves(board, [row]), lesson=_lesson(board, row), ledger=_ledger(row),
+                written=written_items(row.record), sha256=_sha256(folder / board.entry.id / row.file),
+            )  # fmt: skip
             write_atomically(site / board.entry.id / f"{row.stem}.html", page.encode())
     return site / "index.html"
 
@@ -69,10 +83,19 @@ def digest(folder: Path) -> str:
 
 def is_up_to_date(folder: Path) -> bool:
     """Whether the site is that of the records, and has a page for each."""
-    index = folder / "site" / "index.html"
-    pages = {path.relative_to(folder / "site").with_suffix("") for path in (folder / "site").glob("kdgym/*/*.html")}
-    records = {path.relative_to(folder).with_suffix("") for path in folder.glob("kdgym/*/*.json")}
-    return index.is_file() and digest(folder) in index.read_text() and pages == records
+    site, index = folder / "site", folder / "site" / "index.html"
+    pages = {path.relative_to(site).with_suffix(""): path for path in site.glob("kdgym/*/*.html")}
+    records = {path.relative_to(folder).with_suffix(""): path for path in folder.glob("kdgym/*/*.json")}
+    return (
+        index.is_file()
+        and digest(folder) in index.read_text(encoding="utf-8")
+        and pages.keys() == records.keys()
+        and all(_sha256(records[name]) in page.read_text(encoding="utf-8") for name, page in pages.items())
+    )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------
@@ -117,10 +140,9 @@ def _curves(board: Board, rows: Sequence[Row] | None = None) -> Markup:
     shown = [row for row in (board.rows[:_CURVES] if rows is None else rows) if row is not control]
     figure, axes = _axes("step", "validation score")
     for row in [control, *shown]:
-        curve = np.array(row.record.outcome.curve)
-        if curve.shape[1] < 2:  # nobody taught
-            curve = np.repeat(curve, len(control.record.outcome.curve[0]), axis=1)
-        bands = [mean_interval(column) for column in curve.T]
+        bands = _bands(tuple(map(tuple, row.record.outcome.curve)))
+        if len(bands) < 2:  # nobody taught
+            bands = bands * len(control.record.outcome.curve[0])
         (line,) = axes.plot(
             [band.mean for band in bands], label=row.record.agent.name, lw=2, ls="--" if row is control else "-"
         )
@@ -130,6 +152,12 @@ def _curves(board: Board, rows: Sequence[Row] | None = None) -> Markup:
     axes.legend(fontsize=7, frameon=False, labelcolor=_INK)
     names = ", ".join(row.record.agent.name for row in [control, *shown])
     return _svg(figure, f"Validation score over the lesson on {board.entry.id}: {names}")
+
+
+@cache
+def _bands(curve: tuple[tuple[float, ...], ...]) -> list[Interval]:
+    """Mean over students and its interval at every step."""
+    return [mean_interval(column) for column in np.array(curve).T]
 
 
 def _lesson(board: Board, row: Row) -> Markup | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from kdgym.evaluation import FIRST_SEED, NO_TEACHING, agent_module, encoding, lo
 from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record
 from kdgym.leaderboard.trace import Rounded, write_trace
 from kdgym.registration import find
+from kdgym.students.kernel import build_name
 
 Progress = Callable[[int], None]
 FEWEST = 2  # students of a person
@@ -93,12 +95,14 @@ def record_lessons(
     progress: Progress = lambda steps: None,
 ) -> Record:
     """Let a teacher, or nobody (None), teach the students of these seeds in a population of `open_board`, and write it down."""
+    begun = time.monotonic()
     outcome, actions = teach(envs, None if teacher is None else Rounded(teacher), seeds, progress)
+    seconds = round(time.monotonic() - begun, 1)
     return Record(
         env_id=env_id,
         day=today(),
         agent=card,
-        conditions=conditions(envs),
+        conditions=conditions(envs).model_copy(update={"seconds": seconds}),
         outcome=as_outcome(outcome),
         trace=write_trace(actions, envs.single_action_space, len(seeds)) if actions else None,
         disclosures=disclosures or Disclosures(),
@@ -133,8 +137,22 @@ def conditions(envs: Any) -> Conditions:
         numpy=np.__version__,
         threads=torch.get_num_threads(),
         device=str(envs.device),
-        processor=f"{platform.system()} {platform.machine()}",
+        processor=processor(),
     )
+
+
+def processor() -> str:
+    """The kind of machine: what decides how sums are rounded."""
+    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
+    model = names[0] if names else platform.processor()
+    known = [f"{platform.system()} {platform.machine()}", model, torch.backends.cpu.get_cpu_capability()]
+    return ", ".join(part for part in [*known, f"kernel {build_name()}"] if part)
+
+
+def _cpuinfo() -> list[str]:
+    """What Linux says of the processor; empty elsewhere."""
+    file = Path("/proc/cpuinfo")
+    return file.read_text().splitlines() if file.is_file() else []
 
 
 def today() -> str:

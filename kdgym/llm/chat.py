@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+UNIX = "http+unix://"
 Conversation = list[dict[str, str]]  # messages with a "role" and a "content", as in OpenAI's API
 
 
@@ -78,14 +79,14 @@ def connect(base_url: str, model: str, **limits: float) -> Chat:
     """The language model ``model``: at an OpenAI-compatible endpoint, or in this process.
 
     Args:
-        base_url: ``http://...`` or ``https://...``; ``transformers``, ``vllm``: in this process.
+        base_url: ``http://...``, ``https://...`` or ``http+unix://...``; ``transformers``, ``vllm``: in this process.
         model: its name there; in process a name of ``kdgym models list``, a directory, or a hub id.
         limits: of an endpoint; see `kdgym.llm.endpoint.Endpoint`.
 
     Raises:
         ValueError: there is no such way to reach a model, or it has no such limits.
     """
-    if base_url.startswith(("http://", "https://")):
+    if base_url.startswith(("http://", "https://", UNIX)):
         from kdgym.llm.endpoint import Endpoint
 
         return Endpoint(base_url, model, **limits)  # type: ignore[arg-type]

@@ -7,10 +7,11 @@ import os
 import time
 from typing import Any
 
-from openai import APIError, APIStatusError, AsyncOpenAI
+from httpx2 import AsyncHTTPTransport
+from openai import APIError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import BaseModel, Field, ValidationError
 
-from kdgym.llm.chat import Answer, Conversation
+from kdgym.llm.chat import UNIX, Answer, Conversation
 
 
 class _Message(BaseModel):
@@ -39,7 +40,8 @@ class Endpoint:
     backoff, jitter and Retry-After, are the openai package's own.
 
     Args:
-        base_url: for example ``http://127.0.0.1:8000/v1``.
+        base_url: for example ``http://127.0.0.1:8000/v1``; or ``http+unix:///path`` of a Unix socket, as in the sandbox of
+            leaderboards (`kdgym.leaderboard.doorway`).
         model: the model's name there. The key comes from the environment variable ``OPENAI_API_KEY`` alone.
         concurrency: most requests in flight. Waiting requests stand in front of the connection pool and not in its queue.
         timeout: seconds of one attempt.
@@ -85,11 +87,15 @@ class Endpoint:
         if schema is not None:
             named = {"name": "answer", "schema": schema, "strict": True}
             options["response_format"] = {"type": "json_schema", "json_schema": named}
+        base_url, socket = self.base_url, None
+        if base_url.startswith(UNIX):
+            base_url, socket = "http://doorway/v1", AsyncHTTPTransport(uds=base_url.removeprefix(UNIX))
         async with AsyncOpenAI(
-            base_url=self.base_url,
+            base_url=base_url,
             api_key=os.environ.get("OPENAI_API_KEY") or "none",  # a local server asks for no key, the client does
             timeout=self.timeout,
             max_retries=self.retries,
+            http_client=None if socket is None else DefaultAsyncHttpxClient(transport=socket),
         ) as client:
             answers = await asyncio.gather(
                 *(self._answer(client, gate, deadline, {"messages": said, **options}) for said in conversations)

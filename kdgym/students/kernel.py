@@ -257,6 +257,15 @@ def _predefined(compiler: list[str]) -> str:
     return _call([*compiler, *_processor(), "-dM", "-E", "-x", "c", os.devnull])
 
 
+def build_name() -> str:
+    """Short name of what the kernel becomes here: of the compiler, this processor's instructions, and the source."""
+    try:
+        known = "\0".join([*(path.read_text() for path in _SOURCES), *_OPTIONS, _predefined(_compiler())])
+    except KernelUnavailableError:
+        return "none"
+    return hashlib.sha256(known.encode()).hexdigest()[:8]
+
+
 def _call(command: list[str]) -> str:
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout

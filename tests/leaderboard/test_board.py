@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,11 @@ from typer.testing import CliRunner
 
 from kdgym.cli import app
 from kdgym.leaderboard.board import build, read_board, standing
+from kdgym.leaderboard.costs import dollars, prices, written_items
 from kdgym.leaderboard.record import Record, load_record
+from kdgym.leaderboard.submit import open_board
+from kdgym.leaderboard.trace import write_trace
+from kdgym.leaderboard.verify import KEY, Finding, award
 
 ID = "kdgym/DataGen-Math-OpenEnded-v0"
 
@@ -65,10 +74,21 @@ def test_what_is_there_is_not_made_again(boards: Path) -> None:
 
 
 @pytest.mark.slow
+def test_filling_also_verifies_and_signs_what_nobody_has(boards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, "ab" * 32)
+    command = ("fill", "--ids", ID, "--level", "0", "--boards", str(boards))
+    assert run(*command).exit_code == 0
+    before = {path: path.read_bytes() for path in (boards / ID).glob("*.json")}
+    assert all([badge.level for badge in load_record(path).badges] == [0] for path in before)
+    assert run(*command).exit_code == 0
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.slow
 def test_a_forged_file_and_a_stale_page_are_found(boards: Path) -> None:
     page = boards / "README.md"
     page.write_text(page.read_text().replace("0.", "1.", 1))
-    assert "The page is not that of the records" in run("check", "--boards", str(boards)).output
+    assert "The page README.md is not that of the records" in run("check", "--boards", str(boards)).output
     build(boards)
     path = next((boards / ID).glob("arte--*.json"))
     path.rename(path.with_name("elsewhere.json"))
@@ -106,3 +126,115 @@ def test_ranks_are_groups_that_cannot_be_told_apart(boards: Path) -> None:
     assert gain.mean == pytest.approx(0.4)
     assert np.isclose(rows["llm2llm"].better or 0, (1 + 0.5 + 0.5) / 3)
     assert all(row.headroom is None for row in rows.values())  # no oracle is left
+
+
+@pytest.mark.slow
+def test_costs_and_curves_are_shown(boards: Path) -> None:
+    """Money by the dated price file, all tokens at the dearer price; nothing where no price is known."""
+    path = boards / ID / "arte--kdgym.json"
+    record = load_record(path)
+    assert dollars(record) is None
+    asked = record.agent.model_copy(update={"model": "gpt-4o-mini"})
+    cost = {**record.outcome.cost, "teacher": {**record.outcome.cost["teacher"], "tokens": [1e6, 2e6, 3e6]}}
+    outcome = record.outcome.model_copy(update={"cost": cost, "curve": [[0.0, 0.5, 1.0]] * 3})
+    paid = record.model_copy(update={"agent": asked, "outcome": outcome})
+    assert dollars(paid) == pytest.approx(2 * prices()["per_million_tokens"]["gpt-4o-mini"]["completion"])
+    paid.save(path)
+    row = next(row for row in read_board(boards, ID) if row.record.agent.name == "arte")
+    assert row.area == pytest.approx(0.5)
+    build(boards)
+    assert "1.2000" in (boards / "README.md").read_text()
+    assert "gpt-4o-mini" not in (boards / "README.md").read_text()  # names of models stand on the record's page
+
+
+@pytest.mark.slow
+def test_items_copied_from_the_test_split_are_counted_and_taught_to_nobody(boards: Path) -> None:
+    """A teacher who knows the examination writes it down; the environment refuses it, and the page will say how often."""
+    envs: Any = open_board(ID, 3, {})
+    task = envs.task
+    pools = {split: task.pool(split) for split in ("train", "test")}
+    problems = {split: [task.write_problem(int(pool.start[0]) + i) for i in range(4)] for split, pool in pools.items()}
+    lesson = [{"problem": p, "answer": "1"} for p in (*problems["test"], problems["train"][0])]
+    space, steps = envs.single_action_space, envs.steps
+    trace = write_trace([[json.dumps(lesson)] * 3] + [["[]"] * 3] * (steps - 1), space, 3)
+    record = load_record(boards / ID / "random-real--kdgym.json").model_copy(update={"trace": trace})
+    assert written_items(record) == (15, 12)
+    envs.reset(seed=0)
+    *_, info = envs.step([json.dumps(lesson)] * 3)
+    assert info["items"]["rejected"]["held_out"].tolist() == [4, 4, 4]
+    assert info["items"]["accepted"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.slow
+def test_badges_of_strangers_are_refused(boards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can sign; who counts stands in a file of the repository."""
+    monkeypatch.setenv(KEY, "ab" * 32)
+    path = boards / ID / "arte--kdgym.json"
+    signed = award(load_record(path), 0, Finding(True, "trust me"))
+    signed.save(path)
+    assert run("build", "--boards", str(boards)).exit_code == 0
+    refused = run("check", "--boards", str(boards))
+    assert refused.exit_code == 1
+    assert "arte--kdgym.json: badge 1 is by a verifier who is not in verifiers.json" in refused.output.replace(
+        "\n", " "
+    )
+    (boards / "verifiers.json").write_text(json.dumps({signed.badges[0].verifier: "this test"}))
+    assert run("check", "--boards", str(boards)).exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_board_is_what_its_card_says(boards: Path) -> None:
+    cards = json.loads((boards / "cards.json").read_text())
+    assert (cards[ID]["students"], cards[ID]["steps"], cards[ID]["control"]) == (3, 12, "random_real")
+    assert cards[ID]["settings"]["budget"] > 0
+    cards[ID]["settings"]["budget"] += 1
+    (boards / "cards.json").write_text(json.dumps(cards))
+    said = run("check", "--boards", str(boards)).output
+    assert f"{ID} is not what its card says (settings); a change that moves scores needs a new id" in said.replace(
+        "\n", " "
+    )
+    assert run("build", "--boards", str(boards)).exit_code == 0  # which freezes new cards only
+    assert json.loads((boards / "cards.json").read_text()) == cards
+
+
+def test_a_newer_version_makes_a_board_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    import kdgym.leaderboard.board as module
+
+    entry = next(entry for entry in module.ENVIRONMENTS if entry.id == ID)
+    newer = replace(entry, id=ID.replace("v0", "v1"))
+    assert not module.Board(entry, [], 0.0).is_old
+    monkeypatch.setattr(module, "ENVIRONMENTS", (*module.ENVIRONMENTS, newer))
+    assert module.Board(entry, [], 0.0).is_old
+    assert not module.Board(newer, [], 0.0).is_old
+
+
+FILL = """
+import sys
+from dataclasses import replace
+import kdgym.registration
+kdgym.registration.ENVIRONMENTS = tuple(replace(e, episodes=3) for e in kdgym.registration.ENVIRONMENTS)
+from kdgym.cli import app
+app(["leaderboard", "fill", "--ids", sys.argv[1], "--boards", sys.argv[2]])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_fill_goes_on_where_it_was(filled: Path, tmp_path: Path) -> None:
+    """SIGKILL after the first record: what is there is whole, is kept, and the rest is made, the same as without the kill."""
+    command = [sys.executable, "-c", FILL, ID, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while not (done := list((tmp_path / ID).glob("*.json"))) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / ID).glob("*.json")}
+    assert done
+    assert len(before) < len(standing(ID))
+    for path in before:
+        load_record(path)
+    assert run("fill", "--ids", ID, "--boards", str(tmp_path)).exit_code == 0
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    for path in (filled / ID).glob("*.json"):
+        assert load_record(tmp_path / ID / path.name).outcome == load_record(path).outcome

@@ -137,6 +137,26 @@ def test_forged_results_do_not_replay(record: Record, forge: Callable[[dict[str,
     assert not replay(forged, FEW).passed
 
 
+def test_another_kind_of_machine_has_a_tolerance_which_the_finding_states(record: Record) -> None:
+    """Equal bits are equal bits anywhere; others may differ a little where the record is from elsewhere, and nowhere else."""
+
+    def claims(more: float, processor: str) -> Record:
+        def change(r: dict[str, Any]) -> None:
+            r["conditions"]["processor"] = processor
+            r["outcome"]["after"] = [score + more for score in r["outcome"]["after"]]
+
+        return changed(record, change)
+
+    here = record.conditions.processor
+    assert replay(claims(0.0, "an abacus"), FEW).text == "3 students replayed bit for bit"
+    assert not replay(claims(0.05, here), FEW).passed
+    assert replay(claims(0.05, here), FEW, tolerance=0.06).passed
+    close, far = (replay(claims(more, "an abacus"), FEW) for more in (0.05, 0.15))
+    assert close.passed
+    assert f"differs by 0.0500 on another kind of machine ({here}, not an abacus); 0.1 is allowed" in close.text
+    assert not far.passed
+
+
 def test_another_agents_trace_does_not_replay(record: Record) -> None:
     other = make_record(ID, "uniform", "other", ["Eve"])
     stolen = record.model_copy(update={"trace": other.trace})
@@ -248,10 +268,12 @@ def test_without_a_key_nothing_is_signed(record: Record, key: str | None, monkey
 # --- commands --------------------------------------------------------------------------------------------------------
 
 
-def test_the_commands(tmp_path: Path) -> None:
+def test_a_newcomers_row_is_on_the_page(tmp_path: Path) -> None:
+    """The README's way: copy the shortest agent, submit, build, look."""
     mine = tmp_path / "mine.py"
     mine.write_text((Path(kdgym.registration.__file__).parents[1] / "agents" / "random.py").read_text())
-    told = [
+    make_record(ID, "uniform", "uniform", ["kdgym"], kind="control").save(tmp_path / ID / "uniform--kdgym.json")
+    command = [
         "submit",
         str(mine),
         "--env",
@@ -263,10 +285,14 @@ def test_the_commands(tmp_path: Path) -> None:
         "--boards",
         str(tmp_path),
     ]
-    done = CliRunner().invoke(app, told)
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     path = tmp_path / ID / "my-random--ada-grace.json"
     assert CliRunner().invoke(app, ["verify", str(path), "--students", "2"]).exit_code == 0
+    assert CliRunner().invoke(app, ["leaderboard", "build", "--boards", str(tmp_path)]).exit_code == 0
+    for page in (tmp_path / "README.md", tmp_path / "site" / "index.html"):
+        assert "my random</a>" in page.read_text() or "[my random]" in page.read_text()
+    assert (tmp_path / "site" / ID / "my-random--ada-grace.html").is_file()
     content = json.loads(path.read_text())
     content["outcome"]["after"] = [1.0] * FEW
     path.write_text(json.dumps(content))
