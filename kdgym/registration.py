@@ -103,7 +103,13 @@ _SNAPSHOT: dict[str, Any] = {
     "population": "Starts",
     "controls": ("ordinary_resets", "uniform_snapshots", "random"),
     "published": "s3rl",
-    "teachers": ("sc_only", "stt_only", "reverse_curriculum", "learning_progress", "plr"),
+    "teachers": (
+        "sc_only",
+        "stt_only",
+        "reverse_curriculum",
+        "learning_progress",
+        "plr",
+    ),  # start_ppo has to be trained
     "upper_bounds": ("snapshot_lookahead",),
     "measure": "scaled return from ordinary starts",
 }

@@ -99,11 +99,17 @@ class SnapshotReset(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructor
             raise SnapshotMismatchError(
                 f"The snapshots hold states of {len(state)} numbers, but those of {type(inner).__name__} have {size}."
             )
-        self.adapter.set(inner, state)
+        taken = f"snapshot {index}, taken with {self.store.provenance.get('env_id')}"
+        try:
+            self.adapter.set(inner, state)
+        except Exception as error:
+            raise SnapshotMismatchError(
+                f"{type(inner).__name__} could not be put into {taken}: {type(self.adapter).__name__} raised {error!r}."
+            ) from error
         if not np.array_equal(self.adapter.get(inner), state, equal_nan=True):
             raise SnapshotMismatchError(
-                f"{type(inner).__name__} does not stand in snapshot {index} after it was restored; the snapshot is not a state "
-                "of this environment, or its adapter is at fault."
+                f"{type(inner).__name__} does not stand in {taken}, after it was restored; the snapshot is not a state of this "
+                f"environment, or its adapter, {type(self.adapter).__name__}, is at fault."
             )
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:

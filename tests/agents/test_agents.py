@@ -38,7 +38,7 @@ FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 
 # Where each teacher is at home: on every id of its level.
-TRAINED = ("ppo", "maskable_ppo", "feedback_ppo", "lane_ppo")
+TRAINED = ("ppo", "maskable_ppo", "feedback_ppo", "lane_ppo", "start_ppo")
 HOMES: dict[str, list[str]] = {name: [] for name in agent_names()}
 for entry in ENVIRONMENTS:
     if entry.needs_model or entry.slow:
@@ -48,7 +48,7 @@ for entry in ENVIRONMENTS:
         HOMES[name].append(entry.id)
     HOMES["ppo"] += [entry.id] * numeric
     HOMES["maskable_ppo"] += [entry.id] * tree
-HOMES["start_search"] = HOMES["s3rl_long"] = ["kdgym/Snapshot-PointMaze-v0"]
+HOMES["start_ppo"] = HOMES["start_search"] = HOMES["s3rl_long"] = ["kdgym/Snapshot-PointMaze-v0"]
 HOMES["diagnose_errors"], HOMES["informed_cure"] = ["kdgym/DataGen-Math-OpenEnded-v0"], [ID]
 HOMES["feedback_ppo"], HOMES["lane_ppo"] = ["kdgym/Feedback-Math-v0"], ["kdgym/Orchestrate-Math-v0"]
 
@@ -69,13 +69,9 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
     def save(name: str, env_id: str) -> str:
         path = tmp_path_factory.mktemp(name) / "model.zip"
         vec_env = as_vec_env(gym.make_vec(env_id, num_envs=2, **small(env_id), **encoding(name)))
-        policies: dict[str, Any] = {
-            "ppo": SharedPolicy,
-            "feedback_ppo": "MultiInputPolicy",
-            "lane_ppo": "MultiInputPolicy",
-        }
+        policies: dict[str, Any] = {"ppo": SharedPolicy, "maskable_ppo": MaskableSharedPolicy}
         make_model: Any = MaskablePPO if name == "maskable_ppo" else PPO
-        make_model(policies.get(name, MaskableSharedPolicy), vec_env).save(path)
+        make_model(policies.get(name, "MultiInputPolicy"), vec_env).save(path)
         return f"{name}:{path}"
 
     return save

@@ -1,16 +1,19 @@
 """The ablation of S3RL that was never published: does it matter where a student's first episodes start, and when they are cut?
 
-    python tests/benchmarks/snapshots_ablation.py run --out runs/snapshots       # resumes; finished runs are skipped
-    python tests/benchmarks/snapshots_ablation.py report --out runs/snapshots --json FILE --picture FILE
+    python tests/benchmarks/snapshots_ablation.py run        # goes on where it was stopped; finished runs are skipped
+    python tests/benchmarks/snapshots_ablation.py report     # tables, picture, and snapshots-ablation.json, which `run` reads
 
-Ways to start {ordinary, random snapshots, SC only, STT only, S3RL} x {TD3, SAC, PPO} with Stable-Baselines3's defaults x
+Ways to start {ordinary, random snapshots, SC only, STT only, S3RL} x {PPO, SAC, TD3} with Stable-Baselines3's defaults x
 three tasks x seeds. One seed's cells are run before the next seed begins, so whatever is finished is a set of whole seeds.
-S3RL's constants are scaled to short runs: snapshots in the first tenth of the steps (published: 100k of 1M), cut after a tenth
-of the task's time limit (published: 100 of 1000). All students of a task share a teacher that solves it.
+Runs are short, so S3RL's constants are scaled: cut after a tenth of the task's time limit (published: 100 of 1000), guided for
+the first half (published: a tenth, which is 100 time limits; a tenth of these runs would be one or less). Teachers are rules
+that solve the tasks, and a snapshot's value is what its own trajectory went on to return, discounted.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 import json
 from dataclasses import dataclass
@@ -29,7 +32,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from kdgym.storage import write_atomically
-from kdgym.wrappers import SnapshotStore, collect_snapshots, s3rl, sb3_policy
+from kdgym.wrappers import SnapshotStore, collect_snapshots, s3rl
+from kdgym.wrappers.store import returns_to_go
 
 ARMS: dict[str, dict[str, bool] | None] = {
     "ordinary": None,
@@ -38,10 +42,11 @@ ARMS: dict[str, dict[str, bool] | None] = {
     "stt": {"classify": False, "truncate": True},
     "s3rl": {"classify": True, "truncate": True},
 }
+CELL = ("task", "algorithm", "arm", "seed")
 EPISODES = 5  # of an examination
-COLLECTED = 1000  # most environment steps that the teacher spends on snapshots, in whole episodes
-TEACHER_STEPS, TEACHER_CHUNK = 60_000, 1000
-TEACHER_SEED, EXAMINATION_SEED, COLLECTING_SEED = 1_000, 2_000, 3_000
+EXAMINATION_SEED, COLLECTING_SEED = 2_000, 3_000
+HERE = Path(__file__).parent
+RESULTS, OUT = HERE / "snapshots-ablation.json", Path("runs/snapshots")
 
 
 @dataclass(frozen=True)
@@ -52,91 +57,109 @@ class Student:
     steps: int
     every: int
     clusters: int  # as published
+    adam: dict[str, Any]  # the same Adam as SB3's, in one kernel; PPO's has its own epsilon
 
 
-class Rocker:
-    """A rule for a teacher: push where the car rolls. TD3 with slow noise was still in the valley after 8,000 steps."""
+STUDENTS = {
+    "PPO": Student(PPO, 6 * 2048, 2 * 2048, 6, {"fused": True, "eps": 1e-5}),
+    "SAC": Student(SAC, 2000, 250, 4, {"fused": True}),
+    "TD3": Student(TD3, 2000, 250, 6, {"fused": True}),
+}
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A rule: observations [..., n] -> action [...]; how many episodes it collects, and how often it acts at random there.
+
+    Without carelessness, a task that has no goal has no states of different worth.
+    """
+
+    rule: Any
+    episodes: int
+    careless: float = 0.0
 
     def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
-        """Full throttle in the direction of the velocity."""
-        return np.where(np.asarray(observation)[..., 1:] >= 0, 1, -1).astype(np.float32), None
-
-    def value(self, observation: Any, action: Any) -> float:
-        """What the rule goes on to return, discounted as SB3's critics do."""
-        env: Any = gym.make("MountainCarContinuous-v0").unwrapped
-        env.reset(seed=0)
-        env.state, total, weight, over = np.array(observation), 0.0, 1.0, False
-        while not over:
-            _, reward, over, *_ = env.step(self.predict(env.state)[0])
-            total, weight = total + weight * reward, 0.99 * weight
-        return total
+        """As SB3's models do."""
+        return self.rule(np.asarray(observation, np.float64))[..., None].astype(np.float32), None
 
 
-# Who collects: an algorithm with SB3's defaults, trained until it returns so much, or a rule.
-TASKS: dict[str, tuple[type[BaseAlgorithm] | type[Rocker], float]] = {
-    "Pendulum-v1": (TD3, -200),
-    "InvertedPendulum-v5": (PPO, 950),
-    "MountainCarContinuous-v0": (Rocker, 85),
-}
-STUDENTS = {
-    "TD3": Student(TD3, 4000, 500, 6),
-    "SAC": Student(SAC, 4000, 500, 4),
-    "PPO": Student(PPO, 15 * 2048, 2048, 6),
+def rock(seen: Any) -> Any:
+    """MountainCarContinuous: push where the car rolls."""
+    return np.where(seen[..., 1] >= 0, 1, -1)
+
+
+def balance(seen: Any) -> Any:
+    """InvertedPendulum: linear feedback."""
+    return np.clip(seen @ np.array([1, 10, 1, 1.5]), -3, 3)
+
+
+def swing(seen: Any) -> Any:
+    """Pendulum: swing up by energy, and balance where that is in reach; as `kdgym.tasks.control.Pendulum`."""
+    cos, sin, speed = np.moveaxis(seen, -1, 0)
+    angle, missing = np.arctan2(sin, cos), 15 * (1 - cos) - 0.5 * speed**2
+    pump = 2 * np.where(speed >= 0, 1, -1) * np.sign(missing)
+    return np.clip(np.where(np.abs(angle) < 0.5, -(8 * angle + 2 * speed), pump), -2, 2)
+
+
+TEACHERS = {
+    "MountainCarContinuous-v0": Teacher(rock, 4),
+    "InvertedPendulum-v5": Teacher(balance, 3, careless=0.2),
+    "Pendulum-v1": Teacher(swing, 2),
 }
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
 
 
-def examine(model: BaseAlgorithm | Rocker, task: str) -> float:
+class RewardsOfEpisodes(gym.Wrapper[Any, Any, Any, Any]):
+    """Remembers all rewards, episode by episode."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.rewards: list[list[float]] = []
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        self.rewards.append([])
+        return self.env.reset(**options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        outcome = self.env.step(action)
+        self.rewards[-1].append(float(outcome[1]))
+        return outcome
+
+
+def examine(model: BaseAlgorithm | Teacher, task: str) -> float:
     """Mean return of the greedy policy from ordinary starts, the same ones every time."""
     envs = make_vec_env(task, n_envs=EPISODES, seed=EXAMINATION_SEED)
     return float(np.mean(evaluate_policy(model, envs, n_eval_episodes=EPISODES, return_episode_rewards=True)[0]))
 
 
-def teacher_of(task: str) -> tuple[BaseAlgorithm | Rocker, int]:
-    """A teacher that solves the task, and how many environment steps its training took."""
-    kind, solved = TASKS[task]
-    if kind is Rocker:
-        return Rocker(), 0
-    teacher: Any = kind("MlpPolicy", gym.make(task), seed=TEACHER_SEED)
-    while examine(teacher, task) < solved:
-        if teacher.num_timesteps >= TEACHER_STEPS:
-            raise RuntimeError(f"After {TEACHER_STEPS} steps the teacher of {task} does not return {solved} yet.")
-        teacher.learn(TEACHER_CHUNK, reset_num_timesteps=False)
-    return teacher, teacher.num_timesteps
+@functools.cache
+def snapshots_of(task: str) -> SnapshotStore:
+    """What the task's teacher passed through, with its return in the provenance."""
+    teacher, env, rng = TEACHERS[task], RewardsOfEpisodes(gym.make(task)), np.random.default_rng(COLLECTING_SEED)
+
+    def act(observation: Any) -> Any:
+        if rng.random() < teacher.careless:
+            return rng.uniform(env.action_space.low, env.action_space.high).astype(np.float32)  # type: ignore[attr-defined]
+        return teacher.predict(observation)[0]
+
+    store = collect_snapshots(env, act, None, teacher.episodes, seed=COLLECTING_SEED, policy=teacher.rule.__name__)
+    left = [returns_to_go(rewards, 0.99) for rewards in env.rewards]
+    value = np.array([left[episode][step] for episode, step in zip(store.episode, store.step, strict=True)])
+    store.provenance["teacher_return"] = examine(teacher, task)
+    return dataclasses.replace(store, value=value)
 
 
-def snapshots_of(task: str, out: Path) -> SnapshotStore:
-    """What a teacher of this task passed through; trained and collected once, then read."""
-    path = out / f"{task}.safetensors"
-    if path.exists():
-        return SnapshotStore.load(path)
-    teacher, steps = teacher_of(task)
-    first = evaluate_policy(teacher, make_vec_env(task, seed=COLLECTING_SEED), 1, return_episode_rewards=True)
-    episodes = max(1, COLLECTED // int(first[1][0]))
-    if isinstance(teacher, Rocker):
-        act, value = lambda seen: teacher.predict(seen)[0], teacher.value
-    else:
-        act, value = sb3_policy(teacher)
-    name = type(teacher).__name__
-    store = collect_snapshots(gym.make(task), act, value, episodes, seed=COLLECTING_SEED, policy=name)
-    untrained = TD3("MlpPolicy", gym.make(task), seed=TEACHER_SEED)
-    store.provenance.update(
-        teacher_steps=steps, teacher_return=examine(teacher, task), untrained_return=examine(untrained, task)
-    )
-    store.save(path)
-    return store
-
-
-def practise(task: str, name: str, arm: str, seed: int, store: SnapshotStore) -> dict[str, Any]:
+def practise(task: str, name: str, arm: str, seed: int) -> dict[str, Any]:
     """One student's practice: its returns before, and after every so many steps."""
     student, rule = STUDENTS[name], ARMS[arm]
     env: gym.Env[Any, Any] = gym.make(task)
-    limit = env.spec.max_episode_steps if env.spec else None
+    limit = gym.spec(task).max_episode_steps
     assert limit is not None
     if rule is not None:
-        env = s3rl(env, store, student.clusters, limit // 10, student.steps // 10, **rule)
-    model = student.algorithm("MlpPolicy", env, seed=seed)  # type: ignore[call-arg]
+        env = s3rl(env, snapshots_of(task), student.clusters, limit // 10, student.steps // 2, **rule)
+    adam = {"optimizer_kwargs": student.adam}
+    model = student.algorithm("MlpPolicy", env, seed=seed, policy_kwargs=adam)  # type: ignore[call-arg]
     returns = [examine(model, task)]
     for _ in range(student.steps // student.every):
         model.learn(student.every, reset_num_timesteps=False)
@@ -144,37 +167,43 @@ def practise(task: str, name: str, arm: str, seed: int, store: SnapshotStore) ->
     return {"task": task, "algorithm": name, "arm": arm, "seed": seed, "every": student.every, "returns": returns}
 
 
+def finished(out: Path) -> list[dict[str, Any]]:
+    """Runs in the file of results, and those that ``run`` has left in ``out`` since."""
+    kept = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else []
+    runs = [*kept, *(json.loads(path.read_text()) for path in sorted(out.glob("*.json")))]
+    found = {tuple(result[part] for part in CELL): result for result in runs}
+    return [found[cell] for cell in sorted(found)]
+
+
 @app.command()
 def run(
-    out: Annotated[Path, typer.Option(help="Folder of the results; finished runs found there are skipped.")],
+    out: Annotated[Path, typer.Option(help="Folder of finished runs, until they are reported.")] = OUT,
     seeds: Annotated[int, typer.Option(min=2)] = 10,
+    algorithm: Annotated[list[str] | None, typer.Option(help="Only this; may be repeated.")] = None,
 ) -> None:
-    """Train every student that is missing, and teachers as they are needed; safe to kill and to start again."""
+    """Train every student that is missing; safe to kill and to start again, and to run beside another."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
-    cells = list(itertools.product(range(seeds), TASKS, STUDENTS, ARMS))
+    done = {tuple(result[part] for part in CELL) for result in finished(out)}
+    cells = list(itertools.product(range(seeds), algorithm or STUDENTS, TEACHERS, ARMS))
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
         bar = progress.add_task("", total=len(cells))
-        for seed, task, name, arm in cells:
+        for seed, name, task, arm in cells:
             path = out / f"{seed:03}-{task}-{name}-{arm}.json"
             progress.update(bar, description=path.stem)
-            if not path.exists():
-                result = practise(task, name, arm, seed, snapshots_of(task, out))
-                write_atomically(path, json.dumps(result).encode())
+            if (task, name, arm, seed) not in done and not path.exists():
+                write_atomically(path, json.dumps(practise(task, name, arm, seed)).encode())
             progress.advance(bar)
 
 
 @app.command(name="report")
 def report_command(
-    out: Annotated[Path, typer.Option(help="Folder that `run` wrote to.")],
-    json_file: Annotated[Path, typer.Option("--json", help="Where all results go, in one file.")],
-    picture: Annotated[Path, typer.Option(help="Where the curves go.")],
+    out: Annotated[Path, typer.Option(help="Folder that `run` wrote to.")] = OUT,
+    picture: Annotated[Path, typer.Option(help="Where the curves go.")] = HERE.parents[1] / "docs" / "snapshots.png",
 ) -> None:
-    """Tables, one picture and one file of all whole seeds."""
-    stores = {task: SnapshotStore.load(out / f"{task}.safetensors").provenance for task in TASKS}
-    results = [json.loads(path.read_text()) for path in sorted(out.glob("[0-9]*.json"))]
-    report(results, stores, json_file, picture)
+    """Tables and one picture of all whole seeds, and one file of all finished runs."""
+    report(finished(out), {task: snapshots_of(task).provenance for task in TEACHERS}, RESULTS, picture)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+from scipy import stats
 
-from kdgym.statistics import Interval, interquartile_mean, interval
+from kdgym.statistics import Interval
 
 Floats = npt.NDArray[np.float64]
 Cell = tuple[str, str, str]  # task, algorithm, arm
@@ -22,21 +23,29 @@ COLOURS = {"ordinary": "0.5", "random": "#56B4E9", "sc": "#E69F00", "stt": "#009
 NAMES = {"ordinary": "ordinary", "random": "random snapshots", "sc": "SC only", "stt": "STT only", "s3rl": "S3RL"}
 
 
-def scores(results: Sequence[dict[str, Any]], teachers: dict[str, dict[str, Any]]) -> tuple[dict[Cell, Floats], Floats]:
-    """Curves of all whole seeds: (task, algorithm, arm) -> [seeds, examinations]; and the steps between two of each.
+def scores(results: Sequence[dict[str, Any]], teachers: dict[str, dict[str, Any]]) -> dict[Cell, Floats]:
+    """Curves of an algorithm's whole seeds: (task, algorithm, arm) -> [seeds, examinations]; 0 is untrained, 1 the teacher.
 
-    0 is an untrained student, 1 the teacher.
+    Algorithms of which fewer than two seeds are finished in all cells are left out.
+
+    Raises:
+        ValueError: nothing is left.
     """
+    untrained = {task: np.mean([r["returns"][0] for r in results if r["task"] == task] or 0.0) for task in teachers}
     by_cell: dict[Cell, dict[int, Floats]] = {}
     for result in results:
-        teacher = teachers[result["task"]]
-        low, high = teacher["untrained_return"], teacher["teacher_return"]
+        low, high = untrained[result["task"]], teachers[result["task"]]["teacher_return"]
         curve = (np.array(result["returns"]) - low) / (high - low)
         by_cell.setdefault((result["task"], result["algorithm"], result["arm"]), {})[result["seed"]] = curve
-    whole = sorted(set.intersection(*(set(seeds) for seeds in by_cell.values())))
-    if len(whole) < 2:
-        raise ValueError(f"{len(whole)} seeds are finished in all cells; a report needs at least 2.")
-    return {cell: np.stack([curves[seed] for seed in whole]) for cell, curves in by_cell.items()}, np.array(whole)
+    curves: dict[Cell, Floats] = {}
+    for algorithm in dict.fromkeys(cell[1] for cell in by_cell):
+        mine = {cell: seeds for cell, seeds in by_cell.items() if cell[1] == algorithm}
+        whole = sorted(set.intersection(*map(set, mine.values()))) if len(mine) == len(teachers) * len(NAMES) else []
+        if len(whole) > 1:
+            curves |= {cell: np.stack([seeds[seed] for seed in whole]) for cell, seeds in mine.items()}
+    if not curves:
+        raise ValueError("No algorithm has two seeds that are finished in all cells, which a report needs.")
+    return curves
 
 
 def later(curve: Floats, lost: float) -> Floats:
@@ -53,18 +62,30 @@ def over_tasks(curves: dict[Cell, Floats], algorithm: str, arm: str, lost: dict[
 
 def middle(values: Floats) -> Interval:
     """Interquartile mean over tasks and seeds [tasks, seeds], with an interval from resampling seeds."""
-    return interval(lambda who: interquartile_mean(values[:, who].ravel()), values.shape[1])
+
+    def statistic(who: npt.NDArray[np.int64], axis: int = -1) -> Floats:
+        """All resamples at once: `kdgym.statistics.interval` takes minutes for the hundreds of intervals of a picture."""
+        picked = np.moveaxis(values[:, who], 0, -1).reshape(*who.shape[:-1], -1)
+        return np.asarray(stats.trim_mean(picked, 0.25, axis=-1))
+
+    everybody = np.arange(values.shape[1])
+    rng = np.random.default_rng(0)
+    found = stats.bootstrap((everybody,), statistic, vectorized=True, n_resamples=999, method="percentile", rng=rng)
+    low, high = found.confidence_interval
+    return Interval(float(statistic(everybody)), float(low), float(high))
 
 
 def report(
     results: Sequence[dict[str, Any]], teachers: dict[str, dict[str, Any]], json_file: Path, picture: Path
 ) -> None:
-    """Print tables of all whole seeds, draw the curves, and write everything into one file."""
-    curves, seeds = scores(results, teachers)
-    every = {result["algorithm"]: result["every"] for result in results}
+    """Print tables of all whole seeds, draw the curves, and write them and all runs into one file."""
+    curves = scores(results, teachers)
+    every = {
+        result["algorithm"]: result["every"] for result in results if any(c[1] == result["algorithm"] for c in curves)
+    }
     rows, console = [], Console(width=140)
-    table = Table(title=f"{len(seeds)} seeds; 0 is an untrained student, 1 the teacher; difference to ordinary, paired")
-    for column in ("algorithm", "starts", "end", "mean of the curve", "difference", "difference, collection counted"):
+    table = Table(title="0 is an untrained student, 1 the teacher; difference to ordinary starts, paired by seed")
+    for column in ("algorithm", "seeds", "starts", "end", "curve", "difference", "difference, collection counted"):
         table.add_column(column)
     for algorithm, steps in every.items():
         free = dict.fromkeys(teachers, 0.0)
@@ -80,13 +101,16 @@ def report(
                 "difference_counted": middle(paid - ordinary),
             }
             gains = [str(found[which]) if arm != "ordinary" else "" for which in ("difference", "difference_counted")]
-            table.add_row(algorithm, name, found["end"].unsigned(), found["curve"].unsigned(), *gains)
-            rows.append({"algorithm": algorithm, "arm": arm, **{which: vars(value) for which, value in found.items()}})
+            seeds = ordinary.shape[1]
+            table.add_row(algorithm, str(seeds), name, found["end"].unsigned(), found["curve"].unsigned(), *gains)
+            summary = {which: vars(value) for which, value in found.items()}
+            rows.append({"algorithm": algorithm, "seeds": seeds, "arm": arm, **summary})
     console.print(table)
     console.print(by_task(curves))
     draw(curves, every, picture)
-    kept = [result for result in results if result["seed"] in seeds]
-    json_file.write_text(json.dumps({"teachers": teachers, "summary": rows, "runs": kept}) + "\n")
+    lines = ",\n".join(json.dumps(result) for result in results)  # a line a run, so that additions read well
+    head = json.dumps({"teachers": teachers, "summary": rows})
+    json_file.write_text(f'{head[:-1]}, "runs": [\n{lines}\n]}}\n')
 
 
 def by_task(curves: dict[Cell, Floats]) -> Table:

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import ray
 from gymnasium.vector import AutoresetMode
+from ray import tune
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
-from ray.tune import register_env
 
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.envs.classroom import parallel_env
 from kdgym.integrations.rllib import NextStepAutoreset, register_with_rllib
+from kdgym.wrappers import collect_snapshots, s3rl
 
 # RLlib registers its environment anew with every algorithm, and Gymnasium says so.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Overriding environment rllib:UserWarning")
@@ -137,7 +138,7 @@ def test_students_that_finish_at_different_times_are_refused() -> None:
 
 def test_rllib_trains_the_teachers_of_a_classroom(cluster: None) -> None:
     """As in docs/classroom.md: several agents, one shared policy, through RLlib's own wrapper of PettingZoo."""
-    register_env("classroom", lambda config: ParallelPettingZooEnv(parallel_env(**config)))
+    tune.register_env("classroom", lambda config: ParallelPettingZooEnv(parallel_env(**config)))
     algorithm = (
         PPOConfig()
         .environment("classroom", env_config={"max_cycles": 3, "budget": 96.0, "validation_items": 8})
@@ -150,3 +151,20 @@ def test_rllib_trains_the_teachers_of_a_classroom(cluster: None) -> None:
     algorithm.stop()
     assert result["env_runners"]["num_episodes"] >= 1
     assert set(result["env_runners"]["agent_episode_returns_mean"]) == {"teacher_0", "teacher_1", "teacher_2"}
+
+
+@pytest.mark.slow
+def test_ppo_practises_from_snapshots(cluster: None) -> None:
+    """The wrapper goes into the function that makes the environment, and nothing else changes."""
+    env = gym.make("CartPole-v1")
+    env.action_space.seed(0)
+    store = collect_snapshots(env, lambda _: env.action_space.sample(), lambda seen, _: float(seen[0]), seed=3)
+    tune.register_env("guided", lambda _: s3rl(gym.make("CartPole-v1"), store, horizon=4))
+    runners = {"num_env_runners": 0, "num_envs_per_env_runner": 2, "rollout_fragment_length": 32}
+    training = {"train_batch_size": 64, "minibatch_size": 32, "num_epochs": 1}
+    config = PPOConfig().environment("guided").env_runners(**runners).training(**training).debugging(seed=0)
+    algorithm = config.rl_module(model_config={"fcnet_hiddens": [16]}).build_algo()
+    result = algorithm.train()["env_runners"]
+    assert result["num_env_steps_sampled"] == 64
+    assert result["episode_len_max"] <= 4
+    algorithm.stop()

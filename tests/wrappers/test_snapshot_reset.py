@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from stable_baselines3 import PPO, TD3
+from stable_baselines3 import PPO, SAC, TD3
 
 from kdgym.wrappers import (
     SnapshotMismatchError,
@@ -23,7 +24,7 @@ from kdgym.wrappers import (
 )
 
 CLASSIC = ("CartPole-v1", "Acrobot-v1", "Pendulum-v1", "MountainCar-v0", "MountainCarContinuous-v0")
-MUJOCO = ("Hopper-v5", "HalfCheetah-v5", "Ant-v5", "Humanoid-v5")
+MUJOCO = ("Hopper-v5", "HalfCheetah-v5", "Ant-v5", "Humanoid-v5", "InvertedPendulum-v5")
 
 
 def collected(id: str, episodes: int = 2, every: int = 3) -> SnapshotStore:
@@ -129,12 +130,48 @@ def test_vector_environments_take_it_as_a_wrapper(store: SnapshotStore) -> None:
     assert terminated.shape == truncated.shape == (4,)
 
 
-def test_sb3_learns_on_it_unchanged(store: SnapshotStore) -> None:
-    guided = s3rl(gym.make("CartPole-v1"), store, horizon=20, until_step=300)
-    model = PPO("MlpPolicy", guided, n_steps=256, batch_size=64, n_epochs=1, device="cpu").learn(512)
-    assert model.num_timesteps == 512
-    pendulum = s3rl(gym.make("Pendulum-v1"), collected("Pendulum-v1"), horizon=20, until_step=100)
-    assert TD3("MlpPolicy", pendulum, learning_starts=50, device="cpu").learn(150).num_timesteps == 150
+def test_loops_in_cleanrls_style_store_true_transitions() -> None:
+    """What goes into a replay buffer, with ``final_obs`` where an episode ended, is what the dynamics do; no end is a goal."""
+    store, judge = collected("Pendulum-v1"), gym.make("Pendulum-v1").unwrapped
+    judge.reset(seed=0)
+
+    def thunk() -> gym.Env[Any, Any]:
+        return gym.wrappers.RecordEpisodeStatistics(s3rl(gym.make("Pendulum-v1"), store, horizon=7, until_step=25))
+
+    envs = gym.vector.SyncVectorEnv([thunk] * 2, autoreset_mode=gym.vector.AutoresetMode.SAME_STEP)
+    envs.action_space.seed(0)
+    seen, _ = envs.reset(seed=0)
+    cuts = []
+    for step in range(1, 40):
+        actions = envs.action_space.sample()
+        following, _, terminated, truncated, info = envs.step(actions)
+        after = following.copy()
+        for i in np.flatnonzero(truncated):
+            after[i] = info["final_obs"][i]
+            cuts.append((step, info["final_info"]["episode"]["l"][i]))
+        for i in range(2):
+            judge.state = np.array([np.arctan2(seen[i, 1], seen[i, 0]), seen[i, 2]])  # type: ignore[attr-defined]
+            np.testing.assert_allclose(after[i], judge.step(actions[i])[0], atol=1e-5)
+        assert not terminated.any()
+        seen = following
+    assert cuts == [(step, length) for step, length in ((7, 7), (14, 7), (21, 7), (25, 4)) for _ in range(2)]
+
+
+@pytest.mark.parametrize("algorithm", [SAC, TD3])
+def test_sb3_learns_off_policy_unchanged_and_bootstraps(algorithm: type[SAC | TD3]) -> None:
+    pendulum = s3rl(gym.make("Pendulum-v1"), collected("Pendulum-v1"), horizon=20, until_step=50)
+    model = algorithm("MlpPolicy", pendulum, learning_starts=50, batch_size=16, device="cpu").learn(70)
+    buffer = model.replay_buffer
+    assert buffer is not None and model._n_updates > 0
+    ended = np.flatnonzero(buffer.dones[:70, 0])
+    assert ended.tolist() == [19, 39, 49], "two cut at the horizon, one at the end of the guided phase"
+    assert buffer.timeouts[ended, 0].all(), "so SB3 bootstraps there"  # type: ignore[attr-defined]
+
+
+def test_sb3_learns_on_policy_unchanged(store: SnapshotStore) -> None:
+    guided = s3rl(gym.make("CartPole-v1"), store, horizon=20, until_step=150)
+    model = PPO("MlpPolicy", guided, n_steps=128, batch_size=64, n_epochs=1, device="cpu").learn(256)
+    assert model.num_timesteps == 256
 
 
 class Counter(gym.Env[Any, Any]):
@@ -164,6 +201,13 @@ class CounterAdapter:
         env.count = float(state[0])
 
 
+class Broken(CounterAdapter):
+    """An adapter that cannot put the state back."""
+
+    def set(self, env: Any, state: Any) -> None:
+        raise RuntimeError("no power")
+
+
 class Deaf(CounterAdapter):
     """An adapter that forgets to put the state back."""
 
@@ -178,7 +222,9 @@ def test_users_bring_their_own_adapter() -> None:
     assert taken.state[:, 0].tolist() == [0, 4, 8, 12, 16]
     start, _ = SnapshotReset(Counter(), taken, choices(3), adapter=CounterAdapter()).reset()
     assert start == [12]
-    with pytest.raises(SnapshotMismatchError, match="does not stand in snapshot 3"):
+    with pytest.raises(SnapshotMismatchError, match=r"Counter could not be put.*taken with Counter: Broken.*no power"):
+        SnapshotReset(Counter(), taken, choices(3), adapter=Broken()).reset()
+    with pytest.raises(SnapshotMismatchError, match=r"Counter does not stand in snapshot 3, taken with Counter.*Deaf"):
         SnapshotReset(Counter(), taken, choices(3), adapter=Deaf()).reset()
     with pytest.raises(ValueError, match="chose snapshot 5, but the store has 0 to 4"):
         SnapshotReset(Counter(), taken, choices(5), adapter=CounterAdapter()).reset()
@@ -210,6 +256,12 @@ def test_snapshots_of_another_observation_space_are_refused(store: SnapshotStore
     space = gym.spaces.Box(-1, 1, (2,))
     with pytest.raises(SnapshotMismatchError, match="observation_space"):
         SnapshotReset(gym.wrappers.TransformObservation(gym.make("CartPole-v1"), lambda seen: seen[:2], space), store)
+
+
+def test_states_of_another_length_are_refused_by_both_lengths(store: SnapshotStore) -> None:
+    longer = dataclasses.replace(store, state=np.pad(store.state, ((0, 0), (0, 2))))
+    with pytest.raises(SnapshotMismatchError, match="states of 7 numbers, but those of CartPoleEnv have 5"):
+        SnapshotReset(gym.make("CartPole-v1"), longer).reset(seed=0)
 
 
 @pytest.mark.parametrize("name", ["horizon", "until_step"])
