@@ -31,8 +31,8 @@ def anarchy(
     out: Annotated[Path, typer.Option(help="Folder of the trained teachers; those found there are not trained again.")],
     id: Annotated[str, typer.Argument(metavar="ID")] = "kdgym/Classroom-Math-v0",
     mixings: Annotated[str, typer.Option(help="Shares of the common gain in the reward.")] = "0,0.25,0.5,0.75,1",
-    steps: Annotated[int, typer.Option(help="Steps of a training, over all teachers.", min=1)] = 147_456,
-    runs: Annotated[int, typer.Option(help="Trainings of every mixing.", min=1)] = 2,
+    steps: Annotated[int, typer.Option(help="Steps of a training, over all teachers.", min=1)] = 110_592,
+    runs: Annotated[int, typer.Option(help="Trainings of every mixing.", min=1)] = 1,
     episodes: Annotated[int, typer.Option(help="Unseen students.", min=2)] = 64,
     picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there.")] = None,
@@ -67,12 +67,12 @@ def anarchy(
 
 
 def _table(id: str, rows: list[Row]) -> Table:
-    title = f"{id}: {len(rows[0].gain)} unseen students, test split; price of anarchy: the planner's gain over theirs"
+    title = f"{id}: {len(rows[0].gain)} unseen students, test split; price: the planner's gain over theirs"
     table = Table(
         title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="* upper bound: decides for all teachers"
     )
     for name in ("teachers", "common gain", "minus planner", "price of anarchy", "Gini"):
-        table.add_column(name, justify="left" if name == "teachers" else "right", no_wrap=name != "teachers")
+        table.add_column(name, justify="left" if name == "teachers" else "right", no_wrap=True)
     planner = rows[0]
     for row in rows:
         found = row.measured(planner)
@@ -82,7 +82,7 @@ def _table(id: str, rows: list[Row]) -> Table:
             found["gain"].unsigned(),
             "" if own else str(found["short"]),
             "" if own else found["price"].unsigned(),
-            found["gini"].unsigned(),
+            f"{found['gini'].mean:.2f}",
         )
     return table
 

@@ -57,7 +57,7 @@ def anarchy_picture(env_id: str, rows: Sequence[Row], path: Path) -> None:
     for name, axes in panels.items():
         found = [row.measured(rows[0])[name] for row in learners]
         axes.fill_between(at, [f.low for f in found], [f.high for f in found], color=COLOURS[0], alpha=0.2, lw=0)
-        axes.plot(at, [f.mean for f in found], "o-", color=COLOURS[0], label="PPO, each for itself")
+        axes.plot(at, [f.mean for f in found], "o-", color=COLOURS[0], label="PPO, by its reward")
         for row, colour in zip((r for r in rows[1:] if r.mixing is None), COLOURS[1:], strict=False):
             axes.axhline(row.measured(rows[0])[name].mean, color=colour, ls="--", lw=1.2, label=row.teachers)
         axes.set_xlabel("share of the common gain in a teacher's reward")
