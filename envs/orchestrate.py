@@ -94,7 +94,8 @@ class Orchestrate(PopulationEnv):
     writing the note). Stages that have begun are finished; without money left none begins.
 
     ## Splits
-    Streams of ``pool="train"`` and ``"evaluation"`` share no task, and students were schooled on neither.
+    Streams of ``pool="train"`` and ``"evaluation"`` share no task, and students were schooled on neither. Math has other students
+    in each, Incidents the same sixteen.
 
     ## Determinism
     Equal settings, seeds and actions give bitwise equal observations on one machine at one thread.
