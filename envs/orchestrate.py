@@ -94,7 +94,8 @@ class Orchestrate(PopulationEnv):
     writing the note). Stages that have begun are finished; without money left none begins.
 
     ## Splits
-    Streams of ``pool="train"`` and ``"evaluation"`` share no task, and students were schooled on neither.
+    Streams of ``pool="train"`` and ``"evaluation"`` share no task, and students were schooled on neither. Math has other students
+    in each, Incidents the same sixteen.
 
     ## Determinism
     Equal settings, seeds and actions give bitwise equal observations on one machine at one thread.
@@ -217,8 +218,8 @@ class Orchestrate(PopulationEnv):
         state["ledger"] += session.bill
         self.session = session
         if config.notebooks is not None:
-            kept = session.changed | ((slot >= 0) & (state["frozen"] == 0))  # a note's record is part of it
-            for student in (kept & (state["done"] == 0)).nonzero().squeeze(1).tolist():
+            kept = session.changed | (state["note_cue"] >= 0).any(1)  # with every task, notes have another record
+            for student in (kept & (state["frozen"] + state["done"] == 0)).nonzero().squeeze(1).tolist():
                 self.export_notes(student, Path(config.notebooks) / f"{int(state['seed'][student])}.sqlite")
         self._assign(self._everyone, number + 1)
         over = (number + 1 >= config.tasks) | (state["spent"] >= config.budget)

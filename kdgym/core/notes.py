@@ -184,7 +184,7 @@ def remember(state: State, session: Session, operation: Tensor, judged: Tensor) 
 
 
 _COLUMNS = ("cue", "advice", "born", "hits", "reward", "money")
-_RECORD = {"tasks": "tasks_done", "reward": "judged_sum", "money": "money_sum"}
+_RECORD = ("tasks_done", "judged_sum", "money_sum")
 
 
 def read(state: State, student: int, says: Sequence[str]) -> tuple[list[Note], Record]:
@@ -192,7 +192,8 @@ def read(state: State, student: int, says: Sequence[str]) -> tuple[list[Note], R
     columns = [state[f"note_{name}"][student].tolist() for name in _COLUMNS]
     rows = enumerate(zip(*columns, strict=True))
     found = [Note(slot, cue, advice, says[advice], *rest) for slot, (cue, advice, *rest) in rows if cue != _EMPTY]
-    return found, Record(**{name: state[total][student].item() for name, total in _RECORD.items()})
+    tasks, reward, money = (state[total][student].item() for total in _RECORD)
+    return found, Record(int(tasks), float(reward), float(money))
 
 
 def replace(state: State, student: int, found: Sequence[Note], record: Record, cues: int, advices: int) -> None:
@@ -215,5 +216,5 @@ def replace(state: State, student: int, found: Sequence[Note], record: Record, c
     for slot, note in enumerate(found):
         for name in _COLUMNS:
             state[f"note_{name}"][student, slot] = getattr(note, name)
-    for name, total in _RECORD.items():
-        state[total][student] = getattr(record, name)
+    for total, amount in zip(_RECORD, record, strict=True):
+        state[total][student] = amount

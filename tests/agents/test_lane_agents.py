@@ -104,6 +104,7 @@ def test_who_was_met_in_training_is_known_again(tmp_path: Path) -> None:
     assert [lane for lane, *_ in decisions(agent, again)] == ["coach"] * 3
 
 
+@pytest.mark.slow
 def test_lanes_are_learned_from_what_others_would_have_earned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane_advantage, "STUDENTS", 2)
     lines: list[str] = []
