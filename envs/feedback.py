@@ -279,8 +279,10 @@ class Practice(Course):
             mean = grpo_loss(log_p, told.of(part), gain[part], kept[part], shaping, weight, self.objective, anchor)
             return mean * share[part]
 
-        for _ in range(config.epochs):
-            students.update(state["student"], told.problem, told.tokens, loss, held.any(1), config.learning_rate)
+        for epoch in range(config.epochs):
+            now = None if epoch else told.log_p  # until the first update, probabilities are those of writing
+            student, rate = state["student"], config.learning_rate
+            students.update(student, told.problem, told.tokens, loss, held.any(1), rate, now)
         items = config.epochs * counted.sum(1)
         tokens = config.epochs * (students.rollout_tokens(rollouts.problem, rollouts.valid) * counted).sum(1)
         bill = {"items": items, "tokens": tokens, "flops": students.training_flops * students.flops_per_token * tokens}
