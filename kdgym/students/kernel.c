@@ -1,4 +1,4 @@
-/* The tiny student's training and examination on a CPU: the same function as network.py, which is the reference.
+/* The tiny student's training, examination and sampling on a CPU: the same function as network.py, which is the reference.
  *
  * What differs is the order of the work. A batched program applies every operation to all students, and so streams all
  * of them through memory at every update. Here one student makes all its updates before the next one starts: its weights,

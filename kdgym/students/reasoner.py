@@ -1,7 +1,8 @@
 """Students that reason in tokens: they sample attempts, go on from what a teacher wrote, and learn by policy gradient.
 
 They are `TransformerStudents`; here is what reinforcement needs beside what those can do.
-Everything is a program of batched torch operations over all students, with a key-value cache where tokens are sampled.
+As there, the reference is a program of batched torch operations over all students, with a key-value cache where tokens are
+sampled, and the kernel takes its place on a CPU in float32.
 """
 
 from __future__ import annotations
