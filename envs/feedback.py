@@ -113,7 +113,8 @@ class Practice(Course):
     ## Budget
     ``budget`` tokens an episode: of attempts, of what follows feedback, and of feedback at ``price`` each. An update may spend
     what is left divided by the updates left; groups are held one after another as long as it lasts. The default lets a silent
-    teacher hold nearly all; whoever speaks holds fewer.
+    teacher hold nearly all; whoever speaks holds fewer. ``info["practice"]`` itemises a step: ``rollout_tokens`` of attempts,
+    ``guided_tokens`` of what follows feedback, ``feedback_tokens``, and ``updates`` that anything was learned from.
 
     ## Splits
     Students practise on ``train``, rewards and observations come from ``validation``, `examine` asks ``test``; no problem
@@ -203,7 +204,7 @@ class Practice(Course):
         return gain - self.config.feedback_cost * share, terminated
 
     def _give_lesson(self, action: Tensor) -> None:
-        decision = self._decide(action)
+        decision, self._spent = self._decide(action), torch.zeros(self.num_envs, 4, device=self.device)
         tallies = [self._practise(decision, update) for update in range(self.config.updates)]
         self._show(slice(None), torch.stack(tallies).sum(0))
 
@@ -253,6 +254,7 @@ class Practice(Course):
         attempts, continued, feedback = (tokens * held).sum(2)
         state["spent"] += (price * held).sum(1)
         state["feedback"] += feedback
+        self._spent += torch.stack([attempts, continued, feedback, held.any(1)], dim=1)
         skill = self.task.skill_of.to(problem.device)[problem[:, :: config.group]]
         history = state["spending_history"][self._everyone, state["step"]]
         by_skill = torch.zeros_like(history, dtype=price.dtype).scatter_add_(1, skill, price * held).float()
@@ -295,6 +297,11 @@ class Practice(Course):
             known = practised.repeat_interleave(value.shape[1] // practised.shape[1], dim=1)
             finite = torch.nan_to_num(value.float(), nan=MAX_LOSS).clamp(0, MAX_LOSS)
             self.state[name][rows] = torch.where(known, finite, self.state[name][rows])
+
+    def _remarks(self) -> dict[str, Any]:
+        spent = self._spent.cpu().numpy() * ~self._finished[:, None]
+        names = ("rollout_tokens", "guided_tokens", "feedback_tokens", "updates")
+        return {"practice": dict(zip(names, spent.T, strict=True))}
 
     def _observe_level(self) -> dict[str, Tensor]:
         share = self.config.price * self.state["feedback"] / self.config.budget
