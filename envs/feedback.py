@@ -35,6 +35,7 @@ CARELESSNESS = {
     "rarely": Carelessness(18_432, habits=0.4, habit=(0.55, 0.8), slip=(0.02, 0.2)),
     "often": Carelessness(22_528, habits=0.25, habit=(0.2, 0.45), slip=(0.02, 0.1)),
 }
+_SPENT = ("rollout_tokens", "guided_tokens", "feedback_tokens", "updates")
 _LEVELS = {"fraction": 5, "length": 4, "weight": 3}  # of the discrete actions
 
 
@@ -167,11 +168,10 @@ class Practice(Course):
         levels = [_LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
         errors = k * len(self.students.errors)
         seen = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": errors}
-        ends = {"entropy": MAX_LOSS}
         super().__init__(
             num_envs,
             observation_space={
-                **{name: spaces.Box(0, ends.get(name, 1), (n,)) for name, n in seen.items()},
+                **{name: spaces.Box(0, MAX_LOSS if name == "entropy" else 1, (n,)) for name, n in seen.items()},
                 "feedback": spaces.Box(0, 1, (1,)),
             },
             action_space=self.moves if config.actions == "box" else spaces.MultiDiscrete(levels),
@@ -185,6 +185,7 @@ class Practice(Course):
         )
         self._seen_names = tuple(seen)
         self.commentator: Commentator | None = None
+        self._spent = torch.zeros(num_envs, 4, dtype=torch.float64, device=self.device)
 
     def _begin_level(self, rows: Tensor) -> None:
         state = self.state
@@ -204,7 +205,8 @@ class Practice(Course):
         return gain - self.config.feedback_cost * share, terminated
 
     def _give_lesson(self, action: Tensor) -> None:
-        decision, self._spent = self._decide(action), torch.zeros(self.num_envs, 4, device=self.device)
+        self._spent.zero_()
+        decision = self._decide(action)
         tallies = [self._practise(decision, update) for update in range(self.config.updates)]
         self._show(slice(None), torch.stack(tallies).sum(0))
 
@@ -282,9 +284,8 @@ class Practice(Course):
             return mean * share[part]
 
         for epoch in range(config.epochs):
-            now = None if epoch else told.log_p  # until the first update, probabilities are those of writing
-            student, rate = state["student"], config.learning_rate
-            students.update(student, told.problem, told.tokens, loss, held.any(1), rate, now)
+            learners = state["student"], told.problem, told.tokens  # at first just those who wrote
+            students.update(*learners, loss, held.any(1), config.learning_rate, None if epoch else told.log_p)
         items = config.epochs * counted.sum(1)
         tokens = config.epochs * (students.rollout_tokens(rollouts.problem, rollouts.valid) * counted).sum(1)
         bill = {"items": items, "tokens": tokens, "flops": students.training_flops * students.flops_per_token * tokens}
@@ -300,8 +301,7 @@ class Practice(Course):
 
     def _remarks(self) -> dict[str, Any]:
         spent = self._spent.cpu().numpy() * ~self._finished[:, None]
-        names = ("rollout_tokens", "guided_tokens", "feedback_tokens", "updates")
-        return {"practice": dict(zip(names, spent.T, strict=True))}
+        return {"practice": dict(zip(_SPENT, spent.T, strict=True))}
 
     def _observe_level(self) -> dict[str, Tensor]:
         share = self.config.price * self.state["feedback"] / self.config.budget
