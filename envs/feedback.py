@@ -7,7 +7,6 @@ the fraction, the attempts, the feedback and its weight in the loss are the teac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.course import LEVEL, MAX_LOSS, Course
+from kdgym.core.decision import LEVELS, Decision
 from kdgym.core.fields import Layout
 from kdgym.core.population import Array
 from kdgym.core.practice_settings import PracticeSettings
@@ -36,19 +36,7 @@ CARELESSNESS = {
     "rarely": Carelessness(18_432, habits=0.4, habit=(0.55, 0.8), slip=(0.02, 0.2)),
     "often": Carelessness(22_528, habits=0.25, habit=(0.2, 0.45), slip=(0.02, 0.1)),
 }
-_LEVELS = {"fraction": 5, "length": 4, "weight": 3}  # of the discrete actions
-
-
-@dataclass(frozen=True)
-class Decision:
-    """A teacher's action, decoded: one entry a student."""
-
-    fraction: Tensor
-    which: Tensor
-    kind: Tensor
-    length: Tensor
-    shaping: Tensor
-    weight: Tensor
+_SPENT = ("rollout_tokens", "guided_tokens", "feedback_tokens", "updates")
 
 
 class Practice(Course):
@@ -114,7 +102,8 @@ class Practice(Course):
     ## Budget
     ``budget`` tokens an episode: of attempts, of what follows feedback, and of feedback at ``price`` each. An update may spend
     what is left divided by the updates left; groups are held one after another as long as it lasts. The default lets a silent
-    teacher hold nearly all; whoever speaks holds fewer.
+    teacher hold nearly all; whoever speaks holds fewer. ``info["practice"]`` itemises a step: ``rollout_tokens`` of attempts,
+    ``guided_tokens`` of what follows feedback, ``feedback_tokens``, and ``updates`` that anything was learned from.
 
     ## Splits
     Students practise on ``train``, rewards and observations come from ``validation``, `examine` asks ``test``; no problem
@@ -161,15 +150,14 @@ class Practice(Course):
         self.objective = Objective(config.clip, config.kl, config.shaping_constant)
         named = {"which": WHICH, "kind": self.students.kinds, "length": (), "shaping": SHAPINGS, "weight": ()}
         self.moves = FeedbackMoves({"fraction": (), **named})
-        levels = [_LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
+        levels = [LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
         errors = k * len(self.students.errors)
         seen = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": errors}
-        ends = {"entropy": MAX_LOSS}
         moves, seen_besides, kept_besides = self._besides()
         super().__init__(
             num_envs,
             observation_space={
-                **{name: spaces.Box(0, ends.get(name, 1), (n,)) for name, n in seen.items()},
+                **{name: spaces.Box(0, MAX_LOSS if name == "entropy" else 1, (n,)) for name, n in seen.items()},
                 "feedback": spaces.Box(0, 1, (1,)),
                 **seen_besides,
             },
@@ -185,6 +173,7 @@ class Practice(Course):
         )
         self._seen_names = tuple(seen)
         self.commentator: Commentator | None = None
+        self._spent = torch.zeros(num_envs, 4, dtype=torch.float64, device=self.device)
 
     def _begin_level(self, rows: Tensor) -> None:
         state = self.state
@@ -204,7 +193,8 @@ class Practice(Course):
         return gain - self.config.feedback_cost * share, terminated
 
     def _give_lesson(self, action: Tensor) -> None:
-        decision = self._decide(action)
+        self._spent.zero_()
+        decision = Decision.of(self.moves, action, self.students.most_steps)
         tallies = [self._practise(decision, update) for update in range(self.config.updates)]
         self._show(slice(None), torch.stack(tallies).sum(0))
 
@@ -244,10 +234,8 @@ class Practice(Course):
         """What the commentator, if there is one, says to the attempts chosen; its tokens are billed to the teacher."""
         if self.commentator is None:
             return None
-        comments, tokens = (
-            ask(self.students, self.commentator, tried, chosen, kind),
-            torch.zeros_like(self.state["spent"]),
-        )
+        comments = ask(self.students, self.commentator, tried, chosen, kind)
+        tokens = torch.zeros_like(self.state["spent"])
         for (student, _), (_, spent) in comments.items():
             tokens[student] += spent
         ledger.charge(self.state["ledger"], "teacher", tokens=tokens)
@@ -263,6 +251,7 @@ class Practice(Course):
         attempts, continued, feedback = (tokens * held).sum(2)
         state["spent"] += (price * held).sum(1)
         state["feedback"] += feedback
+        self._spent += torch.stack([attempts, continued, feedback, held.any(1)], dim=1)
         skill = self.task.skill_of.to(problem.device)[problem[:, :: config.group]]
         history = state["spending_history"][self._everyone, state["step"]]
         by_skill = torch.zeros_like(history, dtype=price.dtype).scatter_add_(1, skill, price * held).float()
@@ -289,8 +278,9 @@ class Practice(Course):
             mean = grpo_loss(log_p, told.of(part), gain[part], kept[part], shaping, weight, self.objective, anchor)
             return mean * share[part]
 
-        for _ in range(config.epochs):
-            students.update(state["student"], told.problem, told.tokens, loss, held.any(1), config.learning_rate)
+        for epoch in range(config.epochs):
+            learners = state["student"], told.problem, told.tokens  # at first just those who wrote
+            students.update(*learners, loss, held.any(1), config.learning_rate, None if epoch else told.log_p)
         items = config.epochs * counted.sum(1)
         tokens = config.epochs * (students.rollout_tokens(rollouts.problem, rollouts.valid) * counted).sum(1)
         bill = {"items": items, "tokens": tokens, "flops": students.training_flops * students.flops_per_token * tokens}
@@ -304,6 +294,10 @@ class Practice(Course):
             finite = torch.nan_to_num(value.float(), nan=MAX_LOSS).clamp(0, MAX_LOSS)
             self.state[name][rows] = torch.where(known, finite, self.state[name][rows])
 
+    def _remarks(self) -> dict[str, Any]:
+        spent = self._spent.cpu().numpy() * ~self._finished[:, None]
+        return {"practice": dict(zip(_SPENT, spent.T, strict=True))}
+
     def _observe_level(self) -> dict[str, Tensor]:
         share = self.config.price * self.state["feedback"] / self.config.budget
         return {**{name: self.state[name] for name in self._seen_names}, "feedback": share.unsqueeze(1)}
@@ -316,19 +310,8 @@ class Practice(Course):
         assert isinstance(self.single_action_space, spaces.MultiDiscrete)
         chosen = checked_choices(actions, self.num_envs, self.single_action_space)
         named = zip(self.moves.choices, chosen.T, strict=True)
-        decisions = {name: column / (_LEVELS.get(name, 2) - 1) for name, column in named}
+        decisions = {name: column / (LEVELS.get(name, 2) - 1) for name, column in named}
         return torch.from_numpy(self.moves.encode(self.num_envs, **decisions)).to(self.device)
-
-    def _decide(self, action: Tensor) -> Decision:
-        """The action's amounts within [0, 1], or whole steps, and its choices."""
-        parts = action.split([max(1, len(options)) for options in self.moves.choices.values()], dim=1)
-        decision = {
-            name: part.argmax(1) if options else (part.squeeze(1) + 1) / 2
-            for (name, options), part in zip(self.moves.choices.items(), parts, strict=True)
-        }
-        most = self.students.most_steps
-        decision["length"] = 1 + (decision["length"] * most).long().clamp_max(most - 1)
-        return Decision(**decision)
 
     # --- students ------------------------------------------------------------------------------------------------
 

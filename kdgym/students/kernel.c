@@ -1,4 +1,4 @@
-/* The tiny student's training and examination on a CPU: the same function as network.py, which is the reference.
+/* The tiny student's training, examination and sampling on a CPU: the same function as network.py, which is the reference.
  *
  * What differs is the order of the work. A batched program applies every operation to all students, and so streams all
  * of them through memory at every update. Here one student makes all its updates before the next one starts: its weights,
@@ -70,14 +70,10 @@ static void transform(Work *s) {
     normalise(B * A, s->x, s->y, s->y_scale);
 }
 
-static void score(Work *s) {
-    transform(s);
-    product(B * A, VP, D, ROWS(s->y, D), s->w.head, VP, s->logits, VP, SET);
-}
-
 /* A batch's losses, verdicts and probabilities (in `logits`). */
 static void forward(Work *s) {
-    score(s);
+    transform(s);
+    product(B * A, VP, D, ROWS(s->y, D), s->w.head, VP, s->logits, VP, SET);
     softmax(s->logits, s->target, s->token_loss, s->likeliest);
     for (int b = 0; b < B; b++) s->loss[b] = total(A, s->token_loss + b * A) / A, s->right[b] = isfinite(s->loss[b]);
     for (int r = 0; r < B * A; r++) s->right[r / A] &= s->likeliest[r] == s->target[r];
@@ -89,6 +85,32 @@ static void forward_to(Work *s, int a) {
     transform(s);
     product(B, VP, D, ROWS(s->y + a * D, A * D), s->w.head, VP, s->logits, VP, SET);
     for (int b = 0; b < B; b++) s->likeliest[b] = likeliest(s->logits + b * VP, &most);
+}
+
+/* Place l of m sequences, after all before it -> its residual stream, m rows of x; keeps keys and values. */
+INLINE void read_place(const int m, Work *s, int l) {
+    if (l < PATCHES)
+        product(m, D, PIXELS, ((Matrix){s->image + l * PIXELS, PATCHES * PIXELS, 1}), s->w.patch, D, s->x, D, SET);
+    for (int r = 0; r < m; r++) {
+        const float *x = l < PATCHES ? s->x + r * D : s->w.token + s->token[r * L + l] * D;
+        for (int i = 0; i < D; i++) s->x[r * D + i] = x[i] + s->w.place[l * D + i];
+    }
+    for (int layer = 0; layer < LAYERS; layer++) {
+        const Block *w = &s->w.block[layer];
+        Kept *k = &s->kept[layer];
+        normalise(m, s->x, k->y, k->y_scale);
+        product(m, D, D, ROWS(k->y, D), w->qkv, QKV, k->q, D, SET);
+        product(m, KV, D, ROWS(k->y, D), w->qkv + D, QKV, s->d_kv, KV, SET);
+        for (int b = 0; b < m; b++) {
+            memcpy(k->kv + (b * L + l) * KV, s->d_kv + b * KV, FLOATS(KV));
+            attend_last(l + 1, k->q + b * D, k->kv + b * L * KV, k->mixed + b * D);
+        }
+        product(m, D, D, ROWS(k->mixed, D), w->out, D, s->x, D, ADD);
+        normalise(m, s->x, k->z, k->z_scale);
+        product(m, F, D, ROWS(k->z, D), w->up, F, k->hidden, F, SET);
+        for (int i = 0; i < m * F; i++) k->hidden[i] = k->hidden[i] > 0 ? k->hidden[i] : 0;
+        product(m, D, F, ROWS(k->hidden, F), w->down, D, s->x, D, ADD);
+    }
 }
 
 /* --- backward ------------------------------------------------------------------------------------------------------- */
@@ -253,33 +275,55 @@ void kdgym_evaluate(Work *s, int64_t *next, int64_t students, const float *state
     restore_denormals(before);
 }
 
-/* The log-probability of every token of answers, A tokens an item. */
-void kdgym_log_p(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const Tables *tables,
-                 const int64_t *problem, const int64_t *tokens, int64_t room, float *log_p) {
+/* Reads the problems of a batch, as long as few differ, once each: row b has that of row slot[b] <= b. */
+static void read_problems(Work *s, const int *slot, int differ) {
+    const int few = B / 4 ? B / 4 : 1;
+    for (int l = 0; l <= L - A; l++)
+        if (differ <= few) read_place(few, s, l);
+        else read_place(B, s, l);
+    for (int b = B - 1; b >= 0; b--) {
+        for (int i = 0; i < LAYERS; i++)
+            memmove(s->kept[i].kv + b * L * KV, s->kept[i].kv + slot[b] * L * KV, FLOATS((L - A + 1) * KV));
+        memmove(s->x + b * D, s->x + slot[b] * D, FLOATS(D));
+    }
+}
+
+/* Answers drawn by random numbers, A tokens and numbers an item, of which `tokens` holds the first `known`; and the
+ * log-probabilities of all tokens. */
+void kdgym_sample(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const Tables *tables,
+                  const int64_t *problem, const int64_t *known, int64_t room, const double *chance, int64_t *tokens,
+                  float *log_p) {
     const unsigned before = flush_denormals();
     for (EVERY_STUDENT) {
         unpack(state + i * stride, &s->w);
         for (int64_t at = i * room; at < (i + 1) * room; at += B) {
             const int n = (i + 1) * room - at < B ? (i + 1) * room - at : B;
+            int slot[B], differ = 0;
             for (int b = 0; b < B; b++) {
-                const int64_t item = at + (b < n ? b : 0);
-                read_item(s, b, tables, problem[item], tokens + item * A);
+                const int again = b >= n || (b && problem[at + b] == problem[at + b - 1]);
+                if (!again) read_item(s, differ, tables, problem[at + b], tokens + (at + b) * A);
+                slot[b] = again ? slot[b - 1] : differ++;
             }
-            score(s);
-            for (int r = 0; r < n * A; r++) { /* the losses of the softmax end at 80 nats below the likeliest token */
-                float most = s->logits[r * VP];
-                for (int t = 1; t < V; t++) most = s->logits[r * VP + t] > most ? s->logits[r * VP + t] : most;
-                const float lead = s->logits[r * VP + s->target[r]] - most + 80;
-                log_p[at * A + r] = lead < 0 ? lead : 0;
+            read_problems(s, slot, differ);
+            for (int a = 0; a < A; a++) {
+                if (a) read_place(B, s, L - A + a);
+                normalise(B, s->x, s->y, s->y_scale);
+                product(B, VP, D, ROWS(s->y, D), s->w.head, VP, s->logits, VP, SET);
+                for (int b = 0; b < n; b++) {
+                    float p[VP], every[V];
+                    const int64_t place = (at + b) * A + a;
+                    log_softmax(s->logits + b * VP, p, every);
+                    if (known[at + b] <= a) tokens[place] = draw(p, chance[place]);
+                    log_p[place] = every[tokens[place]];
+                    if (a < A - 1) s->token[b * L + L - A + a + 1] = tokens[place];
+                }
             }
-            softmax(s->logits, s->target, s->token_loss, s->likeliest);
-            for (int r = 0; r < n * A; r++) log_p[at * A + r] -= s->token_loss[r];
         }
     }
     restore_denormals(before);
 }
 
-/* The gradient of a function of those, from its derivatives by each of them; items whose derivatives are all 0 cost nothing. */
+/* The gradient of a function of those of given tokens, from its derivatives by each; items whose derivatives are 0 cost nothing. */
 void kdgym_gradient(Work *s, int64_t *next, int64_t students, const float *state, int64_t stride, const Tables *tables,
                     const int64_t *problem, const int64_t *tokens, int64_t room, const float *slope, float *gradient,
                     int64_t part) {

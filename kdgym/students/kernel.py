@@ -158,13 +158,29 @@ class Kernel:
         self._run("kdgym_decode", state, tables.pointers(), problem, known, problem.shape[1], tokens)
         return tokens
 
+    def sample(
+        self, state: Tensor, tables: Tables, problem: Tensor, chance: Tensor, begun: Tensor, known: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Answers drawn by random numbers, and the log-probabilities of their tokens: int64 and float32 [S, N, A].
+
+        Args:
+            state: [S, R].
+            tables: what the ids stand for.
+            problem: int64 [S, N].
+            chance: random numbers in [0, 1), float64 [S, N, A].
+            begun: answers int64 [S, N, A], of which the first ``known``, int64 [S, N], tokens stand.
+        """
+        tables.check(problem)
+        problem, known, chance = problem.contiguous(), known.contiguous(), chance.double().contiguous()
+        tokens, log_p = begun.clone(memory_format=torch.contiguous_format), torch.empty(begun.shape)
+        room = problem.shape[1]
+        self._run("kdgym_sample", state, tables.pointers(), problem, known, room, chance, tokens, log_p)
+        return tokens, log_p
+
     def log_p(self, state: Tensor, tables: Tables, problem: Tensor, tokens: Tensor) -> Tensor:
         """Log-probabilities [S, N, A] of answers int64 [S, N, A] to problems int64 [S, N]."""
-        tables.check(problem)
-        problem, tokens = problem.contiguous(), tokens.contiguous()
-        log_p = torch.empty(tokens.shape)
-        self._run("kdgym_log_p", state, tables.pointers(), problem, tokens, problem.shape[1], log_p)
-        return log_p
+        everything = torch.full_like(problem, tokens.shape[2])
+        return self.sample(state, tables, problem, torch.zeros(tokens.shape), tokens, everything)[1]
 
     def gradient(
         self, state: Tensor, weights: int, tables: Tables, problem: Tensor, tokens: Tensor, slope: Tensor

@@ -239,8 +239,9 @@ class LanguageReasoners(LanguageStudents):
         loss: Callable[[Tensor, slice], Tensor],
         active: Tensor,
         learning_rate: float,
+        now: Tensor | None = None,
     ) -> None:
-        """See `Practitioners`; all attempts of a student are in one pass.
+        """See `Practitioners`; all attempts of a student are in one pass, also where their probabilities are known.
 
         Raises:
             ValueError: students are whole models.

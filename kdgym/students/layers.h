@@ -44,6 +44,24 @@ INLINE void attend(const int Q, const float *q, const float *kv, float *kv_t, fl
     }
 }
 
+/* Attention of a sequence's last token to all n so far: q [H, E], kv [n, 2E] -> mixed [H, E]. */
+INLINE void attend_last(int n, const float *q, const float *kv, float *mixed) {
+    float weight[H * LP] = {0};
+    for (int h = 0; h < H; h++)
+        for (int l = 0; l < n; l++) {
+            const float score = dot(E, q + h * E, kv + l * KV) * (1 / sqrtf(E));
+            weight[h * LP + l] = score > 60 ? 60 : score < -60 ? -60 : score;
+        }
+    exponential(H * LP, weight);
+    for (int h = 0; h < H; h++) {
+        const float share = 1 / total(n, weight + h * LP);
+        float sum[E] = {0};
+        for (int l = 0; l < n; l++)
+            for (int e = 0; e < E; e++) sum[e] += weight[h * LP + l] * kv[l * KV + E + e];
+        for (int e = 0; e < E; e++) mixed[h * E + e] = sum[e] * share;
+    }
+}
+
 /* dx (+)= the gradient of the norms' inputs, from that of their outputs y. */
 INLINE void normalise_backward(int rows, const float *g, const float *y, const float *scale, float *dx, int add) {
     for (int r = 0; r < rows; r++, g += D, y += D, dx += D) {
@@ -79,6 +97,24 @@ INLINE int likeliest(float *x, float *most) {
     for (int i = 0; i < VP; i++) place[i] = x[i] == *most ? i : V;
     for (int i = 0; i < VP; i++) first = place[i] < first ? place[i] : first;
     return first;
+}
+
+/* Logits [VP] -> probabilities [VP], and their logarithms [V], which have no floor. */
+INLINE void log_softmax(const float *x, float *p, float *log_p) {
+    float most = x[0];
+    for (int i = 1; i < V; i++) most = x[i] > most ? x[i] : most;
+    for (int i = 0; i < VP; i++) p[i] = i >= V || x[i] - most < -80 ? -80 : x[i] - most;
+    exponential(VP, p);
+    const float sum = total(V, p), all = most + logf(sum);
+    for (int i = 0; i < V; i++) log_p[i] = x[i] - all, p[i] /= sum;
+}
+
+/* The token that a random number in [0, 1) stands for; token 0 where the probabilities are no numbers. */
+INLINE int draw(const float *p, double chance) {
+    float below = 0;
+    int token = 0;
+    for (int i = 0; i < V; i++) below += p[i], token += below <= chance;
+    return token < V ? token : V - 1;
 }
 
 /* Logits [B * A, VP] -> probabilities; losses in nats, and the likeliest token, of all answer tokens. */

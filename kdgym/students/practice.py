@@ -88,6 +88,7 @@ class Practitioners(Students, Protocol):
         loss: Callable[[Tensor, slice], Tensor],
         active: Tensor,
         learning_rate: float,
+        now: Tensor | None = None,
     ) -> None:
         """One AdamW step of the ``active`` students down the gradient of a loss, in place.
 
@@ -96,6 +97,7 @@ class Practitioners(Students, Protocol):
             loss: from the log-probabilities [s, B, A] of the tokens of some students, and which these are, to their losses [s].
             active: bool [S].
             learning_rate: of this step.
+            now: the log-probabilities [S, B, A], if these very students wrote the tokens.
         """
 
 

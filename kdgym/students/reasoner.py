@@ -1,15 +1,14 @@
 """Students that reason in tokens: they sample attempts, go on from what a teacher wrote, and learn by policy gradient.
 
 They are `TransformerStudents`; here is what reinforcement needs beside what those can do.
-Everything is a program of batched torch operations over all students, with a key-value cache where tokens are sampled.
+As there, the reference is a program of batched torch operations over all students, with a key-value cache where tokens are
+sampled, and the kernel takes its place on a CPU in float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,8 +18,7 @@ from kdgym.students.transformer import TransformerStudents
 from kdgym.tasks.feedback import KINDS, Feedback, give_feedback
 from kdgym.tasks.scratchpad import ERRORS, Scratchpad
 
-_GROUP = 16  # students at a time, at most; keeps the activations of a pass within the cache of a core
-_Result = TypeVar("_Result")
+_GROUP = 16  # students at a time; keeps the activations of a pass within the cache of a core
 
 
 class Reasoners(TransformerStudents):
@@ -47,24 +45,8 @@ class Reasoners(TransformerStudents):
         assert isinstance(self.task, Scratchpad)
         return self.task
 
-    def _by_groups(self, work: Callable[[slice], _Result], students: int) -> list[_Result]:
-        """What ``work`` returns for neighbouring students, group by group; torch's number of threads share the groups.
-
-        Every thread computes by itself: threads that share the operations of networks so small wait for each other.
-        """
-        threads = torch.get_num_threads() if self.device.type == "cpu" else 1
-        threads = min(threads, students)
-        rounds = -(-students // (threads * _GROUP))
-        size = -(-students // (threads * rounds)) if threads > 1 else _GROUP
-        parts = [slice(begin, begin + size) for begin in range(0, students, size)]
-        if threads == 1:
-            return [work(part) for part in parts]
-        before = torch.get_num_threads()
-        try:  # a pool of this call alone, so that a forked process finds no dead threads
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return list(pool.map(work, parts))
-        finally:
-            torch.set_num_threads(before)  # what threads that are yet to come begin with; this one never had another
+    def _groups(self, students: int) -> list[slice]:
+        return [slice(begin, begin + _GROUP) for begin in range(0, students, _GROUP)]
 
     def sample(
         self, state: Tensor, problem: Tensor, uniform: Tensor, given: Tensor | None = None, count: Tensor | None = None
@@ -80,12 +62,17 @@ class Reasoners(TransformerStudents):
         Returns:
             Tokens int64 [S, P * G, A] and their log-probabilities [S, P * G, A], also of those given.
         """
+        if self._kernel is not None:
+            each = problem.repeat_interleave(uniform.shape[1] // problem.shape[1], dim=1)
+            begun = torch.zeros(uniform.shape, dtype=torch.int64) if given is None else given
+            known = torch.zeros_like(each) if count is None else count
+            return self._kernel.sample(state, self.tables, each, uniform, begun, known)
 
         def some(part: slice) -> tuple[Tensor, Tensor]:
             forced = None if given is None or count is None else (given[part], count[part])
             return self._sample(state[part], problem[part], uniform[part], forced)
 
-        tokens, log_p = zip(*self._by_groups(some, len(problem)), strict=True)
+        tokens, log_p = zip(*map(some, self._groups(len(problem))), strict=True)
         return torch.cat(tokens), torch.cat(log_p)
 
     @torch.no_grad()
@@ -169,9 +156,8 @@ class Reasoners(TransformerStudents):
         index = unknown.long().argsort(dim=1, descending=True, stable=True)[:, : int(unknown.sum(1).max())]
         rows = index.unsqueeze(2).expand(-1, -1, begun.shape[2])
         asked, begins, stands = problem.gather(1, index), begun.gather(1, rows), known.gather(1, index)
-        answers = self._by_groups(
-            lambda part: self._answer(state[part], asked[part], begins[part], stands[part]), len(problem)
-        )
+        parts = self._groups(len(problem))
+        answers = [self._answer(state[part], asked[part], begins[part], stands[part]) for part in parts]
         return begun.scatter(1, rows, torch.cat(answers))
 
     @torch.no_grad()
@@ -202,6 +188,7 @@ class Reasoners(TransformerStudents):
         loss: Callable[[Tensor, slice], Tensor],
         active: Tensor,
         learning_rate: float,
+        now: Tensor | None = None,
     ) -> None:
         """One AdamW step down the gradient of a loss, in place.
 
@@ -212,13 +199,14 @@ class Reasoners(TransformerStudents):
             loss: from the log-probabilities [s, B, A] of the tokens of some students, and which these are, to their losses [s].
             active: students that learn, bool [S]; the others stay as they are.
             learning_rate: of this step.
+            now: the log-probabilities of the tokens, [S, B, A], where they are known; saves a forward pass.
         """
         if self._kernel is not None:
-            every = _slope(loss, self.log_p(state, problem, tokens), slice(0, len(state)))
+            every = _slope(loss, self.log_p(state, problem, tokens) if now is None else now, slice(0, len(state)))
             gradient = self._kernel.gradient(state, self.weights, self.tables, problem, tokens, every)
         else:
-            parts = self._by_groups(lambda part: self._gradient(state, problem, tokens, loss, part), len(state))
-            gradient = torch.cat(parts)
+            parts = self._groups(len(state))
+            gradient = torch.cat([self._gradient(state, problem, tokens, loss, part) for part in parts])
         optimiser = replace(self.config, learning_rate=learning_rate)
         self.step(state, gradient, active.to(state.dtype).unsqueeze(1), optimiser)
 

@@ -18,6 +18,7 @@ from kdgym.tasks.feedback import KINDS, WHICH
 
 ID = "kdgym/Feedback-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "updates": 2, "budget": 3 * 2 * 500.0, "validation_items": 8}
+PRACTICE = ("rollout_tokens", "guided_tokens", "feedback_tokens", "updates")
 RULE: dict[str, Any] = {"fraction": 0.25, "kind": "next_step", "length": 1, "shaping": "plain", "weight": 1}
 
 
@@ -95,6 +96,10 @@ def test_tokens_are_never_overspent(seed: int, budget: float, price: float) -> N
         cost, examined = info["cost"], 6 * 8 * envs.students.tokens_per_item
         tokens = cost["student_inference"]["tokens"] - examined + cost["teacher"]["money"]
         assert (tokens <= allowance + 1e-6).all()
+        own, guided, said, updates = (info["practice"][name] for name in PRACTICE)
+        assert own + guided + price * said == pytest.approx(tokens, rel=1e-5, abs=1e-3)
+        assert said == pytest.approx(cost["teacher"]["tokens"])
+        assert ((updates > 0) == (cost["student_training"]["items"] > 0)).all()
         spent += tokens
         assert observation["budget"][:, 0] == pytest.approx(1 - spent / budget, abs=1e-5)
         assert envs.observation_space.contains(observation)

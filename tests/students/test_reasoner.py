@@ -119,6 +119,21 @@ def test_an_update_follows_the_gradient_of_any_loss(task: Scratchpad) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
+def test_the_kernel_samples_what_the_reference_samples(task: Scratchpad, layers: int) -> None:
+    """But for a token in thousands whose random number lies between two probabilities that differ by rounding."""
+    students, kernel = reasoners(task, layers), Reasoners(task, TransformerConfig(layers=layers), engine="kernel")
+    state = students.initialise(torch.arange(STUDENTS))
+    begun = random.integers(torch.arange(STUDENTS), 20 * 16, task.vocabulary).view(STUDENTS, 20, 16)
+    count = random.integers(torch.arange(STUDENTS) + 5, 20, 17)
+    for given in ((), (begun, count)):
+        expected = students.sample(state, problems(task), chance(20), *given)
+        found = kernel.sample(state.float(), problems(task), chance(20), *given)
+        same = (expected[0] == found[0]).all(2)
+        assert same.double().mean() > 0.95
+        torch.testing.assert_close(found[1][same].double(), expected[1][same], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
 def test_the_kernels_gradient_is_that_of_the_reference(task: Scratchpad, layers: int) -> None:
     """Also of tokens that are next to impossible, and where attempts without slope are left out."""
     students, kernel = reasoners(task, layers), Reasoners(task, TransformerConfig(layers=layers), engine="kernel")
