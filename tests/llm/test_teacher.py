@@ -37,7 +37,7 @@ def teach(
         "base_url": f"http://127.0.0.1:{port}/v1",
         "model": "smollm2",
         "transcript": str(transcript),
-        **({} if agent == "llm" else {"max_tokens": 96}),
+        **({} if agent == "llm" else {"max_tokens": 192 if agent == "llm_engine" else 96}),
         **(limits or {}),
     }
     result = evaluate(env_id, agent, episodes=2, options=options, **small(env_id, **settings))
