@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kdgym.evaluation import load_agent
+from kdgym.students.policy_gradient import SHAPINGS
 
 ID = "kdgym/Feedback-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
@@ -43,6 +44,16 @@ def test_hints_get_shorter_as_students_succeed_and_stop() -> None:
     lengths = [float(feedback("adaptive_hint", success=success)["length"][0]) for success in (0.0, 0.3, 0.6)]
     assert lengths == sorted(lengths, reverse=True) and lengths[0] == 1
     assert feedback("adaptive_hint", success=0.7)["fraction"] == -1
+
+
+def test_neighbours_do_what_sets_them_apart() -> None:
+    critique = feedback("critique_grpo")
+    assert critique["fraction"] == -0.75  # one of eight
+    assert (critique["kind"].argmax(), critique["shaping"].argmax()) == (0, SHAPINGS.index("mask"))
+    assert feedback("learn_to_reason")["fraction"] == 0
+    weights = [float(feedback("kdrl", time=left)["weight"][0]) for left in (1.0, 0.5, 0.0)]
+    assert weights == pytest.approx([1, 0.2, -0.6])
+    assert feedback("kdrl")["length"] == -1  # one step
 
 
 def test_the_bandit_tries_every_kind_and_returns_to_the_best() -> None:
