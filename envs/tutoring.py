@@ -104,7 +104,7 @@ class Tutoring(Practice):
         skills = len(self.task.skills)
         seen: dict[str, spaces.Space[Any]] = {"ask": spaces.Box(0, 1, (skills,)), "questions": spaces.Box(0, 1, (1,))}
         kept: Layout = {"ask": ((skills,), torch.float32), "questions": ((), torch.float64)}
-        return TutoringMoves(skills, self.moves), seen, kept
+        return TutoringMoves(skills, self.moves.choices), seen, kept
 
     def _begin_level(self, rows: Tensor) -> None:
         super()._begin_level(rows)

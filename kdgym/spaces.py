@@ -144,13 +144,13 @@ class TutoringMoves(Box):
 
     Args:
         skills: K.
-        answers: the tutor's part, n entries.
+        choices: of the tutor, n entries in all; see `FeedbackMoves`.
         seed: seed of ``sample``.
     """
 
-    def __init__(self, skills: int, answers: FeedbackMoves, seed: int | None = None) -> None:
-        super().__init__(-1.0, 1.0, (skills + answers.shape[0],), np.float32, seed=seed)
-        self.skills, self.answers = skills, answers
+    def __init__(self, skills: int, choices: Mapping[str, Sequence[str]], seed: int | None = None) -> None:
+        self.skills, self.answers = skills, FeedbackMoves(choices)
+        super().__init__(-1.0, 1.0, (skills + self.answers.shape[0],), np.float32, seed=seed)
 
     def encode(self, students: int, ask: npt.ArrayLike, **decisions: Any) -> Floats:
         """The action [S, K + n].

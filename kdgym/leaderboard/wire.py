@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from gymnasium import Space, spaces
 
-from kdgym.spaces import FeedbackMoves, JsonText, Shares, SnapshotMoves, TreeChoices, TreeMoves
+from kdgym.classroom.bids import Bids
+from kdgym.spaces import FeedbackMoves, JsonText, Shares, SnapshotMoves, TreeChoices, TreeMoves, TutoringMoves
 
 LARGEST = 64 * 1024**2  # bytes of a frame
 HEAD = struct.Struct(">Q")
@@ -67,6 +68,12 @@ _SPACES: dict[type[Space[Any]], Callable[[Any], dict[str, Any]]] = {
     Shares: lambda s: {"n": s.shape[0], "temperature": s.temperature},
     TreeMoves: lambda s: {"skills": s.skills, "subskills": s.subskills, "largest": s.largest},
     FeedbackMoves: lambda s: {"choices": {name: list(options) for name, options in s.choices.items()}},
+    TutoringMoves: lambda s: {"skills": s.skills, "choices": {name: list(o) for name, o in s.answers.choices.items()}},
+    Bids: lambda s: {
+        "subjects": [list(part) for part in s.subjects],
+        "sources": s.sources,
+        "temperature": s.temperature,
+    },
     SnapshotMoves: lambda s: {"clusters": s.shares.shape[0], "limit": s.limit},
     TreeChoices: lambda s: {"skills": s.skills},
     JsonText: lambda s: {"max_length": s.max_length, "example": s.example},
