@@ -74,6 +74,7 @@ def imports(folder: str) -> dict[str, set[str]]:
         (
             "envs",
             (
+                "kdgym.classroom",
                 "kdgym.core",
                 "kdgym.envs",
                 "kdgym.integrations",

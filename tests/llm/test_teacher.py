@@ -89,7 +89,8 @@ def test_the_documented_command_runs(server: int, tmp_path: Path, monkeypatch: p
     assert "llm: 4 questions" in done.output
     records = read(tmp_path / command[command.index("--transcript") + 1])
     assert [(record["step"], record["student"]) for record in records] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    bill = json.loads((tmp_path / "records.json").read_text())["records"][1]["cost"]["teacher"]["tokens"]
+    by_agent = {one["agent"]: one for one in json.loads((tmp_path / "records.json").read_text())["records"]}
+    bill = by_agent["llm"]["cost"]["teacher"]["tokens"]
     assert bill == tokens(records)
 
 
