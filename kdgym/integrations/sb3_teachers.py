@@ -19,7 +19,7 @@ class TeachersVecEnv(PopulationVecEnv):
     """S classrooms with N teachers each as S * N rows, classroom by classroom; all students are one program.
 
     Rewards are ``(1 - mixing) * own gain + mixing * common gain``, ``mixing`` being the environment's. Which teacher a row is
-    stands in its observation (``who``).
+    stands in its observation (``is_teacher_0``, ...).
 
     Args:
         classrooms: what ``gym.make_vec`` returns for an id of the Classroom family.
