@@ -69,7 +69,7 @@ STUDENTS = {
 
 @dataclass(frozen=True)
 class Teacher:
-    """A rule: observations [..., n] -> action [...]; how many episodes it collects, and how often it acts at random there.
+    """A rule: observations [..., n] -> actions [..., m]; how many episodes it collects, and how often it acts at random there.
 
     Without carelessness, a task that has no goal has no states of different worth.
     """
@@ -80,31 +80,37 @@ class Teacher:
 
     def predict(self, observation: Any, *_: Any, **__: Any) -> tuple[Any, None]:
         """As SB3's models do."""
-        return self.rule(np.asarray(observation, np.float64))[..., None].astype(np.float32), None
-
-
-def rock(seen: Any) -> Any:
-    """MountainCarContinuous: push where the car rolls."""
-    return np.where(seen[..., 1] >= 0, 1, -1)
+        return self.rule(np.asarray(observation, np.float64)).astype(np.float32), None
 
 
 def balance(seen: Any) -> Any:
     """InvertedPendulum: linear feedback."""
-    return np.clip(seen @ np.array([1, 10, 1, 1.5]), -3, 3)
+    return np.clip(seen @ np.array([[1], [10], [1], [1.5]]), -3, 3)
 
 
 def swing(seen: Any) -> Any:
     """Pendulum: swing up by energy, and balance where that is in reach; as `kdgym.tasks.control.Pendulum`."""
-    cos, sin, speed = np.moveaxis(seen, -1, 0)
+    cos, sin, speed = np.split(seen, 3, axis=-1)
     angle, missing = np.arctan2(sin, cos), 15 * (1 - cos) - 0.5 * speed**2
     pump = 2 * np.where(speed >= 0, 1, -1) * np.sign(missing)
     return np.clip(np.where(np.abs(angle) < 0.5, -(8 * angle + 2 * speed), pump), -2, 2)
 
 
+def reach(seen: Any) -> Any:
+    """Reacher: a spring from fingertip to target, through the arm's Jacobian (links of 0.1 and 0.11 m), and friction."""
+    cos, sin = seen[..., 0:2], seen[..., 2:4]
+    upper = 0.1 * np.stack([-sin[..., 0], cos[..., 0]], axis=-1)
+    lower = 0.11 * np.stack(
+        [-(sin[..., 0] * cos[..., 1] + cos[..., 0] * sin[..., 1]), cos.prod(-1) - sin.prod(-1)], axis=-1
+    )
+    jacobian = np.stack([upper + lower, lower], axis=-2)
+    return np.clip(-10 * (jacobian @ seen[..., 8:10, None])[..., 0] - 0.05 * seen[..., 6:8], -1, 1)
+
+
 TEACHERS = {
-    "MountainCarContinuous-v0": Teacher(rock, 4),
     "InvertedPendulum-v5": Teacher(balance, 3, careless=0.2),
     "Pendulum-v1": Teacher(swing, 2),
+    "Reacher-v5": Teacher(reach, 10),
 }
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, rich_markup_mode=None)
