@@ -50,8 +50,7 @@ class Agent:
                 "The bid_ppo agent has to be trained first: kdgym train ID --agent bid_ppo --out DIR, then "
                 "bid_ppo:DIR/model.zip."
             )
-        rows = {name: value.reshape(-1, value.shape[2]) for name, value in self.bids.seen(observation).items()}
-        return self.trained.act(rows).reshape(len(observation["time"]), -1)
+        return self.trained.act(self.bids.rows(observation)).reshape(len(observation["time"]), -1)
 
 
 def train(

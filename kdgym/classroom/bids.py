@@ -127,6 +127,10 @@ class Bids(Box):
             },
         }
 
+    def rows(self, observation: Mapping[str, Floats]) -> dict[str, Floats]:
+        """The same, one teacher after the other, classroom by classroom: an array [S * N, n] a field."""
+        return {name: value.reshape(-1, value.shape[2]) for name, value in self.seen(observation).items()}
+
     def flat(self, observation: Mapping[str, Floats]) -> Floats:
         """The same side by side, as `fields` says: float32 [S, N, D]."""
         seen, (low, high) = self.seen(observation), self._ends

@@ -36,19 +36,16 @@ class TeachersVecEnv(PopulationVecEnv):
         self.bids, self.mixing = bids, float(self.population.unwrapped.settings["mixing"])
         VecEnv.__init__(self, classrooms.num_envs * bids.teachers, bids.seen_space(), bids.acted_space())
 
-    def _rows(self, observation: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, npt.NDArray[np.float32]]:
-        return {name: value.reshape(-1, value.shape[2]) for name, value in self.bids.seen(observation).items()}
-
     def reset(self) -> VecEnvObs:
         """Start an episode of every classroom, with the seeds of the last ``seed`` call if there was one."""
         if self._seeds[0] is not None:
             self._seeds = self._seeds[: self.population.num_envs]
         observation: Any = super().reset()
-        return self._rows(observation)
+        return self.bids.rows(observation)
 
     def observe(self) -> VecEnvObs:
         """See `PopulationVecEnv.observe`."""
-        return self._rows(self.population.observe())
+        return self.bids.rows(self.population.observe())
 
     def step_wait(self) -> VecEnvStepReturn:
         actions = self._actions.reshape(self.population.num_envs, -1)
@@ -57,7 +54,7 @@ class TeachersVecEnv(PopulationVecEnv):
         rewards = mixed(_gains(info, self.bids.teachers), self.mixing).ravel()
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for classroom in np.flatnonzero(terminated | truncated):
-            last = self._rows({name: value[None] for name, value in info["final_obs"][classroom].items()})
+            last = self.bids.rows({name: value[None] for name, value in info["final_obs"][classroom].items()})
             cut = bool(truncated[classroom] and not terminated[classroom])
             for teacher in range(self.bids.teachers):
                 seen = {name: value[teacher] for name, value in last.items()}
@@ -65,7 +62,7 @@ class TeachersVecEnv(PopulationVecEnv):
                     "terminal_observation": seen,
                     "TimeLimit.truncated": cut,
                 }
-        return self._rows(observation), rewards.astype(np.float32), done, infos
+        return self.bids.rows(observation), rewards.astype(np.float32), done, infos
 
 
 def _gains(info: Mapping[str, Any], teachers: int) -> npt.NDArray[np.float64]:
