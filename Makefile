@@ -46,7 +46,7 @@ test: $(STAMP)  ## run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-llm: $(STAMP) $(VLLM)/.installed  ## the tests that talk to a real vLLM server
-	$(BIN)/python -m pytest -m llm tests/llm
+	$(BIN)/python -m pytest -m llm tests/llm --durations=12
 
 lint: $(STAMP)  ## style, types, sizes
 	$(BIN)/ruff check .

@@ -24,17 +24,21 @@ NAMES = {"ordinary": "ordinary", "random": "random snapshots", "sc": "SC only", 
 
 
 def scores(results: Sequence[dict[str, Any]], teachers: dict[str, dict[str, Any]]) -> dict[Cell, Floats]:
-    """Curves of an algorithm's whole seeds: (task, algorithm, arm) -> [seeds, examinations]; 0 is untrained, 1 the teacher.
+    """Curves of an algorithm's whole seeds: (task, algorithm, arm) -> [seeds, examinations]; 0 is the algorithm's untrained
+    students in the mean, 1 the teacher.
 
     Algorithms of which fewer than two seeds are finished in all cells are left out.
 
     Raises:
         ValueError: nothing is left.
     """
-    untrained = {task: np.mean([r["returns"][0] for r in results if r["task"] == task] or 0.0) for task in teachers}
+    untrained: dict[tuple[str, str], list[float]] = {}
+    for result in results:
+        untrained.setdefault((result["task"], result["algorithm"]), []).append(result["returns"][0])
     by_cell: dict[Cell, dict[int, Floats]] = {}
     for result in results:
-        low, high = untrained[result["task"]], teachers[result["task"]]["teacher_return"]
+        low = np.mean(untrained[result["task"], result["algorithm"]])
+        high = teachers[result["task"]]["teacher_return"]
         curve = (np.array(result["returns"]) - low) / (high - low)
         by_cell.setdefault((result["task"], result["algorithm"], result["arm"]), {})[result["seed"]] = curve
     curves: dict[Cell, Floats] = {}

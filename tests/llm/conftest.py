@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 VLLM = Path(os.environ.get("KDGYM_TEST_VLLM_VENV") or ROOT / ".venv-vllm") / "bin" / "python"
@@ -26,6 +27,7 @@ ADAPTERS = ("--dtype", "float32", "--enable-lora", "--max-lora-rank", "8", "--ma
 ENVIRONMENT = {
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
     "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",  # the tests wait while the model works
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }
@@ -73,9 +75,10 @@ def server(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int
 
 @pytest.fixture(scope="session")
 def model() -> str:
-    """``KDGYM_TEST_MODEL``, a prepared directory, or else the packaged model, prepared now."""
+    """``KDGYM_TEST_MODEL``, a prepared directory, or else the packaged model, prepared now; and all cores for it."""
     from kdgym.llm.models import add
 
+    torch.set_num_threads(os.cpu_count() or 1)
     return os.environ.get("KDGYM_TEST_MODEL") or str(add("smollm2"))
 
 
@@ -94,7 +97,8 @@ class Proxy:
         self.upstream, self.port, self.fault, self.failures, self.connections = upstream, 0, "", -1, 0
         self._loop = asyncio.new_event_loop()
         ready = threading.Event()
-        threading.Thread(target=self._run, args=(ready,), daemon=True).start()
+        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
+        self._thread.start()
         ready.wait(10)
 
     def break_with(self, fault: str, failures: int = -1) -> None:
@@ -103,6 +107,7 @@ class Proxy:
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
 
     def _run(self, ready: threading.Event) -> None:
         asyncio.set_event_loop(self._loop)
@@ -110,12 +115,19 @@ class Proxy:
         self.port = listener.sockets[0].getsockname()[1]
         ready.set()
         self._loop.run_forever()
+        left = asyncio.all_tasks(self._loop)  # those who wait for a client that has gone, or drip
+        for task in left:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        self._loop.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         fault = self.fault if self.failures != 0 else ""
         self.failures -= self.failures > 0
-        with suppress(ConnectionError, asyncio.IncompleteReadError):  # the client may leave first
+        with suppress(
+            ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError
+        ):  # the client may leave first
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             body = await reader.readexactly(length)

@@ -26,12 +26,12 @@ def test_it_investigates_by_sql_of_its_own(server: int) -> None:
 
 def test_it_supervises(server: int) -> None:
     envs = gym.make_vec(
-        "kdgym/Orchestrate-Math-v0", num_envs=4, autoreset=False, tasks=2, budget=1e7,
+        "kdgym/Orchestrate-Math-v0", num_envs=2, autoreset=False, tasks=2, budget=1e7, pool="evaluation",
         teacher=f"smollm2@http://127.0.0.1:{server}/v1",
     ).unwrapped  # fmt: skip
     envs.reset(seed=0)
     for lane in ("paired", "coach"):
-        action = envs.moves.encode(4, lane=lane, plan="own", operation="write")  # type: ignore[attr-defined]
+        action = envs.moves.encode(2, lane=lane, plan="own", operation="write")  # type: ignore[attr-defined]
         info = envs.step(action)[4]
         assert (info["cost"]["teacher"]["tokens"] > 30).all()
         verdicts = [[e["value"] for e in events if "verdict" in e["what"]] for events in envs.session.events]  # type: ignore[attr-defined]
