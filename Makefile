@@ -43,7 +43,7 @@ demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about t
 
 # One process a core, each with one thread; a file's tests stay together, as they share what is dear to make.
 test: $(STAMP)  ## run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations=25
 
 test-llm: $(STAMP) $(VLLM)/.installed  ## the tests that talk to a real vLLM server
 	$(BIN)/python -m pytest -m llm tests/llm --durations=12

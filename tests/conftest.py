@@ -19,13 +19,13 @@ settings.load_profile("kdgym")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests neither read nor change the user's cache; pools of base students are built at most once a run.
 
-    Workers of one run (pytest-xdist) share the cache, as a user's processes do.
+    Workers of one run (pytest-xdist) share the cache, as a user's processes do; ``KDGYM_TEST_CACHE`` names one for several runs.
     """
     torch.set_num_threads(1)
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KDGYM_CACHE", str(shared / "kdgym-cache"))
+        patch.setenv("KDGYM_CACHE", os.environ.get("KDGYM_TEST_CACHE") or str(shared / "kdgym-cache"))
         yield
 
 
