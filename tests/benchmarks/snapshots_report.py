@@ -145,6 +145,7 @@ def draw(curves: dict[Cell, Floats], every: dict[str, int], path: Path) -> None:
                     steps, [b.low for b in bands], [b.high for b in bands], color=colour, alpha=0.12, lw=0
                 )
             axes.set_title(f"{task}, {algorithm}", fontsize=9)
+            axes.locator_params(axis="x", nbins=5)
             axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[-1]:
         axes.set_xlabel("environment steps, without collection")
