@@ -19,7 +19,8 @@ settings.load_profile("kdgym")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests neither read nor change the user's cache; pools of base students are built at most once a run.
 
-    Workers of one run (pytest-xdist) share the cache, as a user's processes do; ``KDGYM_TEST_CACHE`` names one for several runs.
+    Workers of one run (pytest-xdist) share the cache, as a user's processes do; ``KDGYM_TEST_CACHE`` names one for several
+    runs.
     """
     torch.set_num_threads(1)
     base = tmp_path_factory.getbasetemp()
