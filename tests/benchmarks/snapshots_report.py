@@ -32,13 +32,13 @@ def scores(results: Sequence[dict[str, Any]], teachers: dict[str, dict[str, Any]
     Raises:
         ValueError: nothing is left.
     """
-    untrained: dict[tuple[str, str], list[float]] = {}
+    first: dict[tuple[str, str], list[float]] = {}
     for result in results:
-        untrained.setdefault((result["task"], result["algorithm"]), []).append(result["returns"][0])
+        first.setdefault((result["task"], result["algorithm"]), []).append(result["returns"][0])
+    untrained = {who: np.mean(returns) for who, returns in first.items()}
     by_cell: dict[Cell, dict[int, Floats]] = {}
     for result in results:
-        low = np.mean(untrained[result["task"], result["algorithm"]])
-        high = teachers[result["task"]]["teacher_return"]
+        low, high = untrained[result["task"], result["algorithm"]], teachers[result["task"]]["teacher_return"]
         curve = (np.array(result["returns"]) - low) / (high - low)
         by_cell.setdefault((result["task"], result["algorithm"], result["arm"]), {})[result["seed"]] = curve
     curves: dict[Cell, Floats] = {}

@@ -125,9 +125,8 @@ class Proxy:
         self.connections += 1
         fault = self.fault if self.failures != 0 else ""
         self.failures -= self.failures > 0
-        with suppress(
-            ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError
-        ):  # the client may leave first
+        # The client may leave first, or the test be over.
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             body = await reader.readexactly(length)
