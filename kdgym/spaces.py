@@ -1,4 +1,8 @@
-"""Action spaces of teachers."""
+"""Action spaces of teachers.
+
+Each says in words what its actions decide: ``decisions(actions, skills)`` -> name of a decision -> its values, of actions
+[..., n] an array [...].
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import numpy.typing as npt
 from gymnasium.spaces import Box, MultiDiscrete, Text
 
 Floats = npt.NDArray[np.float32]
+Decisions = dict[str, npt.NDArray[np.float64]]
 
 
 class Shares(Box):
@@ -51,6 +56,12 @@ class Shares(Box):
         action: Floats = np.clip(1 + np.log(relative) / self.temperature, -1, 1).astype(np.float32)
         return action
 
+    def decisions(self, actions: npt.ArrayLike, skills: Sequence[str]) -> Decisions:
+        """The share of each skill, all of its sources together, in [0, 1]."""
+        shares = self.decode(actions)
+        by_skill = shares.reshape(*shares.shape[:-1], len(skills), -1).sum(-1)
+        return dict(zip(skills, np.moveaxis(by_skill, -1, 0), strict=True))
+
     def __repr__(self) -> str:
         return f"Shares({self.shape[0]}, temperature={self.temperature})"
 
@@ -87,6 +98,15 @@ class TreeMoves(Box):
         first = np.where(np.asarray(explore, dtype=bool), 1.0, -1.0)[:, :, None]
         moves: Floats = np.concatenate([first, np.clip(change, -1, 1)], axis=2).reshape(len(first), -1)
         return moves.astype(np.float32)
+
+    def decisions(self, actions: npt.ArrayLike, skills: Sequence[str]) -> Decisions:
+        """Whether each skill is explored, 0 or 1, and else the mean change of its subskills, in [-1, 1]."""
+        given = np.asarray(actions, dtype=np.float64)
+        moves = given.reshape(*given.shape[:-1], self.skills, 1 + self.subskills)
+        explores, change = moves[..., 0] > 0, moves[..., 1:].mean(-1)
+        return {f"explore {skill}": explores[..., k].astype(np.float64) for k, skill in enumerate(skills)} | {
+            f"change {skill}": np.where(explores, 0.0, change)[..., k] for k, skill in enumerate(skills)
+        }
 
     def __repr__(self) -> str:
         return f"TreeMoves({self.skills}, {self.subskills}, largest={self.largest})"
@@ -135,6 +155,17 @@ class FeedbackMoves(Box):
             raise ValueError(f"{name} runs from {given.min()} to {given.max()}; 0 to {most} is allowed.")
         return np.where(np.arange(len(options)) == given[:, None], 1.0, -1.0) if options else 2.0 * given[:, None] - 1
 
+    def decisions(self, actions: npt.ArrayLike, skills: Sequence[str] = ()) -> Decisions:
+        """Amounts in [0, 1], and of every option whether it is chosen, 0 or 1."""
+        entries, found = np.asarray(actions, dtype=np.float64), Decisions()
+        for name, options in self.choices.items():
+            taken, entries = np.split(entries, [max(1, len(options))], axis=-1)
+            if not options:
+                found[name] = (taken[..., 0] + 1) / 2
+            best = taken.argmax(-1)
+            found |= {f"{name}: {option}": (best == i).astype(np.float64) for i, option in enumerate(options)}
+        return found
+
     def __repr__(self) -> str:
         return f"FeedbackMoves({self.choices})"
 
@@ -169,6 +200,12 @@ class TutoringMoves(Box):
                 f"The pupil asks about shares from {share.min():.4g} to {share.max():.4g}; 0 to 1 is allowed."
             )
         return np.concatenate([2 * share - 1, self.answers.encode(students, **decisions)], axis=1).astype(np.float32)
+
+    def decisions(self, actions: npt.ArrayLike, skills: Sequence[str]) -> Decisions:
+        """Shares of groups that the pupil asks about, by skill, in [0, 1], then the tutor's decisions."""
+        asked, answered = np.split(np.asarray(actions, dtype=np.float64), [self.skills], axis=-1)
+        asks = {f"ask about {skill}": (asked[..., k] + 1) / 2 for k, skill in enumerate(skills)}
+        return asks | self.answers.decisions(answered)
 
     def __repr__(self) -> str:
         return f"TutoringMoves({self.skills}, {self.answers})"
@@ -218,6 +255,14 @@ class SnapshotMoves(Box):
         last = (2 * share - 1, reach, 2.0 * np.asarray(end, dtype=bool) - 1)
         columns = [np.broadcast_to(column, first.shape[:1])[:, None] for column in last]
         return np.concatenate([first, *columns], axis=1).astype(np.float32)
+
+    def decisions(self, actions: npt.ArrayLike, skills: Sequence[str] = ()) -> Decisions:
+        """Shares of ordinary starts and of each cluster among the others, where the horizon lies in its range, end."""
+        given = np.asarray(actions, dtype=np.float64)
+        clusters = self.shares.shape[0]
+        ordinary, horizon, end = np.moveaxis((given[..., clusters:] + 1) / 2, -1, 0)
+        others = self.shares.decisions(given[..., :clusters], [f"cluster {c}" for c in range(clusters)])
+        return {**others, "ordinary": ordinary, "horizon": horizon, "end": end}
 
     def __repr__(self) -> str:
         return f"SnapshotMoves({self.shares.shape[0]}, limit={self.limit})"

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from kdgym.spaces import FeedbackMoves, Shares
+from kdgym.classroom.bids import Bids
+from kdgym.spaces import FeedbackMoves, Shares, SnapshotMoves, TreeMoves, TutoringMoves
 
 TEMPERATURE = 4.0
 SCALES = st.floats(1e-6, 1e6)
@@ -150,3 +151,45 @@ def test_feedback_moves_encode_by_name() -> None:
 def test_bad_feedback_moves_are_refused(decisions: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         feedback_moves().encode(1, **decisions)
+
+
+def said(decisions: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    return {name: np.round(values, 5).tolist() for name, values in decisions.items()}
+
+
+def test_shares_are_told_by_skill() -> None:
+    space = Shares(4)  # two skills of two sources
+    action = space.encode([[1, 3, 2, 2], [4, 1, 1, 4]])
+    assert said(space.decisions(action, ["add", "sub"])) == {"add": [0.5, 0.5], "sub": [0.5, 0.5]}
+    assert space.decisions(np.stack([action] * 3), ["add", "sub"])["add"].shape == (3, 2)
+
+
+def test_moves_of_a_tree_are_told_by_skill() -> None:
+    space = TreeMoves(2, 2, largest=8)
+    action = space.encode([[True, False]], wanted=[[0, 0, 4, 0]], allocation=[[0, 0, 0, 0]])
+    told = said(space.decisions(action, ["add", "sub"]))
+    assert told == {"explore add": [1], "explore sub": [0], "change add": [0], "change sub": [0.25]}
+
+
+def test_feedback_is_told_by_option() -> None:
+    space = feedback_moves()
+    told = said(space.decisions(space.encode(2, fraction=0.25, kind=np.array(["mark", "full"])), []))
+    assert told == {"fraction": [0.25] * 2, "kind: mark": [1, 0], "kind: full": [0, 1], "weight": [0] * 2}
+
+
+def test_tutoring_is_told_by_skill_and_option() -> None:
+    space = TutoringMoves(2, {"kind": ("mark", "full")})
+    told = said(space.decisions(space.encode(1, ask=[[0.25, 1]], kind="full"), ["add", "sub"]))
+    assert told == {"ask about add": [0.25], "ask about sub": [1], "kind: mark": [0], "kind: full": [1]}
+
+
+def test_starts_of_practice_are_told_by_cluster() -> None:
+    space = SnapshotMoves(2, limit=500)
+    told = said(space.decisions(space.encode([[1, 3]], ordinary=0.5, horizon=50, end=True), []))
+    assert told == {"cluster 0": [0.25], "cluster 1": [0.75], "ordinary": [0.5], "horizon": [0.5], "end": [1]}
+
+
+def test_bids_are_told_by_teacher_and_skill() -> None:
+    space = Bids([[0, 2], [1]], sources=1)
+    told = said(space.decisions(space.encode([[1, 4]], [[[1, 3], [1, 0]]]), ["add", "sub", "mul"]))
+    assert told == {"bid of teacher 0": [0.25], "add": [0.25], "mul": [0.75], "bid of teacher 1": [1], "sub": [1]}

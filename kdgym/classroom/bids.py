@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box, Dict
 
-from kdgym.spaces import Shares
+from kdgym.spaces import Decisions, Shares
 
 Floats = npt.NDArray[np.float32]
 
@@ -159,6 +159,17 @@ class Bids(Box):
         weight = np.where((weight == 0).all(-1, keepdims=True), 1.0, weight)
         action = np.concatenate([np.sqrt(bid)[..., None] - 1, self._plan.encode(weight)], axis=2)
         return np.asarray(action.reshape(len(action), -1), dtype=np.float32)
+
+    def decisions(self, actions: npt.ArrayLike, skills: Sequence[str]) -> Decisions:
+        """Every teacher's bid, as a share of the most credits, and the shares of its skills in its time, in [0, 1]."""
+        given = np.asarray(actions, dtype=np.float64)
+        moves, found = given.reshape(*given.shape[:-1], self.teachers, self.entries), Decisions()
+        for teacher, subject in enumerate(self.subjects):
+            plan = moves[..., teacher, 1 : 1 + len(subject) * self.sources]
+            found[f"bid of teacher {teacher}"] = (moves[..., teacher, 0] + 1) ** 2 / MOST_CREDITS
+            shares = Shares(plan.shape[-1], self.temperature)
+            found |= shares.decisions(plan, [skills[k] for k in subject])
+        return found
 
     def __repr__(self) -> str:
         return f"Bids({self.subjects}, sources={self.sources})"

@@ -12,7 +12,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -161,32 +160,22 @@ def _bands(curve: tuple[tuple[float, ...], ...]) -> list[Interval]:
 
 
 def _lesson(board: Board, row: Row) -> Markup | None:
-    """What was done at each step, a row an entry of the action, mean over the students; None of texts."""
+    """What was decided at each step, mean over the students; None of texts."""
     trace = row.record.trace
     if trace is None or trace.kind == "text":
         return None
-    done: npt.NDArray[np.float64] = np.stack(trace.actions()).astype(np.float64).mean(1).T
-    names, values, what = _entries(board, row, done)
-    figure, axes = _axes("step", "", height=max(1.6, 0.22 * len(names) + 0.9))
+    envs: Any = open_board(board.entry.id, 1, row.record.agent.settings)
+    skills = [skill["name"] for skill in envs.metadata.get("skills", [])]
+    decisions = envs.single_action_space.decisions(np.stack(trace.actions()), skills)
+    names, values = list(decisions), np.stack([done.mean(1) for done in decisions.values()])
+    figure, axes = _axes("step", "", height=max(1.6, 0.2 * len(names) + 0.9))
     picture = axes.imshow(values, aspect="auto", cmap="cividis", interpolation="nearest")
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.tick_params(length=0)
     bar = figure.colorbar(picture, ax=axes, shrink=0.9)
     bar.ax.tick_params(colors=_INK, labelsize=7)
     bar.outline.set_visible(False)
-    return _svg(figure, f"{what} over the lesson of {row.record.agent.name}")
-
-
-def _entries(board: Board, row: Row, done: npt.NDArray[np.float64]) -> tuple[list[str], npt.NDArray[np.float64], str]:
-    """Names and values of what is drawn: shares of the money by skill where actions are shares, else the entries."""
-    envs: Any = open_board(board.entry.id, 1, row.record.agent.settings)
-    skills = [skill["name"] for skill in envs.metadata.get("skills", [])]
-    temperature = getattr(envs.single_action_space, "temperature", None)
-    if skills and type(envs.single_action_space).__name__ == "Shares" and len(done) % len(skills) == 0:
-        weights = np.exp(temperature * (done - done.max(0)))
-        shares = (weights / weights.sum(0)).reshape(len(skills), -1, done.shape[1]).sum(1)
-        return skills, shares, "Share of the money, by skill,"
-    return [f"entry {i}" for i in range(len(done))], done, "Actions, mean over students,"
+    return _svg(figure, f"What {row.record.agent.name} decided over the lesson: {', '.join(names)}")
 
 
 def _ledger(row: Row) -> list[tuple[str, dict[str, float]]]:
