@@ -319,8 +319,8 @@ class Practice(Course):
         if not isinstance(self.students, Reasoners):
             return super()._draw_base(key, recipe)
         carelessness, recipe = CARELESSNESS[self.config.succeed], {**recipe, **self.students.recipe}
-        pool = careless_students(self.students, cast(Scratchpad, self.task), self.config.pool, recipe, carelessness)
-        return pool[random.integers(key, 1, POOL_SIZE).squeeze(1)]
+        task, base = cast(Scratchpad, self.task), random.integers(key, 1, POOL_SIZE).squeeze(1)
+        return careless_students(self.students, task, self.config.pool, recipe, carelessness, base)
 
     def _draw_targets(self, key: Tensor) -> Tensor:
         """All skills count alike."""

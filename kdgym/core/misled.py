@@ -44,7 +44,7 @@ class Misled:
         """Students with misconceptions, one a key, in place of `Students.draw_base`: weights [S, weights], held bool [S, M]."""
         base = random.integers(key, 1, POOL_SIZE).squeeze(1)
         recipe = {**recipe, **self._students.recipe}
-        return misled_students(self._students, self._pool, recipe, self._wanted)[base], self.held[base]
+        return misled_students(self._students, self._pool, recipe, self._wanted, base), self.held[base]
 
     def followed(self, problem: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
         """On which problems each rule is wrong, and on which of those it was followed to the letter.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.students.kernel import Tables
-from kdgym.students.pool import POOL_SIZE, keep, school, student_keys
+from kdgym.students.pool import Cohort, keep, school
 from kdgym.students.transformer import TransformerStudents
 from kdgym.tasks.scratchpad import Scratchpad
 
@@ -47,9 +47,14 @@ class Carelessness:
 
 
 def careless_students(
-    students: TransformerStudents, task: Scratchpad, pool: str, recipe: dict[str, Any], carelessness: Carelessness
+    students: TransformerStudents,
+    task: Scratchpad,
+    pool: str,
+    recipe: dict[str, Any],
+    carelessness: Carelessness,
+    number: Tensor,
 ) -> Tensor:
-    """Weights of a pool's careless students, [POOL_SIZE, students.weights]; from the cache, or schooled once.
+    """Weights of some of a pool's careless students, [n, students.weights]; from the cache, or schooled once.
 
     Args:
         students: the engine that trains them.
@@ -57,10 +62,11 @@ def careless_students(
         pool: ``"train"`` or ``"evaluation"``.
         recipe: JSON-serialisable description of task and engine.
         carelessness: of what they read.
+        number: which ones, int64 [n].
     """
 
-    def build() -> Tensor:
-        key = student_keys(pool, students.device)
+    def build(cohort: Cohort) -> Tensor:
+        key = cohort.key
         state, rates = students.initialise(random.fold(key, 3)), carelessness.rates(random.fold(key, 5)).unsqueeze(1)
 
         def learn(problem: Tensor, begin: int) -> None:
@@ -69,9 +75,8 @@ def careless_students(
             everything = torch.full_like(key, problem.shape[1])
             students.train(state, problem, ids, everything, Tables(students.tables.prompts, written))
 
-        share = torch.ones(POOL_SIZE, len(task.skills), dtype=torch.float64, device=students.device)
-        title = f"Schooling {POOL_SIZE} careless students ({pool}), once"
-        school(task, random.fold(key, 4), share, carelessness.items, learn, title)
+        share = torch.ones(len(key), len(task.skills), dtype=torch.float64, device=students.device)
+        school(task, random.fold(key, 4), share, carelessness.items, learn, f"Schooling careless {cohort}, once")
         return state[:, : students.weights].cpu().clone()
 
-    return keep(students, pool, {**recipe, "carelessness": asdict(carelessness)}, build)
+    return keep(students, pool, {**recipe, "carelessness": asdict(carelessness)}, number, build)

@@ -8,7 +8,7 @@ care. So a student has learned its habits and what makes it drop them; what they
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.students.kernel import Tables
-from kdgym.students.pool import POOL_SIZE, keep, school, student_keys
+from kdgym.students.pool import POOL_SIZE, Cohort, keep, school
 from kdgym.students.practice import uniform
 from kdgym.students.reasoner import Reasoners
 from kdgym.students.transformer import TransformerConfig
@@ -61,7 +61,7 @@ class Forgetful:
     def begin(self, state: State, rows: Tensor, key: Tensor, anew: bool) -> None:
         if anew:
             chosen = random.integers(random.fold(key, _WEIGHTS), 1, POOL_SIZE).squeeze(1)
-            state["student"][rows] = self._base[chosen]
+            state["student"][rows] = self._base(chosen)
         pool = self.task.pool("validation" if self.pool == "train" else "test")
         start, count = pool.start.to(key.device), pool.count.to(key.device)
         skill = random.integers(random.fold(key, _PROBLEMS, 0), self.tasks, len(start))
@@ -170,19 +170,17 @@ class Forgetful:
         tokens, log_p = self.students.sample(state["student"][rows], asked.unsqueeze(1), chance, given, count)
         return tokens.squeeze(1), log_p.squeeze(1)
 
-    @cached_property
-    def _base(self) -> Tensor:
-        """The pool's students, [POOL_SIZE, weights]; from the cache, or schooled once."""
+    def _base(self, number: Tensor) -> Tensor:
+        """Some of the pool's students, [n, weights]; from the cache, or schooled once."""
         recipe: dict[str, Any] = {
             "task": [self.task.name, self.edition],
             "schooling": [_ITEMS, _NO_HABIT, _EXCEPTION, _HABIT, _SLIP, _HINTED, _FITTING],
             **self.students.recipe,
         }
-        return keep(self.students, self.pool, recipe, self._school)
+        return keep(self.students, self.pool, recipe, number, self._school)
 
-    def _school(self) -> Tensor:
-        task, students = self.task, self.students
-        key = student_keys(self.pool, students.device)
+    def _school(self, cohort: Cohort) -> Tensor:
+        task, students, key = self.task, self.students, cohort.key
         state, (habit, rates) = (
             students.initialise(random.fold(key, 3)),
             draw_habits(random.fold(key, 5), len(self.keys)),
@@ -206,8 +204,8 @@ class Forgetful:
                 state, asked, ids, torch.full_like(key, ids.shape[1]), Tables(students.tables.prompts, written)
             )
 
-        share = torch.ones(POOL_SIZE, len(task.skills), dtype=torch.float64, device=students.device)
-        school(task, random.fold(key, 4), share, _ITEMS, learn, f"Schooling {POOL_SIZE} students ({self.pool}), once")
+        share = torch.ones(len(key), len(task.skills), dtype=torch.float64, device=students.device)
+        school(task, random.fold(key, 4), share, _ITEMS, learn, f"Schooling {cohort}, once")
         return state[:, : students.weights].cpu().clone()
 
 

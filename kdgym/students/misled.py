@@ -5,7 +5,6 @@ Every student's twin without misconceptions is thus the student of the same numb
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from kdgym import random
 from kdgym.students.base import Students
 from kdgym.students.kernel import Tables
-from kdgym.students.pool import base_students, draw_mixtures, keep, school, student_keys
+from kdgym.students.pool import Cohort, base_students, draw_mixtures, everybody, keep, school
 from kdgym.tasks.base import Task
 from kdgym.tasks.misconceptions import choose_misconceptions, wrong_rules
 
@@ -23,7 +22,6 @@ _VERSION = 0
 _ITEMS = 4096  # of the second schooling
 _FOCUS = 0.5  # share of those in the skills that the student has misconceptions about; the others are right
 _HELD, _LESSON = 5, 6  # purposes of a base student's random streams, after those of its first schooling
-_log = logging.getLogger(__name__)
 
 
 def held_misconceptions(task: Task, pool: str, wanted: int | tuple[str, ...], device: torch.device) -> Tensor:
@@ -39,12 +37,14 @@ def held_misconceptions(task: Task, pool: str, wanted: int | tuple[str, ...], de
         ValueError: there is no such misconception, or there are not so many.
     """
     number, allowed = choose_misconceptions(task, wanted)
-    chance = random.uniform(random.fold(student_keys(pool, device), _HELD), len(allowed))
+    chance = random.uniform(random.fold(everybody(pool, device).key, _HELD), len(allowed))
     return chance.masked_fill(~allowed.to(device), 1.0).argsort(dim=1, stable=True).argsort(dim=1) < number
 
 
-def misled_students(students: Students, pool: str, recipe: dict[str, Any], wanted: int | tuple[str, ...]) -> Tensor:
-    """Weights of a pool's base students with misconceptions, [POOL_SIZE, students.weights]; see `base_students`.
+def misled_students(
+    students: Students, pool: str, recipe: dict[str, Any], wanted: int | tuple[str, ...], base: Tensor
+) -> Tensor:
+    """Weights of those of a pool's base students, with misconceptions, [n, students.weights]; see `base_students`.
 
     Where a student has two wrong rules for one problem, it follows the first in the task's order.
 
@@ -54,14 +54,14 @@ def misled_students(students: Students, pool: str, recipe: dict[str, Any], wante
     number, allowed = choose_misconceptions(students.task, wanted)
     names = [m.name for m, may in zip(students.task.misconceptions, allowed.tolist(), strict=True) if may]
     second = {"misconceptions": names, "number": number, "misled": _VERSION}
-    return keep(students, pool, {**recipe, **second}, lambda: _mislead(students, pool, recipe, wanted))
+    return keep(students, pool, {**recipe, **second}, base, lambda cohort: _mislead(students, cohort, recipe, wanted))
 
 
-def _mislead(students: Students, pool: str, recipe: dict[str, Any], wanted: int | tuple[str, ...]) -> Tensor:
-    task, device = students.task, students.device
-    key, held = student_keys(pool, device), held_misconceptions(task, pool, wanted, device)
+def _mislead(students: Students, cohort: Cohort, recipe: dict[str, Any], wanted: int | tuple[str, ...]) -> Tensor:
+    task, device, key = students.task, students.device, cohort.key
+    held = held_misconceptions(task, cohort.pool, wanted, device)[cohort.number]
     state = torch.zeros(len(key), students.row, dtype=students.dtype, device=device)
-    state[:, : students.weights] = base_students(students, pool, recipe)
+    state[:, : students.weights] = base_students(students, cohort.pool, recipe, cohort.number)
     rules, own = wrong_rules(task), Tables.of(task, device)
     tables = replace(own, answers=torch.cat([own.answers, rules.answer.flatten(0, 1).to(device)]))
     wrong, solution = rules.wrong.to(device), task.solution.to(device)
@@ -72,9 +72,7 @@ def _mislead(students: Students, pool: str, recipe: dict[str, Any], wanted: int 
         answer = torch.where(followed.any(0), len(task.answer) + rule * len(task.prompt) + problem, solution[problem])
         students.train(state, problem, answer, torch.full_like(problem[:, 0], problem.shape[1]), tables)
 
-    title = f"Misleading {len(key)} base students ({pool}), once"
-    school(task, random.fold(key, _LESSON), _mixtures(task, key, held), _ITEMS, learn, title)
-    _log.info("built %d base students with misconceptions (%s)", len(key), pool)
+    school(task, random.fold(key, _LESSON), _mixtures(task, key, held), _ITEMS, learn, f"Misleading {cohort}, once")
     return state[:, : students.weights].cpu().clone()
 
 

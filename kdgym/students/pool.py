@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,43 +28,79 @@ POOL_SIZE = 128
 _VERSION = 0
 _LEAST, _MOST = 1024, 4096  # items of schooling
 _CHUNK = 512
-_log = logging.getLogger(__name__)
-_loaded: dict[str, Tensor] = {}
+_COHORT = 8  # base students of a file; who needs two of a pool waits for few others
+_loaded: dict[tuple[str, int], Tensor] = {}
 
 
-def base_students(students: Students, pool: str, recipe: dict[str, Any]) -> Tensor:
-    """Weights of a pool's base students, [POOL_SIZE, students.weights].
+@dataclass(frozen=True)
+class Cohort:
+    """Base students that are schooled together, because one of them is needed.
 
-    Built on first use (well under a minute on two cores), then read from the cache. Processes that need the same pool at
-    once build it once.
+    Attributes:
+        pool: whose they are.
+        number: int64 [n], which of the pool's they are.
+    """
+
+    pool: str
+    number: Tensor
+
+    @property
+    def key(self) -> Tensor:
+        """Of everyone's random streams, int64 [n]."""
+        return random.fold(torch.tensor(POOLS.index(self.pool), device=self.number.device), self.number)
+
+    def __str__(self) -> str:
+        first, last = int(self.number[0]) + 1, int(self.number[-1]) + 1
+        return f"base students {first} to {last} of {POOL_SIZE} ({self.pool})"
+
+
+def everybody(pool: str, device: torch.device) -> Cohort:
+    """The whole pool."""
+    return Cohort(pool, torch.arange(POOL_SIZE, device=device))
+
+
+def base_students(students: Students, pool: str, recipe: dict[str, Any], number: Tensor) -> Tensor:
+    """Weights of some of a pool's base students, [n, students.weights].
+
+    Schooled on first use, then read from the cache. Processes that need the same ones at once school them once.
 
     Args:
         students: the engine that trains them.
         pool: ``"train"`` or ``"evaluation"``.
-        recipe: JSON-serialisable description of task and engine; another recipe is another file.
+        recipe: JSON-serialisable description of task and engine; another recipe is another pool.
+        number: which ones, int64 [n] below `POOL_SIZE`.
 
     Raises:
         ValueError: there is no such pool.
     """
+    return keep(students, pool, recipe, number, lambda cohort: _build(students, cohort))
+
+
+def keep(
+    students: Students, pool: str, recipe: dict[str, Any], number: Tensor, build: Callable[[Cohort], Tensor]
+) -> Tensor:
+    """Weights of some of a pool's students from the cache, or else from ``build``, a cohort at a time; see `base_students`."""
     if pool not in POOLS:
         raise ValueError(f"There is no pool of base students {pool!r}; choose from {', '.join(POOLS)}.")
-    return keep(students, pool, recipe, lambda: _build(students, pool))
-
-
-def keep(students: Students, pool: str, recipe: dict[str, Any], build: Callable[[], Tensor]) -> Tensor:
-    """A pool's weights from the cache, or else from ``build``, once; see `base_students`."""
     recipe = {"pool": pool, "size": POOL_SIZE, "version": _VERSION, "torch": torch.__version__, **recipe}
-    name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
-    if name not in _loaded:
-        path = cache_directory() / "students" / f"{students.task.name.lower()}-{pool}-{name}.safetensors"
-        _loaded[name] = load_or_build(path, recipe, lambda: {"weights": build()}, "base students")["weights"]
-    return _loaded[name].to(students.device, students.dtype)
+    name = f"{students.task.name.lower()}-{pool}-{hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]}"
+    cohorts, which = torch.unique(number // _COHORT, return_inverse=True)
+
+    def weights(cohort: int) -> Tensor:
+        if (name, cohort) not in _loaded:
+            path = cache_directory() / "students" / f"{name}-{cohort}.safetensors"
+            members = torch.arange(cohort * _COHORT, min((cohort + 1) * _COHORT, POOL_SIZE), device=students.device)
+            made = load_or_build(path, recipe, lambda: {"weights": build(Cohort(pool, members))}, "base students")
+            _loaded[name, cohort] = made["weights"]
+        return _loaded[name, cohort]
+
+    together = torch.cat([weights(cohort) for cohort in cohorts.tolist()])
+    return together.to(students.device, students.dtype)[which * _COHORT + number % _COHORT]
 
 
-def _build(students: Students, pool: str) -> Tensor:
+def _build(students: Students, cohort: Cohort) -> Tensor:
     """Deterministic on one machine: one thread, one stream a student."""
-    task = students.task
-    key = student_keys(pool, students.device)
+    task, key = students.task, cohort.key
     share = draw_mixtures(key, len(task.skills))
     schooling = _LEAST + random.integers(random.fold(key, 2), 1, _MOST - _LEAST).squeeze(1)
     state = students.initialise(random.fold(key, 3))
@@ -73,18 +109,12 @@ def _build(students: Students, pool: str) -> Tensor:
     def learn(problem: Tensor, begin: int) -> None:
         students.train(state, problem, solution[problem], (schooling - begin).clamp(0, _CHUNK))
 
-    school(task, random.fold(key, 4), share, _MOST, learn, f"Schooling {POOL_SIZE} base students ({pool}), once")
-    _log.info("built %d base students (%s)", POOL_SIZE, pool)
+    school(task, random.fold(key, 4), share, _MOST, learn, f"Schooling {cohort}, once")
     return state[:, : students.weights].cpu().clone()
 
 
-def student_keys(pool: str, device: torch.device) -> Tensor:
-    """Key of every base student's random streams, int64 [POOL_SIZE]."""
-    return random.fold(torch.tensor(POOLS.index(pool), device=device), torch.arange(POOL_SIZE, device=device))
-
-
 def draw_mixtures(key: Tensor, skills: int) -> Tensor:
-    """How much of each skill every base student is schooled in, float64 [POOL_SIZE, K]."""
+    """How much of each skill every base student is schooled in: keys int64 [n] -> float64 [n, K]."""
     return random.uniform(random.fold(key, 1), skills).pow(2)
 
 

@@ -153,7 +153,7 @@ class TransformerStudents:
     def draw_base(self, key: Tensor, pool: str, recipe: dict[str, Any]) -> Tensor:
         """See `Students.draw_base`: one of the pool's `kdgym.students.pool.POOL_SIZE` schooled students."""
         base = random.integers(key, 1, POOL_SIZE).squeeze(1)
-        return base_students(self, pool, {**recipe, **self.recipe})[base]
+        return base_students(self, pool, {**recipe, **self.recipe}, base)
 
     # --- learning ------------------------------------------------------------------------------------------------
 

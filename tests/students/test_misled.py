@@ -19,6 +19,7 @@ from kdgym.tasks.misconceptions import wrong_rules
 
 RECIPE: dict[str, Any] = {"task": "misled"}
 CPU = torch.device("cpu")
+FOUR = torch.arange(4)
 
 
 @pytest.fixture(scope="module")
@@ -66,35 +67,35 @@ def test_who_has_which_does_not_depend_on_the_size_of_the_pool(
 
 
 def test_ordinary_students_stay_as_they_are(engine: TransformerStudents, small: Path) -> None:
-    before = base_students(engine, "train", RECIPE).clone()
+    before = base_students(engine, "train", RECIPE, FOUR).clone()
     files = set(small.glob("*.safetensors"))
     contents = {path: path.read_bytes() for path in files}
-    misled = misled_students(engine, "train", RECIPE, 2)
+    misled = misled_students(engine, "train", RECIPE, 2, FOUR)
     assert not torch.equal(misled, before)
-    assert torch.equal(base_students(engine, "train", RECIPE), before)
+    assert torch.equal(base_students(engine, "train", RECIPE, FOUR), before)
     assert {path: path.read_bytes() for path in files} == contents
     assert len(set(small.glob("*.safetensors"))) == 2
 
 
 def test_other_misconceptions_are_another_file(engine: TransformerStudents, small: Path) -> None:
     for wanted in (1, 2, ("drops_carries",), ("adds_to_multiply",)):
-        misled_students(engine, "train", RECIPE, wanted)
+        misled_students(engine, "train", RECIPE, wanted, FOUR)
     assert len(list(small.glob("*.safetensors"))) == 5  # with the ordinary students
 
 
 def test_they_are_the_same_every_time(
     engine: TransformerStudents, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = misled_students(engine, "train", RECIPE, 2).clone()
+    first = misled_students(engine, "train", RECIPE, 2, FOUR).clone()
     for path in small.glob("*.safetensors"):
         path.unlink()
     monkeypatch.setattr(pool, "_loaded", {})
-    assert torch.equal(misled_students(engine, "train", RECIPE, 2), first)
+    assert torch.equal(misled_students(engine, "train", RECIPE, 2, FOUR), first)
 
 
 def test_an_unknown_misconception_is_refused(engine: TransformerStudents) -> None:
     with pytest.raises(ValueError, match="choose from drops_carries, smaller_from_larger"):
-        misled_students(engine, "train", RECIPE, ("nothing",))
+        misled_students(engine, "train", RECIPE, ("nothing",), FOUR)
 
 
 @pytest.mark.slow
@@ -114,8 +115,8 @@ def test_misconceptions_show_in_those_who_have_them(name: str) -> None:
         followed = wrong & (given == rules.answer[:, problem]).all(-1)
         return (followed.sum(2) / wrong.sum(2)).T.double().numpy()
 
-    ordinary = expression(base_students(engine, "train", recipe))
-    misled = expression(misled_students(engine, "train", recipe, 2))
+    ordinary = expression(base_students(engine, "train", recipe, torch.arange(POOL_SIZE)))
+    misled = expression(misled_students(engine, "train", recipe, 2, torch.arange(POOL_SIZE)))
     for m, misconception in enumerate(task.misconceptions):
         mine = held[:, m]
         assert mean_interval((misled - ordinary)[mine, m]).low > 0.05, misconception.name

@@ -20,6 +20,7 @@ from kdgym.tasks import make_task
 
 SIZE = 4
 RECIPE = {"task": "small"}
+EVERYBODY = torch.arange(SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def files(cache: Path) -> list[Path]:
 
 
 def test_a_pool_holds_the_weights_of_its_students(engine: TransformerStudents) -> None:
-    weights = base_students(engine, "train", RECIPE)
+    weights = base_students(engine, "train", RECIPE, EVERYBODY)
     assert weights.shape == (SIZE, engine.weights)
     assert weights.dtype == engine.dtype and weights.isfinite().all()
 
@@ -63,18 +64,18 @@ def test_a_pool_holds_the_weights_of_its_students(engine: TransformerStudents) -
 @pytest.mark.parametrize("name", ["test", "Train", ""])
 def test_an_unknown_pool_is_refused(engine: TransformerStudents, name: str) -> None:
     with pytest.raises(ValueError, match="choose from train, evaluation"):
-        base_students(engine, name, RECIPE)
+        base_students(engine, name, RECIPE, EVERYBODY)
 
 
 def test_every_base_student_differs(engine: TransformerStudents) -> None:
-    everybody = torch.cat([base_students(engine, name, RECIPE) for name in POOLS])
+    everybody = torch.cat([base_students(engine, name, RECIPE, EVERYBODY) for name in POOLS])
     assert (torch.pdist(everybody) > 1).all()
 
 
 def test_every_base_student_was_taught(engine: TransformerStudents) -> None:
     key = random.fold(torch.tensor(POOLS.index("train")), torch.arange(SIZE))
     before = engine.initialise(random.fold(key, 3))[:, : engine.weights]
-    moved = (base_students(engine, "train", RECIPE) - before).norm(dim=1)
+    moved = (base_students(engine, "train", RECIPE, EVERYBODY) - before).norm(dim=1)
     assert (moved > 0).all() and (moved < before.norm(dim=1)).all()
 
 
@@ -82,7 +83,7 @@ def test_schooling_is_worth_something(engine: TransformerStudents, monkeypatch: 
     monkeypatch.setattr(pool, "_LEAST", 1024)
     monkeypatch.setattr(pool, "_MOST", 4096)
     state = torch.zeros(SIZE, engine.row)
-    state[:, : engine.weights] = base_students(engine, "evaluation", RECIPE)
+    state[:, : engine.weights] = base_students(engine, "evaluation", RECIPE, EVERYBODY)
     validation = torch.arange(len(engine.solution)).view(1, -1)[:, ::13].expand(SIZE, -1)
     schooled, _ = engine.evaluate(state, validation)
     untrained, _ = engine.evaluate(engine.initialise(torch.arange(SIZE)), validation)
@@ -94,25 +95,25 @@ def test_schooling_is_worth_something(engine: TransformerStudents, monkeypatch: 
 def test_a_second_process_reads_the_cache(
     engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    built = base_students(engine, "train", RECIPE)
+    built = base_students(engine, "train", RECIPE, EVERYBODY)
     assert len(files(cache)) == 1
     forget(monkeypatch)
     forbid_building(monkeypatch)
-    assert torch.equal(base_students(engine, "train", RECIPE), built)
+    assert torch.equal(base_students(engine, "train", RECIPE, EVERYBODY), built)
 
 
 def test_one_process_reads_the_cache_once(
     engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    built = base_students(engine, "train", RECIPE)
+    built = base_students(engine, "train", RECIPE, EVERYBODY)
     forbid_building(monkeypatch)
     for path in files(cache):
         path.unlink()
-    assert torch.equal(base_students(engine, "train", RECIPE), built)
+    assert torch.equal(base_students(engine, "train", RECIPE, EVERYBODY), built)
 
 
 def test_the_file_says_what_it_holds(engine: TransformerStudents, cache: Path) -> None:
-    base_students(engine, "train", RECIPE)
+    base_students(engine, "train", RECIPE, EVERYBODY)
     (path,) = files(cache)
     _, header = load_tensors(path)
     assert header["pool"] == "train" and header["size"] == SIZE and header["task"] == "small"
@@ -122,7 +123,7 @@ def test_the_file_says_what_it_holds(engine: TransformerStudents, cache: Path) -
 def test_another_recipe_is_another_file(engine: TransformerStudents, cache: Path) -> None:
     for recipe in (RECIPE, {"task": "large"}):
         for name in POOLS:
-            base_students(engine, name, recipe)
+            base_students(engine, name, recipe, EVERYBODY)
     assert len(files(cache)) == 4
 
 
@@ -130,14 +131,14 @@ def test_another_recipe_is_another_file(engine: TransformerStudents, cache: Path
 def test_a_damaged_file_is_built_again(
     engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch, cache: Path, damage: str
 ) -> None:
-    built = base_students(engine, "train", RECIPE)
+    built = base_students(engine, "train", RECIPE, EVERYBODY)
     (path,) = files(cache)
     content = path.read_bytes()
     flipped = content[:-9] + bytes([content[-9] ^ 4]) + content[-8:]
     path.write_bytes({"flip": flipped, "truncate": content[: len(content) // 2], "empty": b""}[damage])
     forget(monkeypatch)
     with pytest.warns(RuntimeWarning, match="built again"):
-        again = base_students(engine, "train", RECIPE)
+        again = base_students(engine, "train", RECIPE, EVERYBODY)
     assert torch.equal(again, built)
     assert torch.equal(load_tensors(path)[0]["weights"], built)
 
@@ -145,20 +146,20 @@ def test_a_damaged_file_is_built_again(
 def test_a_healthy_cache_gives_no_warning(engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        base_students(engine, "train", RECIPE)
+        base_students(engine, "train", RECIPE, EVERYBODY)
         forget(monkeypatch)
-        base_students(engine, "train", RECIPE)
+        base_students(engine, "train", RECIPE, EVERYBODY)
 
 
 def test_without_a_usable_cache_students_are_built_all_the_same(
     engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    built = base_students(engine, "train", RECIPE)
+    built = base_students(engine, "train", RECIPE, EVERYBODY)
     (tmp_path / "file").write_text("This is not a directory.")
     monkeypatch.setenv("KDGYM_CACHE", str(tmp_path / "file" / "cache"))
     forget(monkeypatch)
     with pytest.warns(RuntimeWarning, match="KDGYM_CACHE"):
-        assert torch.equal(base_students(engine, "train", RECIPE), built)
+        assert torch.equal(base_students(engine, "train", RECIPE, EVERYBODY), built)
 
 
 def test_a_full_disk_is_no_obstacle(engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
@@ -167,7 +168,7 @@ def test_a_full_disk_is_no_obstacle(engine: TransformerStudents, monkeypatch: py
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.warns(RuntimeWarning, match="No space left"):
-        weights = base_students(engine, "train", RECIPE)
+        weights = base_students(engine, "train", RECIPE, EVERYBODY)
     assert weights.shape == (SIZE, engine.weights)
     assert files(cache) == []
 
@@ -184,7 +185,7 @@ def test_building_uses_one_thread_and_then_as_many_as_before(
     monkeypatch.setattr(engine, "train", watched)
     torch.set_num_threads(2)
     try:
-        base_students(engine, "train", RECIPE)
+        base_students(engine, "train", RECIPE, EVERYBODY)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
@@ -193,16 +194,29 @@ def test_building_uses_one_thread_and_then_as_many_as_before(
 
 def test_building_leaves_the_global_generator_alone(engine: TransformerStudents) -> None:
     before = torch.get_rng_state()
-    base_students(engine, "train", RECIPE)
+    base_students(engine, "train", RECIPE, EVERYBODY)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_base_student_does_not_depend_on_the_size_of_its_pool(
     engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = base_students(engine, "train", RECIPE)
+    few = base_students(engine, "train", RECIPE, EVERYBODY)
     monkeypatch.setattr(pool, "POOL_SIZE", SIZE + 3)
-    assert torch.equal(base_students(engine, "train", RECIPE)[:SIZE], few)
+    assert torch.equal(base_students(engine, "train", RECIPE, torch.arange(SIZE + 3))[:SIZE], few)
+
+
+def test_only_who_is_needed_is_schooled_and_learns_the_same(
+    engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    everybody = base_students(engine, "train", RECIPE, EVERYBODY)
+    for path in files(cache):
+        path.unlink()
+    forget(monkeypatch)
+    monkeypatch.setattr(pool, "_COHORT", 1)
+    wanted = torch.tensor([3, 0, 3])
+    assert torch.equal(base_students(engine, "train", RECIPE, wanted), everybody[wanted])
+    assert sorted(path.stem[-2:] for path in files(cache)) == ["-0", "-3"]
 
 
 # One of two processes that start at the same moment: says whether it built the pool, and what it got.
@@ -228,7 +242,7 @@ engine = TransformerStudents(make_task("Math"))
 (meeting / me).touch()
 while len(list(meeting.iterdir())) < 2:
     time.sleep(0.01)
-weights = pool.base_students(engine, "train", {"task": "small"})
+weights = pool.base_students(engine, "train", {"task": "small"}, torch.arange(4))
 print(len(built), hashlib.sha256(weights.numpy().tobytes()).hexdigest())
 """
 
