@@ -188,7 +188,7 @@ def fill(
     every = [entry.id for entry in ENVIRONMENTS if not entry.needs_model]
     chosen = [find(name.strip()).id for name in ids.split(",")] if ids else every
     wanted = [(env_id, name, kind) for env_id in chosen for name, kind in standing(env_id)]
-    wanted.sort(key=lambda record: record[2] == "oracle")  # upper bounds try out what they do: they take as long as all others
+    wanted.sort(key=lambda record: record[2] == "oracle")  # they try things out on copies, which may take hours
     with progress_bar() as bar:
         task = bar.add_task("", total=len(wanted))
         for env_id, name, kind in wanted:

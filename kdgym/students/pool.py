@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from rich import get_console
 from rich.progress import Progress
 from torch import Tensor
 
@@ -128,7 +129,7 @@ def school(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with Progress(transient=True) as progress:
+        with Progress(transient=True, disable=not get_console().is_terminal) as progress:
             bar = progress.add_task(title, total=items)
             for begin in range(0, items, _CHUNK):
                 learn(draw_practice(task, random.fold(key, begin), share, _CHUNK), begin)
