@@ -41,9 +41,10 @@ demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about t
 	@echo "Train on  $(BIN)/kdgym train $(ID) --agent ppo --steps 100000 --out runs/ppo"
 	@echo "Write one cp agents/random.py mine.py && $(BIN)/kdgym evaluate $(ID) --agent mine.py"
 
-# One process a core, each with one thread; a file's tests stay together, as they share what is dear to make.
+# One process a core, each with one thread; a file's tests stay together, as they share what is dear to make. In the order of their names:
+# by number of tests, which is the default, the longest file (of thirty tests, in Ray) would be among the last, and one process idle.
 test: $(STAMP)  ## run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations=25
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=25
 
 test-llm: $(STAMP) $(VLLM)/.installed  ## the tests that talk to a real vLLM server
 	$(BIN)/python -m pytest -m llm tests/llm --durations=12

@@ -14,7 +14,15 @@ from kdgym.leaderboard.record import load_record
 from kdgym.leaderboard.verify import replay
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
-MISSING = {"DataGen-Math-SkillTree-v0": {"tree_lookahead"}}  # not taught yet: it is slow; docs/leaderboards.md says so
+MISSING = {  # upper bounds that have not taught yet: they are slow; docs/leaderboards.md says so
+    "Classroom-Math-v0": {"bid_planner"},
+    "DataGen-Math-SkillTree-v0": {"tree_lookahead"},
+    "DataGen-Reasoning-SkillTree-v0": {"tree_lookahead"},
+    "DataGen-Reasoning-v0": {"lookahead"},
+    "DataGen-VQA-SkillTree-v0": {"tree_lookahead"},
+    "DataGen-VQA-v0": {"informed", "lookahead"},
+    "Tutoring-Math-v0": {"tutoring_lookahead"},
+}
 
 
 def test_the_committed_boards_are_sound_and_their_page_is_up_to_date() -> None:
