@@ -1,6 +1,6 @@
 """Action spaces of teachers.
 
-Each says in words what its actions decide: ``decisions(actions, skills)`` -> name of a decision -> its values, of actions
+Boxes say in words what their actions decide: ``decisions(actions, skills)`` -> name of a decision -> its values, of actions
 [..., n] an array [...].
 """
 

@@ -166,7 +166,8 @@ def _lesson(board: Board, row: Row) -> Markup | None:
         return None
     envs: Any = open_board(board.entry.id, 1, row.record.agent.settings)
     skills = [skill["name"] for skill in envs.metadata.get("skills", [])]
-    decisions = envs.single_action_space.decisions(np.stack(trace.actions()), skills)
+    done, tell = np.stack(trace.actions()), getattr(envs.single_action_space, "decisions", None)
+    decisions = tell(done, skills) if tell else {f"entry {i}": done[..., i] for i in range(done.shape[2])}
     names, values = list(decisions), np.stack([done.mean(1) for done in decisions.values()])
     figure, axes = _axes("step", "", height=max(1.6, 0.2 * len(names) + 0.9))
     picture = axes.imshow(values, aspect="auto", cmap="cividis", interpolation="nearest")

@@ -26,6 +26,19 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+CHOOSER = """
+import numpy as np
+
+
+class Agent:
+    actions = "discrete"
+
+    def __init__(self, observation_space, action_space, seed=0):
+        self.width = action_space.shape[0]
+
+    def act(self, observation):
+        return np.zeros((len(observation["time"]), self.width), dtype=np.int64)
+"""
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
 
@@ -168,3 +181,16 @@ def test_equal_records_make_equal_sites(boards: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in sorted((folder / "site").rglob("*.html"))}
     build_site(folder)
     assert {path: path.read_bytes() for path in sorted((folder / "site").rglob("*.html"))} == before
+
+
+def test_choices_are_drawn_by_entry(tmp_path: Path) -> None:
+    """Whoever teaches by numbered choices gets a page too."""
+    chooser = tmp_path / "chooser.py"
+    chooser.write_text(CHOOSER)
+    record = make_record("kdgym/Orchestrate-Incidents-v0", str(chooser), "chooser", ["Ada"])
+    control = make_record("kdgym/Orchestrate-Incidents-v0", "always_auto", "always_auto", ["kdgym"], kind="control")
+    for row in (record, control):
+        row.save(tmp_path / "boards" / row.env_id / row.file_name())
+    build_site(tmp_path / "boards")
+    page = tmp_path / "boards" / "site" / record.env_id / record.file_name().replace(".json", ".html")
+    assert "chooser decided over the lesson: entry 0, entry 1, entry 2" in page.read_text()
