@@ -13,7 +13,6 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.course import LEVEL, MAX_LOSS, Course
 from kdgym.core.decision import LEVELS, Decision
@@ -25,7 +24,7 @@ from kdgym.spaces import FeedbackMoves
 from kdgym.students import Reasoners, is_language_model
 from kdgym.students.careless import Carelessness, careless_students
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
-from kdgym.students.pool import POOL_SIZE
+from kdgym.students.pool import draw_numbers
 from kdgym.students.practice import COLUMNS, Attempts, Commentator, Practitioners, ask, attempt, summary, tally, uniform
 from kdgym.tasks.feedback import WHICH, choose_attempts
 from kdgym.tasks.scratchpad import Scratchpad
@@ -319,7 +318,7 @@ class Practice(Course):
         if not isinstance(self.students, Reasoners):
             return super()._draw_base(key, recipe)
         carelessness, recipe = CARELESSNESS[self.config.succeed], {**recipe, **self.students.recipe}
-        task, base = cast(Scratchpad, self.task), random.integers(key, 1, POOL_SIZE).squeeze(1)
+        task, base = cast(Scratchpad, self.task), draw_numbers(key)
         return careless_students(self.students, task, self.config.pool, recipe, carelessness, base)
 
     def _draw_targets(self, key: Tensor) -> Tensor:

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdgym import random
 from kdgym.core.fields import Fields, Layout
 from kdgym.students.base import Students
 from kdgym.students.misled import held_misconceptions, misled_students
-from kdgym.students.pool import POOL_SIZE
+from kdgym.students.pool import draw_numbers
 from kdgym.tasks.misconceptions import wrong_rules
 
 
@@ -42,7 +41,7 @@ class Misled:
 
     def draw_base(self, key: Tensor, recipe: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """Students with misconceptions, one a key, in place of `Students.draw_base`: weights [S, weights], held bool [S, M]."""
-        base = random.integers(key, 1, POOL_SIZE).squeeze(1)
+        base = draw_numbers(key)
         recipe = {**recipe, **self._students.recipe}
         return misled_students(self._students, self._pool, recipe, self._wanted, base), self.held[base]
 

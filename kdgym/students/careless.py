@@ -77,6 +77,6 @@ def careless_students(
 
         share = torch.ones(len(key), len(task.skills), dtype=torch.float64, device=students.device)
         school(task, random.fold(key, 4), share, carelessness.items, learn, f"Schooling careless {cohort}, once")
-        return state[:, : students.weights].cpu().clone()
+        return state
 
     return keep(students, pool, {**recipe, "carelessness": asdict(carelessness)}, number, build)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.students.kernel import Tables
-from kdgym.students.pool import POOL_SIZE, Cohort, keep, school
+from kdgym.students.pool import Cohort, draw_numbers, keep, school
 from kdgym.students.practice import uniform
 from kdgym.students.reasoner import Reasoners
 from kdgym.students.transformer import TransformerConfig
@@ -60,8 +60,7 @@ class Forgetful:
 
     def begin(self, state: State, rows: Tensor, key: Tensor, anew: bool) -> None:
         if anew:
-            chosen = random.integers(random.fold(key, _WEIGHTS), 1, POOL_SIZE).squeeze(1)
-            state["student"][rows] = self._base(chosen)
+            state["student"][rows] = self._base(draw_numbers(random.fold(key, _WEIGHTS)))
         pool = self.task.pool("validation" if self.pool == "train" else "test")
         start, count = pool.start.to(key.device), pool.count.to(key.device)
         skill = random.integers(random.fold(key, _PROBLEMS, 0), self.tasks, len(start))
@@ -206,7 +205,7 @@ class Forgetful:
 
         share = torch.ones(len(key), len(task.skills), dtype=torch.float64, device=students.device)
         school(task, random.fold(key, 4), share, _ITEMS, learn, f"Schooling {cohort}, once")
-        return state[:, : students.weights].cpu().clone()
+        return state
 
 
 def draw_habits(key: Tensor, kinds: int) -> tuple[Tensor, Tensor]:

@@ -55,6 +55,11 @@ class Cohort:
         return f"base students {first} to {last} of {POOL_SIZE} ({self.pool})"
 
 
+def draw_numbers(key: Tensor) -> Tensor:
+    """Which base student everyone starts as: keys int64 [S] -> numbers int64 [S]."""
+    return random.integers(key, 1, POOL_SIZE).squeeze(1)
+
+
 def everybody(pool: str, device: torch.device) -> Cohort:
     """The whole pool."""
     return Cohort(pool, torch.arange(POOL_SIZE, device=device))
@@ -80,7 +85,10 @@ def base_students(students: Students, pool: str, recipe: dict[str, Any], number:
 def keep(
     students: Students, pool: str, recipe: dict[str, Any], number: Tensor, build: Callable[[Cohort], Tensor]
 ) -> Tensor:
-    """Weights of some of a pool's students from the cache, or else from ``build``, a cohort at a time; see `base_students`."""
+    """Weights of some of a pool's students from the cache, or else from ``build``, a cohort at a time; see `base_students`.
+
+    ``build`` makes states of the engine, [n, students.row], of which the weights are kept.
+    """
     if pool not in POOLS:
         raise ValueError(f"There is no pool of base students {pool!r}; choose from {', '.join(POOLS)}.")
     recipe = {"pool": pool, "size": POOL_SIZE, "version": _VERSION, "torch": torch.__version__, **recipe}
@@ -91,8 +99,11 @@ def keep(
         if (name, cohort) not in _loaded:
             path = cache_directory() / "students" / f"{name}-{cohort}.safetensors"
             members = torch.arange(cohort * _COHORT, min((cohort + 1) * _COHORT, POOL_SIZE), device=students.device)
-            made = load_or_build(path, recipe, lambda: {"weights": build(Cohort(pool, members))}, "base students")
-            _loaded[name, cohort] = made["weights"]
+
+            def schooled() -> dict[str, Tensor]:
+                return {"weights": build(Cohort(pool, members))[:, : students.weights].cpu().clone()}
+
+            _loaded[name, cohort] = load_or_build(path, recipe, schooled, "base students")["weights"]
         return _loaded[name, cohort]
 
     together = torch.cat([weights(cohort) for cohort in cohorts.tolist()])
@@ -111,7 +122,7 @@ def _build(students: Students, cohort: Cohort) -> Tensor:
         students.train(state, problem, solution[problem], (schooling - begin).clamp(0, _CHUNK))
 
     school(task, random.fold(key, 4), share, _MOST, learn, f"Schooling {cohort}, once")
-    return state[:, : students.weights].cpu().clone()
+    return state
 
 
 def draw_mixtures(key: Tensor, skills: int) -> Tensor:

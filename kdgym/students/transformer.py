@@ -23,7 +23,7 @@ from kdgym import random
 from kdgym.students.adamw import AdamWConfig, adamw_step
 from kdgym.students.kernel import Kernel, KernelUnavailableError, Tables
 from kdgym.students.network import Network, NetworkShape
-from kdgym.students.pool import POOL_SIZE, base_students
+from kdgym.students.pool import base_students, draw_numbers
 from kdgym.tasks.base import Task
 
 _EVALUATION_BATCH = 64  # sequences; keeps the activations of a population within a core's cache
@@ -152,8 +152,7 @@ class TransformerStudents:
 
     def draw_base(self, key: Tensor, pool: str, recipe: dict[str, Any]) -> Tensor:
         """See `Students.draw_base`: one of the pool's `kdgym.students.pool.POOL_SIZE` schooled students."""
-        base = random.integers(key, 1, POOL_SIZE).squeeze(1)
-        return base_students(self, pool, {**recipe, **self.recipe}, base)
+        return base_students(self, pool, {**recipe, **self.recipe}, draw_numbers(key))
 
     # --- learning ------------------------------------------------------------------------------------------------
 
