@@ -1,4 +1,4 @@
-"""Upper bound: writes right items of the target skills, which no teacher is told."""
+"""Upper bound: orders real items of the target skills, which no teacher is told."""
 
 import json
 from typing import Any
@@ -17,18 +17,21 @@ class Agent:
         self.envs = envs
 
     def act(self, observation: Any) -> list[str]:
-        targets = self.envs.hidden()["target"]
+        targets = self.envs.hidden()["target"].astype(float)
         return [
-            self._write(json.loads(text)["items"], target) for text, target in zip(observation, targets, strict=True)
+            self._order(json.loads(text)["items"], target) for text, target in zip(observation, targets, strict=True)
         ]
 
-    def _write(self, n: int, target: Any) -> str:
-        task, pool = self.envs.task, self.envs.task.pool("train")
-        skill = self.rng.choice(len(target), n, p=target.astype(float) / target.astype(float).sum())
-        problems = pool.start.numpy()[skill] + self.rng.integers(0, pool.count.numpy()[skill])
+    def _order(self, n: int, target: Any) -> str:
+        counts = self.rng.multinomial(n, target / target.sum())
         return json.dumps(
-            [
-                {"problem": task.write_problem(int(i)), "answer": task.answer_text(int(task.solution[i]))}
-                for i in problems
-            ]
+            [{"draw": int(count), "like": self._example(skill)} for skill, count in enumerate(counts) if count]
         )
+
+    def _example(self, skill: int) -> Any:
+        """A problem that reads as one of this skill's: some sums are of two, with and without a carry."""
+        task, pool = self.envs.task, self.envs.task.pool("train")
+        while True:
+            problem = task.write_problem(int(pool.start[skill] + self.rng.integers(int(pool.count[skill]))))
+            if task.read_problem(problem).skill == skill:
+                return problem

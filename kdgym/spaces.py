@@ -1,8 +1,4 @@
-"""Action spaces of teachers.
-
-Boxes say in words what their actions decide: ``decisions(actions, skills)`` -> name of a decision -> its values, of actions
-[..., n] an array [...].
-"""
+"""Action spaces of teachers."""
 
 from __future__ import annotations
 
@@ -19,7 +15,39 @@ Floats = npt.NDArray[np.float32]
 Decisions = dict[str, npt.NDArray[np.float64]]
 
 
-class Shares(Box):
+class WordedBox(Box):
+    """A box whose actions stand for decisions that have names, for persons and pictures.
+
+    Attributes:
+        words: the decisions and their ranges, as a person would write them.
+    """
+
+    words: str
+
+    def decisions(self, actions: npt.ArrayLike, skills: Sequence[str]) -> Decisions:
+        """What actions [..., n] decide: name of a decision -> its values, an array [...]."""
+        raise NotImplementedError
+
+    def compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> Floats:
+        """The action [n] of named decisions, at the scale of `decisions`; what is left out stays neutral.
+
+        Raises:
+            ValueError: there is no such decision, or a value is out of range.
+        """
+        known = self.decisions(np.zeros(self.shape), skills)
+        unknown = [name for name in decided if name not in known]
+        if unknown:
+            raise ValueError(f"There is no decision {unknown[0]!r}; there are {', '.join(known)}.")
+        action = self._compose(decided, skills).astype(np.float32)
+        if not self.contains(action):
+            raise ValueError(f"A value is out of range. The ranges: {self.words}.")
+        return action
+
+    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
+        raise NotImplementedError
+
+
+class Shares(WordedBox):
     """``Box(-1, 1, (n,))`` whose points stand for shares of a budget: ``shares = softmax(temperature * action)``.
 
     A plain box to every learner and checker. The action 0 is the uniform split; the largest ratio of two shares is
@@ -30,6 +58,8 @@ class Shares(Box):
         temperature: how far the ends of the box reach.
         seed: seed of ``sample``.
     """
+
+    words = "SKILL=weight, 0 or more"
 
     def __init__(self, n: int, temperature: float = 4.0, seed: int | None = None) -> None:
         super().__init__(-1.0, 1.0, (n,), np.float32, seed=seed)
@@ -62,6 +92,10 @@ class Shares(Box):
         by_skill = shares.reshape(*shares.shape[:-1], len(skills), -1).sum(-1)
         return dict(zip(skills, np.moveaxis(by_skill, -1, 0), strict=True))
 
+    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
+        weights = np.array([decided.get(skill, 0.0) for skill in skills] if decided else [1.0] * len(skills))
+        return self.encode(weights.repeat(self.shape[0] // len(skills)))
+
     def __repr__(self) -> str:
         return f"Shares({self.shape[0]}, temperature={self.temperature})"
 
@@ -71,7 +105,7 @@ class Shares(Box):
         return super().__eq__(other) and getattr(other, "temperature", self.temperature) == self.temperature
 
 
-class TreeMoves(Box):
+class TreeMoves(WordedBox):
     """``Box(-1, 1, (K * (1 + M),))``: for each of K skills whether to explore, and a change for each of its M subskills.
 
     Args:
@@ -80,6 +114,8 @@ class TreeMoves(Box):
         largest: the change that 1 stands for, in the unit of the observation ``allocation``.
         seed: seed of ``sample``.
     """
+
+    words = "explore SKILL=0 or 1, change SKILL=-1 to 1"
 
     def __init__(self, skills: int, subskills: int, largest: float, seed: int | None = None) -> None:
         super().__init__(-1.0, 1.0, (skills * (1 + subskills),), np.float32, seed=seed)
@@ -108,11 +144,17 @@ class TreeMoves(Box):
             f"change {skill}": np.where(explores, 0.0, change)[..., k] for k, skill in enumerate(skills)
         }
 
+    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
+        moves = np.zeros((self.skills, 1 + self.subskills), np.float32)
+        moves[:, 0] = [1.0 if decided.get(f"explore {skill}") else -1.0 for skill in skills]
+        moves[:, 1:] = np.array([[decided.get(f"change {skill}", 0.0)] for skill in skills])
+        return moves.ravel()
+
     def __repr__(self) -> str:
         return f"TreeMoves({self.skills}, {self.subskills}, largest={self.largest})"
 
 
-class FeedbackMoves(Box):
+class FeedbackMoves(WordedBox):
     """``Box(-1, 1, (n,))`` for decisions of which some are amounts and some are choices.
 
     An amount takes one entry, -1 for the least and 1 for the most; a choice takes one entry an option, and the largest counts.
@@ -124,6 +166,8 @@ class FeedbackMoves(Box):
 
     def __init__(self, choices: Mapping[str, Sequence[str]], seed: int | None = None) -> None:
         self.choices = {name: tuple(options) for name, options in choices.items()}
+        words = (f"{name}: {'|'.join(options)}" if options else f"{name}=0 to 1" for name, options in choices.items())
+        self.words = ", ".join(words)
         super().__init__(-1.0, 1.0, (sum(max(1, len(o)) for o in self.choices.values()),), np.float32, seed=seed)
 
     def encode(self, students: int, **decisions: Any) -> Floats:
@@ -166,11 +210,17 @@ class FeedbackMoves(Box):
             found |= {f"{name}: {option}": (best == i).astype(np.float64) for i, option in enumerate(options)}
         return found
 
+    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
+        parts = [(*name.partition(": "), value) for name, value in decided.items()]
+        named = {name: option or value for name, _, option, value in parts if not option or value}
+        action: Floats = self.encode(1, **named)[0]
+        return action
+
     def __repr__(self) -> str:
         return f"FeedbackMoves({self.choices})"
 
 
-class TutoringMoves(Box):
+class TutoringMoves(WordedBox):
     """``Box(-1, 1, (K + n,))``: about which share of a group of each of K skills a pupil asks, then what its tutor does.
 
     Args:
@@ -181,6 +231,7 @@ class TutoringMoves(Box):
 
     def __init__(self, skills: int, choices: Mapping[str, Sequence[str]], seed: int | None = None) -> None:
         self.skills, self.answers = skills, FeedbackMoves(choices)
+        self.words = f"ask about SKILL=0 to 1, {self.answers.words}"
         super().__init__(-1.0, 1.0, (skills + self.answers.shape[0],), np.float32, seed=seed)
 
     def encode(self, students: int, ask: npt.ArrayLike, **decisions: Any) -> Floats:
@@ -207,11 +258,16 @@ class TutoringMoves(Box):
         asks = {f"ask about {skill}": (asked[..., k] + 1) / 2 for k, skill in enumerate(skills)}
         return asks | self.answers.decisions(answered)
 
+    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
+        asks = {f"ask about {skill}": decided.get(f"ask about {skill}", 0.0) for skill in skills}
+        answers = {name: value for name, value in decided.items() if name not in asks}
+        return np.concatenate([2 * np.array(list(asks.values())) - 1, self.answers.compose(answers, skills)])
+
     def __repr__(self) -> str:
         return f"TutoringMoves({self.skills}, {self.answers})"
 
 
-class SnapshotMoves(Box):
+class SnapshotMoves(WordedBox):
     """``Box(-1, 1, (C + 3,))``: where practice starts: shares of C clusters, share of ordinary starts, horizon, end.
 
     Args:
@@ -221,6 +277,7 @@ class SnapshotMoves(Box):
     """
 
     temperature, shortest = 4.0, 5
+    words = "cluster NUMBER=weight, ordinary=0 to 1, horizon=0 to 1, end=0 or 1"
 
     def __init__(self, clusters: int, limit: int, seed: int | None = None) -> None:
         super().__init__(-1.0, 1.0, (clusters + 3,), np.float32, seed=seed)
@@ -263,6 +320,12 @@ class SnapshotMoves(Box):
         ordinary, horizon, end = np.moveaxis((given[..., clusters:] + 1) / 2, -1, 0)
         others = self.shares.decisions(given[..., :clusters], [f"cluster {c}" for c in range(clusters)])
         return {**others, "ordinary": ordinary, "horizon": horizon, "end": end}
+
+    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
+        clusters = [f"cluster {c}" for c in range(self.shares.shape[0])]
+        weights = {name: decided[name] for name in clusters if name in decided}
+        last = [decided.get(name, default) for name, default in (("ordinary", 0), ("horizon", 1), ("end", 0))]
+        return np.concatenate([self.shares.compose(weights, clusters), 2 * np.array(last) - 1])
 
     def __repr__(self) -> str:
         return f"SnapshotMoves({self.shares.shape[0]}, limit={self.limit})"

@@ -1,4 +1,4 @@
-"""What every test shares: one thread, a cache of base students of its own, and reproducible hypothesis examples."""
+"""What every test shares: one thread, a cache of base students, Ray workers that work, and reproducible hypothesis examples."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KDGYM_CACHE", os.environ.get("KDGYM_TEST_CACHE") or str(shared / "kdgym-cache"))
+        # Ray's own choice is 15: beside the other tests its workers took four times as long to start.
+        patch.setenv("RAY_worker_niceness", "0")
         yield
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box, Dict
 
-from kdgym.spaces import Decisions, Shares
+from kdgym.spaces import Decisions, Shares, WordedBox
 
 Floats = npt.NDArray[np.float32]
 
@@ -35,7 +35,7 @@ _SUMMARY = {
 _COMMON = ("budget", "time")
 
 
-class Bids(Box):
+class Bids(WordedBox):
     """``Box(-1, 1, (N * (1 + W * M),))``: of each of N teachers a bid for the student's time, and a plan of how it is used.
 
     A bid of b stands for ``(1 + b) ** 2`` credits, from none to four; 0 is the even pace, which empties the purse with the last
@@ -48,6 +48,8 @@ class Bids(Box):
         temperature: how far the ends of the box reach.
         seed: seed of ``sample``.
     """
+
+    words = "bid of teacher NUMBER=0 to 1, of four credits, SKILL=weight"
 
     def __init__(
         self, subjects: Sequence[Sequence[int]], sources: int = 1, temperature: float = 4.0, seed: int | None = None
@@ -170,6 +172,14 @@ class Bids(Box):
             shares = Shares(plan.shape[-1], self.temperature)
             found |= shares.decisions(plan, [skills[k] for k in subject])
         return found
+
+    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> Floats:
+        credits = [MOST_CREDITS * decided.get(f"bid of teacher {t}", 1 / MOST_CREDITS) for t in range(self.teachers)]
+        plan = np.zeros((self.teachers, self.width))
+        for teacher, subject in enumerate(self.subjects):
+            plan[teacher, : len(subject)] = [decided.get(skills[k], 0.0) for k in subject]
+        action: Floats = self.encode([credits], plan[None])[0]
+        return action
 
     def __repr__(self) -> str:
         return f"Bids({self.subjects}, sources={self.sources})"

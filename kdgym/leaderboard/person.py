@@ -11,7 +11,7 @@ from gymnasium import spaces
 from rich.console import Console
 from rich.table import Table
 
-from kdgym.spaces import Shares
+from kdgym.spaces import Shares, WordedBox
 
 Floats = npt.NDArray[np.float32]
 
@@ -20,8 +20,9 @@ class Person:
     """An agent whose decisions are typed, one student after the other.
 
     Shares of money are typed as weights of skills, ``add=3 mul``; of one source, ``mul:2=1`` (sources are numbered from 1).
-    Texts are typed as they are, choices and other numbers with spaces between. An empty line repeats the student's last
-    decision. What cannot be read is asked again.
+    Other decisions have names too, ``explore add, change mul=-0.5``; what is left out stays neutral. Texts are typed as they
+    are, numbered choices with spaces between. An empty line repeats the student's last decision. What cannot be read is
+    asked again.
 
     Args:
         envs: the students.
@@ -75,6 +76,8 @@ class Person:
             )
         if isinstance(self.space, spaces.Text):
             return "JSON"
+        if isinstance(self.space, WordedBox):
+            return f"Decisions, by commas ({self.space.words})"
         return f"{self.space.shape[0]} numbers ({self.space})"
 
     def read(self, said: str) -> Any:
@@ -89,6 +92,8 @@ class Person:
             return said
         if isinstance(self.space, Shares) and self.skills:
             return self.space.encode(self._weights(said))
+        if isinstance(self.space, WordedBox):
+            return self.space.compose(_decided(said), self.skills)
         numbers = [float(part) for part in said.replace(",", " ").split()]
         action = np.array(numbers, self.space.dtype)
         if not self.space.contains(action):
@@ -105,10 +110,7 @@ class Person:
                 raise ValueError(f"There is no skill {skill!r}; there are {', '.join(self.skills)}.")
             if source and not (source.isdecimal() and 1 <= int(source) <= sources):
                 raise ValueError(f"{where!r} names no source; they are numbered from 1 to {sources}.")
-            try:
-                value = float(amount or 1)
-            except ValueError as error:
-                raise ValueError(f"{part!r} has no number; write {where}=2.") from error
+            value = _number(part, where, amount)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{part!r} has a weight that is negative or too large.")
             chosen = slice(int(source) - 1, int(source)) if source else slice(None)
@@ -116,3 +118,17 @@ class Person:
         if not weights.any():
             raise ValueError("Give at least one skill a weight above 0.")
         return weights.ravel()
+
+
+def _decided(said: str) -> dict[str, float]:
+    """Decisions ``name=value`` by commas; 1 where no value is given."""
+    parts = [part.strip() for part in said.split(",") if part.strip()]
+    named = [(part, *part.partition("=")) for part in parts]
+    return {name.strip(): _number(part, name, value.strip()) for part, name, _, value in named}
+
+
+def _number(part: str, name: str, amount: str) -> float:
+    try:
+        return float(amount or 1)
+    except ValueError as error:
+        raise ValueError(f"{part!r} has no number; write {name}=2.") from error

@@ -21,6 +21,7 @@ from kdgym.leaderboard.board import Board, Row, read_boards
 from kdgym.leaderboard.card import read_cards
 from kdgym.leaderboard.costs import prices, written_items
 from kdgym.leaderboard.submit import open_board
+from kdgym.spaces import WordedBox
 from kdgym.statistics import Interval, mean_interval
 from kdgym.storage import write_atomically
 
@@ -166,8 +167,11 @@ def _lesson(board: Board, row: Row) -> Markup | None:
         return None
     envs: Any = open_board(board.entry.id, 1, row.record.agent.settings)
     skills = [skill["name"] for skill in envs.metadata.get("skills", [])]
-    done, tell = np.stack(trace.actions()), getattr(envs.single_action_space, "decisions", None)
-    decisions = tell(done, skills) if tell else {f"entry {i}": done[..., i] for i in range(done.shape[2])}
+    done, space = np.stack(trace.actions()), envs.single_action_space
+    if isinstance(space, WordedBox):
+        decisions = space.decisions(done, skills)
+    else:
+        decisions = {f"entry {i}": done[..., i] for i in range(done.shape[2])}
     names, values = list(decisions), np.stack([done.mean(1) for done in decisions.values()])
     figure, axes = _axes("step", "", height=max(1.6, 0.2 * len(names) + 0.9))
     picture = axes.imshow(values, aspect="auto", cmap="cividis", interpolation="nearest")

@@ -54,11 +54,37 @@ def test_what_cannot_be_read_is_answered(said: str, answer: str) -> None:
         person().read(said)
 
 
-def test_other_actions_are_typed_as_numbers_or_texts() -> None:
-    moves = person("kdgym/Snapshot-PointMaze-v0")
-    np.testing.assert_allclose(moves.read("0 0 0 0 0 1, -1 .5 -1"), [0, 0, 0, 0, 0, 1, -1, 0.5, -1])
-    with pytest.raises(ValueError, match="2 numbers were given"):
-        moves.read("1 1")
+@pytest.mark.parametrize(
+    ("env_id", "words"),
+    [
+        ("kdgym/DataGen-Math-SkillTree-v0", "explore add, change mul=-0.5"),
+        ("kdgym/Feedback-Math-v0", "fraction=0.5, kind: prefix"),
+        ("kdgym/Orchestrate-Math-v0", "lane: coach, operation: write"),
+        ("kdgym/Snapshot-PointMaze-v0", "cluster 3=0.25, cluster 1=0.75, ordinary=0.25"),
+        ("kdgym/Classroom-Math-v0", "bid of teacher 1=0.5"),
+        ("kdgym/Tutoring-Math-v0", "ask about one_hard=0.5, kind: prefix"),
+    ],
+)
+def test_other_decisions_are_typed_by_name(env_id: str, words: str) -> None:
+    me = person(env_id)
+    told = me.space.decisions(me.read(words), me.skills)
+    for part in words.split(", "):
+        name, _, value = part.partition("=")
+        assert float(told[name]) == pytest.approx(float(value or 1), abs=1e-3)
+    with pytest.raises(
+        ValueError, match=f"no decision 'shout'; there are .*{words.rpartition(', ')[2].partition('=')[0]}"
+    ):
+        me.read("shout=1")
+    with pytest.raises(ValueError, match="has no number; write"):
+        me.read(f"{words}=much")
+
+
+def test_choices_are_typed_as_numbers_and_texts_as_they_are() -> None:
+    menu = person("kdgym/Feedback-Math-v0", actions="discrete")
+    numbers = menu.space.sample().tolist()
+    assert menu.read(" ".join(map(str, numbers))).tolist() == numbers
+    with pytest.raises(ValueError, match="1 numbers were given"):
+        menu.read("1")
     assert person("kdgym/DataGen-Math-OpenEnded-v0").read('[{"draw": 3}]') == '[{"draw": 3}]'
 
 
