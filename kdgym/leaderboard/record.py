@@ -39,7 +39,7 @@ class AgentCard(_Model):
             rule of the system that the environment is after) and ``oracle`` (an upper bound).
         source: the code, one Python file; None of a person and of who does not teach.
         sha256: of the source, or None.
-        weights: sha256 of the file of a trained one, and its name beside the record.
+        weights: sha256 of the file of a trained one, which a re-run has to be given.
         model: the language model's name at its endpoint, or None; provider and date belong into the disclosures.
         settings: of the environment, where the agent asks for one.
     """
