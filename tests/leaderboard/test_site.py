@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from kdgym.leaderboard.record import Badge, Record
 from kdgym.leaderboard.site import build_site, is_up_to_date
@@ -142,12 +142,13 @@ def test_a_disputed_row_is_struck_through_with_the_reason_and_no_markup_of_stran
 @needs_browser
 def test_every_row_has_a_page_with_code_ledger_and_lesson(index: Page) -> None:
     index.get_by_role("link", name="adaptive_source").click()
-    assert index.get_by_role("heading", level=1).inner_text() == "adaptive_source"
-    assert "class Agent" in index.locator("pre").inner_text()
-    assert "student training" in index.get_by_role("table").inner_text()
-    assert index.get_by_role("img", name=re.compile("adaptive_source decided over the lesson: add")).count() == 1
+    # Waits for what is expected: the page may not be all there yet.
+    expect(index.get_by_role("heading", level=1)).to_have_text("adaptive_source")
+    expect(index.locator("pre")).to_contain_text("class Agent")
+    expect(index.get_by_role("table")).to_contain_text("student training")
+    expect(index.get_by_role("img", name=re.compile("adaptive_source decided over the lesson: add"))).to_have_count(1)
     index.get_by_role("link", name="All boards").click()
-    assert index.get_by_role("heading", level=1).inner_text() == "kdgym leaderboards"
+    expect(index.get_by_role("heading", level=1)).to_have_text("kdgym leaderboards")
 
 
 @needs_browser
