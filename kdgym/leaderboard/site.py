@@ -208,7 +208,7 @@ def _svg(figure: Figure, said: str) -> Markup:
     """The picture as an element of a page, with words for those who do not see it."""
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "kdgym", "font.family": "sans-serif"}):
         file = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
+        FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     drawn = file.getvalue()
     drawn = drawn[drawn.index("<svg") :].replace(_INK, "currentColor")
     # Names are checked by the record's schema and escaped by matplotlib; the words are escaped here.

@@ -122,13 +122,23 @@ def test_rows_are_found_by_name_and_by_kind(index: Page) -> None:
 def test_two_are_compared_on_the_same_students(index: Page, boards: Path) -> None:
     index.get_by_label("The first").select_option(label="informed, kdgym")
     index.get_by_label("The second").select_option(label="uniform, kdgym")
-    said = index.get_by_role("status").inner_text()
     scores = [
         np.array(Record.model_validate_json((boards / ID / f"{name}--kdgym.json").read_bytes()).outcome.after)
         for name in ("informed", "uniform")
     ]
-    assert f"informed minus uniform: +{(scores[0] - scores[1]).mean():.3f} [" in said
-    assert "paired over 3 students" in said
+    said = index.get_by_role("status")
+    expect(said).to_contain_text(f"informed minus uniform: +{(scores[0] - scores[1]).mean():.3f} [")
+    expect(said).to_contain_text("paired over 3 students")
+
+
+@needs_browser
+def test_boards_far_down_are_compared_when_somebody_gets_there(page: Page) -> None:
+    page.goto((Path(__file__).parents[2] / "leaderboards" / "site" / "index.html").as_uri())
+    last = page.locator("section[data-board]").last
+    expect(page.get_by_role("status").first).to_contain_text("paired over")
+    expect(last.get_by_role("status")).to_be_empty()
+    last.scroll_into_view_if_needed()
+    expect(last.get_by_role("status")).to_contain_text("paired over")
 
 
 @needs_browser
