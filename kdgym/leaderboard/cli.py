@@ -63,7 +63,9 @@ def verify(
             max=3,
         ),
     ] = 1,
-    students: Annotated[int, typer.Option(help="How many are replayed, and four times as many re-run.", min=1)] = 8,
+    students: Annotated[
+        int, typer.Option(help="How many are replayed; up to four times as many are re-run.", min=1)
+    ] = 8,
     weights: Annotated[Path | None, typer.Option(help="Level 2: the file that a trained agent needs.")] = None,
     tolerance: Annotated[
         float | None,

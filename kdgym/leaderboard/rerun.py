@@ -47,7 +47,7 @@ def rerun(
 
     Args:
         record: the submission; sound by `check`.
-        students: how many new ones.
+        students: how many new ones; at most as many as the board has, since those of some ids take minutes each.
         weights: the file that a trained agent needs; checked against the record's hash.
         limits: of the sandbox.
         progress: called after every step with the number of student-steps done.
@@ -57,7 +57,7 @@ def rerun(
         RerunError: the agent cannot be run again (a person; a language model without its endpoint; without its weights).
         RuntimeError: there is no sandbox on this machine.
     """
-    rng = secret_generator(record, b"re-run")
+    rng, students = secret_generator(record, b"re-run"), min(students, find(record.env_id).episodes)
     seeds = [_FIRST + int(seed) for seed in rng.choice(2**40, students, replace=False)]
     fresh = _fresh(record.env_id, rng)
     envs = open_board(record.env_id, students, {**record.agent.settings, **fresh})

@@ -176,6 +176,11 @@ def test_an_upper_bound_of_strangers_does_not_get_the_environment(overfit: Recor
     assert "'NoneType' object has no attribute 'hidden'" in finding.text
 
 
+def test_no_more_students_are_taught_than_the_board_has() -> None:
+    record = make_record(ID, "no teaching", "no teaching", ["kdgym"], kind="control")
+    assert "of 16 new students" in rerun(record, 100).text
+
+
 def test_the_prediction_interval_is_students() -> None:
     rng = np.random.default_rng(0)
     inside = 0
