@@ -57,7 +57,8 @@ def rerun(
         RerunError: the agent cannot be run again (a person; a language model without its endpoint; without its weights).
         RuntimeError: there is no sandbox on this machine.
     """
-    rng, students = secret_generator(record, b"re-run"), min(students, find(record.env_id).episodes)
+    rng = secret_generator(record, b"re-run")
+    students = min(students, find(record.env_id).episodes)
     seeds = [_FIRST + int(seed) for seed in rng.choice(2**40, students, replace=False)]
     fresh = _fresh(record.env_id, rng)
     envs = open_board(record.env_id, students, {**record.agent.settings, **fresh})

@@ -118,21 +118,21 @@ def _pareto(board: Board) -> Markup:
     )
     gains = [0.0 if row.gain is None else row.gain.mean for row in board.rows]
     figure, axes = _axes(f"{what}, a student", f"gain over {board.control_name}")
-    best = {}
+    best = []
     for row, cost, gain in zip(board.rows, costs, gains, strict=True):
         kind = row.record.agent.kind
         axes.plot(cost, gain, _MARKS[kind], color=_COLOURS[kind], ms=7)
         if not any(c <= cost and g > gain for c, g in zip(costs, gains, strict=True)):  # nobody gains more for less
-            best[row.record.agent.name] = cost, gain
+            best.append((cost, gain, row.record.agent.name))
     _name_points(axes, best)
     return _svg(figure, f"What students gained over {board.control_name} and what that cost, on {board.entry.id}")
 
 
-def _name_points(axes: Any, points: dict[str, tuple[float, float]]) -> None:
+def _name_points(axes: Any, points: list[tuple[float, float, str]]) -> None:
     """Write names to the left of points, where there is room, and those of a side above each other."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     line, last = 0.05 * (top - bottom), {True: -np.inf, False: -np.inf}
-    for name, (x, y) in sorted(points.items(), key=lambda point: point[1][1]):
+    for x, y, name in sorted(points, key=lambda point: point[1]):
         has_room = x > left + (right - left) / 4
         last[has_room] = height = max(y, last[has_room] + line)
         axes.annotate(
