@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from kdgym.cli import app
 from kdgym.leaderboard.board import standing
-from kdgym.leaderboard.record import load_record
+from kdgym.leaderboard.record import file_name, load_record
 from kdgym.leaderboard.verify import replay
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
@@ -26,8 +26,7 @@ def test_every_committed_board_has_everybody_who_stands_on_it() -> None:
     assert boards
     for board in boards:
         files = {path.name for path in board.glob("*--kdgym.json")}
-        names = {name.replace("_", "-").replace(" ", "-") for name, _ in standing(f"kdgym/{board.name}")}
-        assert {f"{name}--kdgym.json" for name in names} <= files
+        assert {file_name(name, ["kdgym"]) for name, _ in standing(f"kdgym/{board.name}")} <= files
 
 
 def test_a_sample_of_the_committed_records_replays() -> None:

@@ -182,7 +182,7 @@ def fill(
 ) -> None:
     """Let every packaged agent that is missing teach its boards; safe to kill and to call again."""
     from kdgym.leaderboard.board import standing
-    from kdgym.leaderboard.record import load_record
+    from kdgym.leaderboard.record import file_name, load_record
     from kdgym.leaderboard.submit import make_record
     from kdgym.registration import ENVIRONMENTS, find
 
@@ -195,7 +195,7 @@ def fill(
         task = bar.add_task("", total=len(wanted))
         for env_id, name, kind in wanted:
             bar.update(task, description=f"{env_id}: {name}")
-            path = boards / env_id / _file_of(name)
+            path = boards / env_id / file_name(name, ["kdgym"])
             if not path.exists():
                 make_record(env_id, name, name, ["kdgym"], kind=kind).save(path)
             if level is not None:
@@ -215,11 +215,6 @@ def _climb(path: Path, record: Record, level: int) -> None:
             record = award(record, rung, finding)
             record.save(path)
             console.print(badge_text(path, rung, finding), soft_wrap=True, markup=False, highlight=False)
-
-
-def _file_of(agent: str) -> str:
-    """Where `fill` keeps an agent's record; the same as `Record.file_name`, before there is one."""
-    return f"{agent.replace('_', '-').replace(' ', '-')}--kdgym.json"
 
 
 @app.command()

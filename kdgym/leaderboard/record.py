@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -152,6 +153,12 @@ class Badge(_Model):
     signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 
 
+def file_name(agent: str, authors: Sequence[str]) -> str:
+    """Of an agent's record in a board's folder."""
+    name, by = (re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") for text in (agent, "-".join(authors)))
+    return f"{name or 'agent'}--{by[:40] or 'anonymous'}.json"
+
+
 class Record(_Model):
     """A submission."""
 
@@ -180,9 +187,7 @@ class Record(_Model):
 
     def file_name(self) -> str:
         """Where it goes in the board's folder."""
-        authors = re.sub(r"[^a-z0-9]+", "-", "-".join(self.agent.authors).lower()).strip("-")
-        name = re.sub(r"[^a-z0-9]+", "-", self.agent.name.lower()).strip("-")
-        return f"{name or 'agent'}--{authors[:40] or 'anonymous'}.json"
+        return file_name(self.agent.name, self.agent.authors)
 
     def save(self, path: Path) -> None:
         """Write it, atomically."""
