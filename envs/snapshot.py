@@ -112,7 +112,7 @@ class Starts(PopulationEnv):
 
     ## Determinism
     Equal settings, seeds, actions and population give bitwise equal observations on one machine at one thread. Another
-    population may differ by rounding, which may change a sampled action.
+    population may differ by rounding, which may change a sampled action; on Hopper it does not, as students take turns.
 
     ## Headroom
     ``docs/snapshots.md`` shows the tables.
@@ -135,7 +135,6 @@ class Starts(PopulationEnv):
     """
 
     recorded = False  # examinations end when all students have
-    independent = False  # batched matrix products round by the size of the batch
 
     def __init__(
         self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
@@ -144,6 +143,7 @@ class Starts(PopulationEnv):
         device = torch.device(config.device)
         self.playground = make_playground(config)
         self.steps, self.moves = config.steps, SnapshotMoves(config.clusters, self.playground.limit)
+        self.independent = self.playground.independent
         c, f32, f64 = config.clusters, torch.float32, torch.float64
         by_cluster = {name: spaces.Box(low, abs(low) or 1, (c,)) for name, low in _BY_CLUSTER.items()}
         single = {name: spaces.Box(-1 if name == "gain" else 0, 1, (1,)) for name in _SINGLE}

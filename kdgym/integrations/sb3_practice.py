@@ -56,7 +56,7 @@ class HopperPlayground:
     """
 
     dtype = torch.float32
-    version, chances, start_size = _VERSION, 1, 1
+    version, chances, start_size, independent = _VERSION, 1, 1, True
 
     def __init__(
         self, teacher_steps: int, clusters: int, config: PPOConfig, hidden: int, actors: int, rollout: int

@@ -30,6 +30,7 @@ class Playground(Protocol):
         chances: numbers in [0, 1) that make an ordinary start; ``start_size``: numbers of a start.
         size, value: snapshots of every cluster, and the teacher's mean value there, [C].
         steps: environment steps that collecting the snapshots took.
+        independent: whether a student's numbers are bit for bit the same in any company.
     """
 
     version: int
@@ -43,6 +44,7 @@ class Playground(Protocol):
     size: Tensor
     value: Tensor
     steps: int
+    independent: bool
 
     def initialise(self, key: Tensor) -> Tensor:
         """Untrained students, one a key: int64 [S] -> [S, row]."""
@@ -82,6 +84,8 @@ class TorchPlayground:
         rollout: steps of an update in each.
         updates: most updates of a step.
     """
+
+    independent = False  # batched matrix products round by the size of the batch
 
     def __init__(
         self, control: Control, store: Trajectories, students: ActorCritics, actors: int, rollout: int, updates: int

@@ -17,7 +17,8 @@ SMALL: dict[str, Any] = {"steps": 6, "updates": 2, "validation_starts": 4, "test
 HOPPER = {
     "teacher_steps": 2048,
     "clusters": 3,
-    "rollout": 64,
+    "actors": 2,
+    "rollout": 32,
     "minibatches": 2,
     "validation_starts": 2,
     "test_starts": 2,
@@ -169,12 +170,24 @@ def test_students_of_sb3_learn_and_are_kept_whole_between_steps() -> None:
     assert (again == together[1]).all()
 
 
+def test_students_of_sb3_learn_the_same_in_any_company() -> None:
+    settings, rows = {**SMALL, **HOPPER, "steps": 2}, []
+    for seeds in ([3, 5], [5]):
+        envs: Any = gym.make_vec("kdgym/Snapshot-Hopper-v0", num_envs=len(seeds), **settings)
+        envs.reset(seed=seeds)
+        for _ in range(2):
+            envs.step(encoded(envs, weights=(1, 1, 1), ordinary=0.5, horizon=20))
+        assert envs.unwrapped.independent
+        rows.append(envs.unwrapped.state["student"][-1])
+    assert (rows[0] == rows[1]).all()
+
+
 def test_hopper_takes_snapshots_and_horizons() -> None:
     envs = gym.make_vec("kdgym/Snapshot-Hopper-v0", num_envs=1, **{**SMALL, **HOPPER, "rollout": 128})
     envs.reset(seed=0)
     seen, *_ = envs.step(encoded(envs, weights=(0, 1, 0), horizon=5))
     assert seen["visits"][0].tolist() == pytest.approx([0, 1, 0], abs=0.05)
     tally = envs.unwrapped.state  # type: ignore[attr-defined]
-    assert tally["practised"][0, 1] == pytest.approx(256, abs=5)
+    assert tally["practised"][0, 1] == pytest.approx(2 * 2 * 128, abs=5)
     assert seen["error"][0, 1] > 0
     assert abs(seen["return"][0, 1]) <= 1
