@@ -30,17 +30,19 @@ from kdgym.wrappers.snapshot_reset import SnapshotReset
 from kdgym.wrappers.states import find_adapter
 from kdgym.wrappers.store import SnapshotStore, describe
 
-_ID, _VERSION, _DISCOUNT = "Hopper-v5", 0, 0.99
+_ID, _VERSION, _DISCOUNT = "Hopper-v5", 1, 0.99
 _REWARD_SCALE = 1 / 400  # brings discounted returns to within [-1, 1]: a good hop earns about 3.5 a step
 _FLOOR, _CEILING = 0.0, 3000.0
 _TEACHER_SEED, _EPISODES, _EVERY = 0x5EED, 10, 10
+_TEACHER_PPO = {"n_steps": 256, "batch_size": 256, "learning_rate": 1e-3}  # twice as fast as SB3's defaults
+_SIMULATORS = 8
 
 
 class HopperPlayground:
     """`kdgym.students.playground.Playground` of Hopper-v5.
 
-    The teacher is PPO with SB3's defaults, trained when it is first needed and kept in the cache; a snapshot's value is its
-    critic's. A start is one number, from which the simulator is seeded.
+    The teacher is SB3's PPO in eight simulators, trained when it is first needed and kept in the cache; a snapshot's value is
+    its critic's. A start is one number, from which the simulator is seeded.
 
     Args:
         teacher_steps: environment steps of the teacher's training.
@@ -256,7 +258,8 @@ def _teacher(steps: int) -> tuple[SnapshotStore, int]:
 def _train_and_collect(steps: int) -> dict[str, Tensor]:
     with _luck(_TEACHER_SEED), progress_bar() as bar:
         task = bar.add_task(f"training a teacher of {_ID}", total=steps)
-        teacher = PPO("MlpPolicy", _make(), seed=_TEACHER_SEED, device="cpu")
+        simulators = DummyVecEnv([_make] * _SIMULATORS)
+        teacher = PPO("MlpPolicy", simulators, seed=_TEACHER_SEED, device="cpu", **_TEACHER_PPO)  # type: ignore[arg-type]
 
         def shown(*_: object) -> bool:
             bar.update(task, completed=teacher.num_timesteps)
