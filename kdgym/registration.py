@@ -25,7 +25,7 @@ class Entry:
         measure: what the score is.
         episodes: student seeds of its leaderboard.
         settings: keyword arguments that make this id what it is.
-        slow: its first environment takes minutes to make, and its students take minutes to learn.
+        slow: its first environment takes minutes to make, and its students learn one after the other.
     """
 
     id: str

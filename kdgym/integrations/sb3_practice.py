@@ -34,8 +34,6 @@ _ID, _VERSION, _DISCOUNT = "Hopper-v5", 1, 0.99
 _REWARD_SCALE = 1 / 400  # brings discounted returns to within [-1, 1]: a good hop earns about 3.5 a step
 _FLOOR, _CEILING = 0.0, 3000.0
 _TEACHER_SEED, _EPISODES, _EVERY = 0x5EED, 10, 10
-_TEACHER_PPO = {"n_steps": 256, "batch_size": 256, "learning_rate": 1e-3}  # twice as fast as SB3's defaults
-_SIMULATORS = 8
 
 
 class HopperPlayground:
@@ -258,8 +256,15 @@ def _teacher(steps: int) -> tuple[SnapshotStore, int]:
 def _train_and_collect(steps: int) -> dict[str, Tensor]:
     with _luck(_TEACHER_SEED), progress_bar() as bar:
         task = bar.add_task(f"training a teacher of {_ID}", total=steps)
-        simulators = DummyVecEnv([_make] * _SIMULATORS)
-        teacher = PPO("MlpPolicy", simulators, seed=_TEACHER_SEED, device="cpu", **_TEACHER_PPO)  # type: ignore[arg-type]
+        teacher = PPO(  # in half the time that SB3's defaults take, in one simulator
+            "MlpPolicy",
+            DummyVecEnv([_make] * 8),
+            learning_rate=1e-3,
+            n_steps=256,
+            batch_size=256,
+            seed=_TEACHER_SEED,
+            device="cpu",
+        )
 
         def shown(*_: object) -> bool:
             bar.update(task, completed=teacher.num_timesteps)
