@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import pkgutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-import kdgym.agents
+from kdgym.catalogue import agent_names
 from kdgym.core import PopulationEnv
 from kdgym.core.course import Course
 from kdgym.students import recommended_population
@@ -87,11 +86,6 @@ class Result:
         besides = {name: value.tolist() for name, value in self.besides.items()}
         arrays = {name: getattr(self, name).tolist() for name in names}
         return {**head, **arrays, "cost": cost, "besides": besides, "remarks": self.remarks}
-
-
-def agent_names() -> list[str]:
-    """The teachers that come with kdgym."""
-    return sorted(module.name for module in pkgutil.iter_modules(kdgym.agents.__path__))
 
 
 def agent_module(name: str) -> ModuleType:

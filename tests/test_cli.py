@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+import kdgym
 import kdgym.agents.constant
 import kdgym.integrations.search
 from kdgym.cli import app
@@ -24,12 +29,42 @@ def call(*arguments: str) -> str:
     return result.output
 
 
-@pytest.mark.parametrize(
-    "command", ["discover", "snapshots", "list", "train", "evaluate", "compare", "headroom", "interference", "watch"]
-)
-def test_every_command_explains_itself(command: str) -> None:
-    assert command in call("--help")
-    assert "Usage" in call(command, "--help")
+def commands(command: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A command and all that are below it, with what a person types for each."""
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, *path, name)
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
+    command = COMMANDS[path]
+    page = call(*path, "--help")
+    assert f"Usage: root {' '.join(path)}".strip() in page
+    assert command.help
+    assert " ".join(command.help.split()[:3]) in page
+    assert [parameter.name for parameter in command.params if not getattr(parameter, "help", "")] == []
+    assert all(name in page for name in getattr(command, "commands", {}))
+
+
+def test_help_and_list_import_nothing_heavy() -> None:
+    asked = [[*path, "--help"] for path in COMMANDS] + [["list"]]
+    code = (
+        "import sys; from typer.testing import CliRunner; from kdgym.cli import app\n"
+        f"codes = [CliRunner().invoke(app, arguments).exit_code for arguments in {asked}]\n"
+        "heavy = {'matplotlib', 'scipy', 'stable_baselines3', 'torch', 'transformers'}\n"
+        "print(set(codes), heavy & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{0} set()"
+
+
+def test_the_version_is_the_packages() -> None:
+    assert call("--version") == f"kdgym {kdgym.__version__}\n"
+    assert metadata.version("kdgym") == kdgym.__version__
 
 
 def test_list_names_environments_and_teachers() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from kdgym.evaluation import agent_names
+from kdgym.catalogue import agent_names
 from kdgym.registration import ENVIRONMENTS, find
 from kdgym.testing import check
 

@@ -18,7 +18,8 @@ import kdgym.agents
 import kdgym.integrations.search
 from kdgym.agents.constant import train as search
 from kdgym.agents.lane_search import train as search_lanes
-from kdgym.evaluation import agent_module, agent_names, encoding, introduce, load_agent
+from kdgym.catalogue import agent_names
+from kdgym.evaluation import agent_module, encoding, introduce, load_agent
 from kdgym.integrations.sb3 import as_vec_env
 from kdgym.integrations.sb3_policies import MaskableSharedPolicy, SharedPolicy
 from kdgym.registration import ENVIRONMENTS, find
