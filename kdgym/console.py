@@ -21,11 +21,15 @@ Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="A setting of the environment, e.g. steps=4.")
 ]
+LANGUAGE_MODEL = "Teachers that ask a language model"  # their options stand together
 BaseUrl = Annotated[
     str | None,
-    typer.Option(help="Where a teacher's language model is: an endpoint (.../v1), or transformers or vllm in process."),
+    typer.Option(
+        help="Where the language model is: an endpoint (.../v1), or transformers or vllm in process.",
+        rich_help_panel=LANGUAGE_MODEL,
+    ),
 ]
-Model = Annotated[str | None, typer.Option(help="Name of the language model there.")]
+Model = Annotated[str | None, typer.Option(help="Name of the language model there.", rich_help_panel=LANGUAGE_MODEL)]
 
 
 def progress_bar() -> Progress:

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from kdgym.catalogue import require_fit
 from kdgym.console import Threads, console, progress_bar, set_threads
+from kdgym.registration import find
 
 app = typer.Typer(
     no_args_is_help=True, help="Look into episodes of the Orchestrate family, and at what memories are worth."
@@ -29,6 +31,8 @@ def trace(
     """Write down an episode task by task, as JSON lines and as a page to read."""
     from kdgym.lanes import trace as tracing
 
+    find(id)
+    require_fit(id, agent)
     with progress_bar() as bar:
         advance = partial(bar.advance, bar.add_task(agent, total=students * tasks))
         lines = tracing.trace(id, agent, students, out, tasks=tasks, progress=advance)
@@ -59,10 +63,14 @@ def transfer(
     from kdgym.lanes.transfer import transfer as measure
     from kdgym.report import transfer_table
 
+    find(id)
+    teachers = [name.strip() for name in agents.split(",")]
+    for agent in teachers:
+        require_fit(id, agent)
     set_threads(threads)
     results = []
     with progress_bar() as bar:
-        for agent in agents.split(","):
+        for agent in teachers:
             advance = partial(bar.advance, bar.add_task(agent, total=3 * _STEPS * episodes))
             results.append(measure(id, agent, episodes, progress=advance))
     console.print(transfer_table(id, results))

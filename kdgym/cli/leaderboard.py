@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdgym.catalogue import require_fit
 from kdgym.console import BaseUrl, EnvId, Model, Settings, console, parse_settings, progress_bar, set_threads
+from kdgym.registration import ENVIRONMENTS, find
 
 if TYPE_CHECKING:
     from kdgym.leaderboard.record import Record
@@ -36,6 +38,8 @@ def submit(
     set_threads(1)  # records are made and replayed by one thread, so that sums have one order
     if kind not in ("rule", "rl", "llm", "human"):
         raise ValueError(f"kind is {kind!r}; give rule, rl, llm or human.")
+    find(env)
+    require_fit(env, agent)
     steps = gym.make_vec(env, num_envs=1).unwrapped.steps  # type: ignore[attr-defined]
     with progress_bar() as bar:
         task = bar.add_task(name, total=steps * len(board_seeds(env)))
@@ -122,6 +126,7 @@ def teach(
     from kdgym.leaderboard.submit import board_seeds, open_board, record_lessons
 
     set_threads(1)
+    find(id)
     given = parse_settings(settings)
     if given and boards is not None:
         raise ValueError("A record is of the board's own settings; leave --set out, or --boards.")
@@ -183,7 +188,6 @@ def fill(
     from kdgym.leaderboard.board import standing
     from kdgym.leaderboard.record import file_name, load_record
     from kdgym.leaderboard.submit import make_record
-    from kdgym.registration import ENVIRONMENTS, find
 
     set_threads(1)
     every = [entry.id for entry in ENVIRONMENTS if not entry.needs_model]

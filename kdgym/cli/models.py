@@ -9,7 +9,7 @@ from rich.table import Table
 
 from kdgym.console import console
 
-app = typer.Typer(no_args_is_help=True, help="Language models in kdgym's cache.")
+app = typer.Typer(no_args_is_help=True, help="Prepare language models, as students or as teachers.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of kdgym models list.")]
 

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from kdgym.catalogue import require_fit
 from kdgym.console import (
     AGENT_HELP,
+    LANGUAGE_MODEL,
     BaseUrl,
     EnvId,
     Json,
@@ -39,9 +41,18 @@ Placebo = Annotated[
     bool | None,
     typer.Option(help="Teach twins the same without content, to tell learning from format; usual for language models."),
 ]
-TokenBudget = Annotated[float | None, typer.Option(help="Tokens after which the language model is not asked again.")]
-SecondsBudget = Annotated[float | None, typer.Option(help="Waiting time after which it is not asked again.")]
-TranscriptFile = Annotated[Path | None, typer.Option("--transcript", help="Append all prompts and answers (JSONL).")]
+TokenBudget = Annotated[
+    float | None,
+    typer.Option(help="Tokens after which it is not asked again.", rich_help_panel=LANGUAGE_MODEL),
+]
+SecondsBudget = Annotated[
+    float | None,
+    typer.Option(help="Seconds of waiting after which it is not asked again.", rich_help_panel=LANGUAGE_MODEL),
+]
+TranscriptFile = Annotated[
+    Path | None,
+    typer.Option("--transcript", help="Append all prompts and answers (JSONL).", rich_help_panel=LANGUAGE_MODEL),
+]
 
 
 def _misconceptions(text: str) -> dict[str, Any]:
@@ -67,16 +78,21 @@ def _evaluate(
     """Evaluate every agent on the same students, with a progress bar."""
     import gymnasium as gym
 
-    from kdgym.evaluation import NO_TEACHING, agent_module, encoding, load_agent
+    from kdgym.evaluation import NO_TEACHING, encoding, load_agent
     from kdgym.evaluation import evaluate as let_teach
 
     find(id)
-    for agent in agents:  # a wrong name, or a file that does not fit, is told before the work begins, not after
-        if agent.endswith(".zip") or ":" in agent:
-            load_agent(agent, gym.make_vec(id, num_envs=1, **{**encoding(agent), **settings}), options=options)  # type: ignore[arg-type]
-        elif agent != NO_TEACHING:
-            agent_module(agent)
-    steps = gym.make_vec(id, num_envs=1, **settings).unwrapped.steps  # type: ignore[attr-defined]
+    for agent in agents:
+        require_fit(id, agent)
+    students: dict[str, Any] = {}  # one, by how its actions are encoded
+    for agent in agents:  # a file or a class that does not fit, or a missing package, is told before the work begins
+        chosen = {**encoding(agent), **settings}
+        actions = chosen.get("actions", "")
+        if actions not in students:
+            students[actions] = gym.make_vec(id, num_envs=1, **chosen).unwrapped
+        if agent != NO_TEACHING:
+            load_agent(agent, students[actions], options=options)
+    steps = next(iter(students.values())).steps
     results = []
     given = {"retention": retention, "placebo": placebo, "options": options, **settings}
     with progress_bar() as bar:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from kdgym.catalogue import require_fit
 from kdgym.console import AGENT_HELP, Settings, console, parse_settings, progress_bar
+from kdgym.registration import find
 
 if TYPE_CHECKING:
     from kdgym.wrappers.store import SnapshotStore
@@ -77,10 +79,10 @@ def _collect_lessons(
     import gymnasium as gym
 
     from kdgym.evaluation import as_policy, encoding
-    from kdgym.registration import find
     from kdgym.wrappers.lessons import collect_lessons
 
     find(id)
+    require_fit(id, agent)
     envs: Any = gym.make_vec(id, num_envs=episodes, autoreset=False, **{**encoding(agent), **settings})
     act = as_policy(agent, envs.unwrapped, seed)
     with progress_bar() as bar:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kdgym.catalogue import require_fit
 from kdgym.console import EnvId, Threads, console, progress_bar, set_threads
 from kdgym.registration import find
 
@@ -25,6 +26,7 @@ def train(
     from kdgym.evaluation import agent_module
 
     find(id)
+    require_fit(id, f"{agent}:{out}")
     set_threads(threads)
     module = agent_module(agent)
     if not hasattr(module, "train"):
