@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
+from build import ProjectBuilder
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"kdgym": "kdgym", "envs": "kdgym/envs", "agents": "kdgym/agents"}
@@ -33,6 +37,39 @@ def test_the_wheel_holds_the_tree_under_one_name(tmp_path: Path) -> None:
     assert {name for name in names if name.endswith((".py", ".c", ".h"))} == expected
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"kdgym"}
     assert "kdgym/py.typed" in names
+
+
+@pytest.fixture(scope="module")
+def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A clone called kdgym, and a folder of packages in which it is installed, as pip does it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    clone, site = folder / "kdgym", folder / "site"
+    for name in (*FOLDERS, ".build"):
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("README.md", "LICENSE", "MANIFEST.in", "pyproject.toml"):
+        shutil.copy(ROOT / name, clone)
+    wheel = ProjectBuilder(clone).build(request.param, folder / "dist")
+    zipfile.ZipFile(wheel).extractall(site)
+    return clone, site
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("installed", "folder"),
+    [("editable", "."), ("editable", "kdgym"), ("editable", "elsewhere"), ("wheel", "."), ("wheel", "elsewhere")],
+    indirect=["installed"],
+)
+def test_the_first_snippet_works_in_every_folder(installed: tuple[Path, Path], folder: str, tmp_path: Path) -> None:
+    clone, site = installed
+    where = tmp_path if folder == "elsewhere" else clone.parent / folder
+    snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert snippet is not None
+    packages = f"import site, sys; site.addsitedir({str(site)!r}); sys.path.append({sysconfig.get_path('purelib')!r})\n"
+    code = f"{packages}{snippet[1]}\nimport kdgym.agents; print(reward.shape, kdgym.agents.__file__)"
+    # -S: without the packages of these tests, among which kdgym is installed already.
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=where, check=False)
+    place = (site / "kdgym" if (site / "kdgym").is_dir() else clone) / "agents"
+    assert done.stdout.split("\n")[0] == f"(64,) {place / '__init__.py'}", done.stderr
 
 
 def test_importing_kdgym_is_light(tmp_path: Path) -> None:
