@@ -14,6 +14,7 @@ from tests import recorded_episodes as recorded
 ELSEWHERE = 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env_id", [entry.id for entry in ENVIRONMENTS])
 def test_a_recorded_episode_comes_out_again(env_id: str) -> None:
     head, expected, actions = recorded.read(env_id)

@@ -13,12 +13,12 @@ import hmac
 import json
 import os
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -163,17 +163,36 @@ def _compare_actions(record: Record, actions: list[Any], elsewhere: str) -> Find
     claimed, agent = record.trace.actions(), f"kdgym's {record.agent.name}"
     if len(claimed) != len(actions):
         return Finding(False, f"{agent} teaches for {len(actions)} steps here, not {len(claimed)}")
-    difference = [_distance(np.asarray(one), np.asarray(other)) for one, other in zip(claimed, actions, strict=True)]
+    difference = [_distance(one, other) for one, other in zip(claimed, actions, strict=True)]
     largest = ELSEWHERE_ACTIONS if elsewhere else 0.0
     said = f"the actions of {agent} differ by {np.mean(difference):.4f} {elsewhere or 'here'}; {largest} is allowed"
     return Finding(bool(np.mean(difference) <= largest), said)
 
 
-def _distance(claimed: npt.NDArray[Any], found: npt.NDArray[Any]) -> float:
-    """Mean absolute difference of numbers; of choices and texts the share that differs."""
+def _distance(claimed: Any, found: Any) -> float:
+    """Of one step's actions: of numbers the mean absolute difference, of choices the share of others, of texts the mean share
+    of items that are not in both."""
+    if isinstance(claimed, list):
+        return float(
+            np.mean([_unshared(Counter(_items(a)), Counter(_items(b))) for a, b in zip(claimed, found, strict=True)])
+        )
     if np.issubdtype(claimed.dtype, np.floating):
         return float(np.abs(claimed - found).mean())
     return float((claimed != found).mean())
+
+
+def _unshared(one: Counter[str], other: Counter[str]) -> float:
+    largest = max(one.total(), other.total())
+    return 1 - (one & other).total() / largest if largest else 0.0
+
+
+def _items(text: str) -> list[str]:
+    """The items of a written lesson, or the text itself where it is no list."""
+    try:
+        items = json.loads(text)
+    except ValueError:
+        return [text]
+    return [json.dumps(item, sort_keys=True) for item in items] if isinstance(items, list) else [text]
 
 
 def _compare_outcomes(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +81,16 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
     return save
 
 
-@pytest.mark.parametrize("students", [1, 3])
-@pytest.mark.parametrize(
-    ("name", "env_id"),
-    [(name, env_id) for name in agent_names() if name not in NEEDS_A_MODEL for env_id in HOMES[name]],
-)
+def cases() -> Iterator[Any]:
+    """One id a teacher, and all its ids in the thorough tests."""
+    for name in agent_names():
+        for place, env_id in enumerate(() if name in NEEDS_A_MODEL else HOMES[name]):
+            for students in (3, 1):
+                thorough = [pytest.mark.thorough] if place or students == 1 else []
+                yield pytest.param(name, env_id, students, marks=[pytest.mark.slow, *thorough])
+
+
+@pytest.mark.parametrize(("name", "env_id", "students"), cases())
 def test_every_teacher_gives_valid_lessons_wherever_it_is_at_home(
     name: str, env_id: str, students: int, untrained: Callable[[str, str], str]
 ) -> None:
