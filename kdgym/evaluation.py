@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import pkgutil
+import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,10 +16,11 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-import kdgym.agents
+from kdgym.catalogue import OWN_AGENT, agent_names, require_fit
 from kdgym.core import PopulationEnv
 from kdgym.core.course import Course
 from kdgym.students import recommended_population
+from kdgym.suggestions import did_you_mean
 
 Observation = dict[str, npt.NDArray[np.float32]]
 FIRST_SEED = 1_000_000  # evaluation seeds start here; hashed streams make any distinct seeds independent
@@ -89,11 +90,6 @@ class Result:
         return {**head, **arrays, "cost": cost, "besides": besides, "remarks": self.remarks}
 
 
-def agent_names() -> list[str]:
-    """The teachers that come with kdgym."""
-    return sorted(module.name for module in pkgutil.iter_modules(kdgym.agents.__path__))
-
-
 def agent_module(name: str) -> ModuleType:
     """The module of an agent: a name of `agent_names`, or the path of a Python file with a class ``Agent``.
 
@@ -106,11 +102,17 @@ def agent_module(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(Path(name).stem, name)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        setattr(module, OWN_AGENT, name)
+        try:
+            spec.loader.exec_module(module)
+        except SyntaxError as error:
+            raise ValueError(f"The agent {name} is not valid Python: {error}.") from error
+    elif name.endswith(".py"):
+        raise ValueError(f"{name}: file not found.")
     else:
         raise ValueError(
-            f"There is no agent {name!r}. Give one of {', '.join(agent_names())}; a file like mine.py; NAME:FILE for a "
-            "trained one, for example ppo:runs/ppo/model.zip; or a Stable-Baselines3 zip."
+            f"There is no agent {name!r}.{did_you_mean(name, agent_names())} Give a name that kdgym list shows; a file like "
+            "mine.py; NAME:FILE for a trained one, for example ppo:runs/ppo/model.zip; or a Stable-Baselines3 zip."
         )
     if not callable(getattr(getattr(module, "Agent", None), "act", None)):
         raise ValueError(f"The agent {name!r} defines no class Agent with a method act(observation).")
@@ -123,7 +125,7 @@ def load_agent(name: str, envs: PopulationEnv, seed: int = 0, options: Mapping[s
     Of ``options``, it gets those that its class names in ``options``.
 
     Raises:
-        ValueError: there is no such agent or file.
+        ValueError: there is no such agent or file, or its class does not take what it is given.
     """
     if name.endswith(".zip") and ":" not in name:
         from kdgym.integrations.sb3 import SB3Agent  # SB3 is only needed by those who use it
@@ -132,10 +134,17 @@ def load_agent(name: str, envs: PopulationEnv, seed: int = 0, options: Mapping[s
     base, _, file = name.partition(":")
     kind = agent_module(base).Agent
     wanted = {key: value for key, value in (options or {}).items() if key in getattr(kind, "options", ())}
+    try:
+        inspect.signature(kind).bind(envs.single_observation_space, envs.single_action_space, seed=seed, **wanted)
+    except TypeError as error:
+        needed = ", ".join(["observation_space", "action_space", "seed=0", *wanted])
+        raise ValueError(
+            f"The class Agent of {base} takes {inspect.signature(kind)}; it has to take ({needed})."
+        ) from error
     agent: Agent = kind(envs.single_observation_space, envs.single_action_space, seed=seed, **wanted)
     if file:
         if not Path(file).is_file():
-            raise ValueError(f"The agent {name!r} needs the file {file}, which does not exist.")
+            raise ValueError(f"The agent {name} needs the file {file}: file not found.")
         agent.load(Path(file))  # type: ignore[attr-defined]
     return agent
 
@@ -215,8 +224,9 @@ def evaluate(
         settings: passed to the environment.
 
     Raises:
-        ValueError: an argument is out of range, or there is no such environment or agent.
+        ValueError: an argument is out of range, there is no such environment or agent, or the agent does not fit it.
     """
+    require_fit(env_id, agent)
     if episodes < 2:
         raise ValueError(f"episodes is {episodes}; intervals need at least 2 student seeds.")
     student = settings.get("student", gym.spec(env_id).kwargs.get("student", ""))

@@ -8,6 +8,8 @@ from typing import Any
 import gymnasium as gym
 import pettingzoo
 
+from kdgym.suggestions import closest
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -22,6 +24,10 @@ class Entry:
         published: the agent that follows the published rule this family is measured against.
         teachers: other agents worth a comparison.
         upper_bounds: agents that see or do more than a teacher may.
+        group: name of the ids whose observations and actions have the same form, so that their teachers are interchangeable.
+        trained: teachers that fit and have to be trained first.
+        asking: teachers that fit and ask a language model.
+        others: what else fits: variants and studies, and controls of other groups that read nothing.
         measure: what the score is.
         episodes: student seeds of its leaderboard.
         settings: keyword arguments that make this id what it is.
@@ -36,6 +42,10 @@ class Entry:
     published: str
     teachers: tuple[str, ...]
     upper_bounds: tuple[str, ...]
+    group: str
+    trained: tuple[str, ...] = ()
+    asking: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     measure: str = "test accuracy on the targets"
     episodes: int = 64
     settings: dict[str, Any] = field(default_factory=dict)
@@ -47,7 +57,10 @@ class Entry:
         return str(self.settings.get("student", "")).startswith("hf:")
 
 
+_ANY_NUMBERS = ("random", "uniform")  # any numbers in [-1, 1], and zeros: they fit wherever actions are numbers
+
 _SKILL_LIST: dict[str, Any] = {
+    "group": "DataGen Skill-List",
     "family": "datagen",
     "population": "SkillList",
     "controls": ("uniform", "random"),
@@ -62,24 +75,35 @@ _SKILL_LIST: dict[str, Any] = {
         "adaptive_source",
     ),
     "upper_bounds": ("informed", "lookahead"),
+    "trained": ("ppo",),
+    "asking": ("llm",),
+    "others": ("constant", "informed_cure"),
 }
 _OPEN_ENDED: dict[str, Any] = {
+    "group": "DataGen Open-Ended",
     "family": "datagen_open_ended",
     "population": "OpenEnded",
     "controls": ("random_real",),
     "published": "llm2llm",
     "teachers": ("copy_errors", "open_ended", "arte"),
     "upper_bounds": ("informed_writer",),
+    "asking": ("llm", "llm_arte", "llm_corrections", "llm_engine", "llm_variants", "ssb"),
+    "others": ("diagnose_errors",),
 }
 _SKILL_TREE: dict[str, Any] = {
+    "group": "DataGen Skill-Tree",
     "family": "datagen_skill_tree",
     "population": "SkillTree",
     "controls": ("tree_uniform", "tree_random"),
     "published": "alternating",
     "teachers": ("fill_balanced", "threshold", "tree_constant", "tree_target"),
     "upper_bounds": ("tree_lookahead",),
+    "trained": ("ppo", "maskable_ppo"),
+    "asking": ("llm_policy",),
+    "others": _ANY_NUMBERS,
 }
 _FEEDBACK: dict[str, Any] = {
+    "group": "Feedback",
     "family": "feedback",
     "population": "Practice",
     "controls": ("no_feedback",),
@@ -97,8 +121,12 @@ _FEEDBACK: dict[str, Any] = {
         "feedback_bandit",
     ),
     "upper_bounds": ("feedback_lookahead",),
+    "trained": ("feedback_ppo",),
+    "asking": ("llm_feedback",),
+    "others": _ANY_NUMBERS,
 }
 _SNAPSHOT: dict[str, Any] = {
+    "group": "Snapshot",
     "family": "snapshot",
     "population": "Starts",
     "controls": ("ordinary_resets", "uniform_snapshots", "random"),
@@ -109,34 +137,45 @@ _SNAPSHOT: dict[str, Any] = {
         "reverse_curriculum",
         "learning_progress",
         "plr",
-    ),  # start_ppo has to be trained
+    ),
     "upper_bounds": ("snapshot_lookahead",),
+    "trained": ("start_ppo",),
+    "others": ("s3rl_long", "start_search", "uniform"),
     "measure": "scaled return from ordinary starts",
 }
 
 _ORCHESTRATE: dict[str, Any] = {
+    "group": "Orchestrate",
     "controls": ("always_auto", "always_paired", "always_coach", "always_stepwise"),
     "published": "atlas",
-    "teachers": ("uncertainty_lane", "linucb", "note_once"),  # others have to be trained
+    "teachers": ("uncertainty_lane", "linucb", "note_once"),
     "upper_bounds": ("lane_oracle",),
+    "trained": ("lane_ppo", "lane_search", "lane_advantage"),
+    "asking": ("llm_lanes",),
+    "others": _ANY_NUMBERS,
     "measure": "mean reward of a task",
 }
 
 _TUTORING: dict[str, Any] = {
+    "group": "Tutoring",
     "family": "tutoring",
     "population": "Tutoring",
     "controls": ("never_ask",),
     "published": "always_ask",
     "teachers": ("ask_unsure",),
     "upper_bounds": ("tutoring_lookahead",),
+    "others": _ANY_NUMBERS,
 }
 _CLASSROOM: dict[str, Any] = {
+    "group": "Classroom",
     "family": "classroom",
     "population": "Classroom",
     "controls": ("bid_uniform",),
     "published": "bid_proportional",
-    "teachers": ("bid_target", "tit_for_tat"),  # bid_ppo has to be trained
+    "teachers": ("bid_target", "tit_for_tat"),
     "upper_bounds": ("bid_planner",),
+    "trained": ("bid_ppo",),
+    "others": _ANY_NUMBERS,
     "measure": "test accuracy on all teachers' goals",
 }
 
@@ -329,7 +368,10 @@ def find(id: str) -> Entry:
     Raises:
         ValueError: there is no such environment.
     """
-    for entry in ENVIRONMENTS:
-        if entry.id == id:
-            return entry
-    raise ValueError(f"There is no environment {id!r}; choose from {', '.join(e.id for e in ENVIRONMENTS)}.")
+    known = {entry.id: entry for entry in ENVIRONMENTS}
+    if id in known:
+        return known[id]
+    meant = closest(id.removeprefix("kdgym/"), [name.removeprefix("kdgym/") for name in known])
+    if meant:
+        raise ValueError(f"There is no environment {id!r}. Did you mean 'kdgym/{meant}'? kdgym list shows all.")
+    raise ValueError(f"There is no environment {id!r}; choose from {', '.join(known)}.")

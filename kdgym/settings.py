@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from kdgym.suggestions import did_you_mean
+
 
 class Settings(BaseModel):
     """Base of every family's settings: unknown names and values out of range are refused in sentences."""
@@ -23,8 +25,12 @@ class Settings(BaseModel):
             return cls(**settings)
         except ValidationError as error:
             known = ", ".join(cls.model_fields)
-            lines = [
-                f"The setting {'.'.join(map(str, e['loc']))}={e['input']!r} is refused: {e['msg']}."
-                for e in error.errors()
-            ]
+            lines = [cls._refusal(found) for found in error.errors()]
             raise ValueError(" ".join([*lines, f"Known settings: {known}."])) from None
+
+    @classmethod
+    def _refusal(cls, found: Any) -> str:
+        name = ".".join(map(str, found["loc"]))
+        if found["type"] != "extra_forbidden":
+            return f"The setting {name}={found['input']!r} is refused: {found['msg']}."
+        return f"There is no setting {name!r}.{did_you_mean(name, cls.model_fields)}"

@@ -84,9 +84,10 @@ def test_a_file_is_an_agent(tmp_path: Path, results: list[Result]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("agent", "message"), [("nobody", "adaptive_source"), ("constant:missing.json", "missing.json"), ("x.zip", "x.zip")]
+    ("agent", "message"),
+    [("adaptive_sourc", "adaptive_source"), ("constant:missing.json", "missing.json"), ("x.zip", "x.zip")],
 )
-def test_unknown_agents_are_answered_with_the_choices(agent: str, message: str) -> None:
+def test_unknown_agents_are_answered_with_what_was_meant(agent: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         run(agent)
 

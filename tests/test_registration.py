@@ -9,10 +9,11 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from kdgym.evaluation import agent_names
+from kdgym.catalogue import agent_names, require_fit, roles
 from kdgym.registration import ENVIRONMENTS, find
 from kdgym.testing import check
 
+ID = "kdgym/DataGen-Math-v0"
 # Those left out are tested in tests/envs, with smaller settings:
 IDS = [entry.id for entry in ENVIRONMENTS if not entry.needs_model and not entry.slow]
 
@@ -73,4 +74,19 @@ def test_an_unknown_id_is_answered_with_the_known_ones() -> None:
 def test_every_teacher_an_id_names_is_there(env_id: str) -> None:
     entry = find(env_id)
     assert entry.controls
-    assert {*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds} <= set(agent_names())
+    assert {*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds} <= set(roles(entry.group))
+
+
+def test_the_table_and_the_folder_name_the_same_teachers() -> None:
+    assert {name for entry in ENVIRONMENTS for name in roles(entry.group)} == set(agent_names())
+
+
+def test_what_fits_is_decided_by_the_table_and_only_there() -> None:
+    require_fit(ID, "llm")
+    require_fit(ID, "ppo:model.zip")
+    require_fit("kdgym/DataGen-Math-SkillTree-v0", "ppo:model.zip")
+    for free in ("mine.py", "model.zip", "no teaching"):
+        require_fit(ID, free)
+    require_fit("somebody/Else-v0", "s3rl")
+    with pytest.raises(ValueError, match=r"ppo belongs to DataGen Skill-List and DataGen Skill-Tree"):
+        require_fit("kdgym/Feedback-Math-v0", "ppo:model.zip")

@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from kdgym.catalogue import require_fit
 from kdgym.evaluation import encoding
 
 
@@ -13,8 +14,9 @@ def open_world(env_id: str, agent: str, students: int, **settings: Any) -> Any:
     """A population of the Orchestrate family, unseen students unless ``settings`` say otherwise.
 
     Raises:
-        ValueError: the environment is of another family.
+        ValueError: the environment, or the agent, is of another family.
     """
+    require_fit(env_id, agent)
     given = {"pool": "evaluation", **encoding(agent), **settings}
     envs: Any = gym.make_vec(env_id, num_envs=students, autoreset=False, **given)
     if envs.settings["family"] != "Orchestrate":

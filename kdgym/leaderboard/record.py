@@ -198,10 +198,12 @@ def load_record(path: Path) -> Record:
     """Read a submission.
 
     Raises:
-        ValueError: it is too large, a link, or does not fit the schema; the message says where.
+        ValueError: it is not there, too large, a link, or does not fit the schema; the message says where.
     """
+    if not path.exists() and not path.is_symlink():
+        raise ValueError(f"{path}: file not found.")
     if path.is_symlink() or not path.is_file():
-        raise ValueError(f"{path} is no plain file.")
+        raise ValueError(f"{path} is a link or a folder; a record is a file.")
     if path.stat().st_size > LARGEST:
         raise ValueError(f"{path} has {path.stat().st_size} bytes; {LARGEST} are allowed.")
     try:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import kdgym
+from kdgym.catalogue import require_fit
 from kdgym.evaluation import FIRST_SEED, NO_TEACHING, agent_module, encoding, load_agent, teach
 from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record
 from kdgym.leaderboard.trace import Rounded, write_trace
@@ -65,8 +66,9 @@ def make_record(
         progress: called after every step with the number of student-steps done.
 
     Raises:
-        ValueError: there is no such board or agent, or a name is refused.
+        ValueError: there is no such board or agent, the agent does not fit it, or a name is refused.
     """
+    require_fit(env_id, agent)
     seeds, settings = board_seeds(env_id), encoding(agent)
     envs = open_board(env_id, len(seeds), settings)
     source = source_of(agent)

@@ -18,7 +18,8 @@ import kdgym.agents
 import kdgym.integrations.search
 from kdgym.agents.constant import train as search
 from kdgym.agents.lane_search import train as search_lanes
-from kdgym.evaluation import agent_module, agent_names, encoding, introduce, load_agent
+from kdgym.catalogue import agent_names
+from kdgym.evaluation import agent_module, encoding, introduce, load_agent
 from kdgym.integrations.sb3 import as_vec_env
 from kdgym.integrations.sb3_policies import MaskableSharedPolicy, SharedPolicy
 from kdgym.registration import ENVIRONMENTS, find
@@ -39,6 +40,8 @@ FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 # Where each teacher is at home: on every id of its level.
 TRAINED = ("ppo", "maskable_ppo", "feedback_ppo", "lane_ppo", "start_ppo")
+# Tested where they learn: they keep no policy for an environment's own spaces.
+SEARCHED = {"bid_ppo", "lane_search", "lane_advantage"}
 # What its teachers see and do differs in the number of clusters alone; these two are the fastest.
 OF_SNAPSHOT = ("kdgym/Snapshot-PointMaze-v0", "kdgym/Snapshot-MountainCar-v0")
 HOMES: dict[str, list[str]] = {name: [] for name in agent_names()}
@@ -47,14 +50,12 @@ for entry in ENVIRONMENTS:
         continue  # tests/envs
     if entry.family == "snapshot" and entry.id not in OF_SNAPSHOT:
         continue
-    numeric, tree = entry.family in ("datagen", "datagen_skill_tree"), entry.family == "datagen_skill_tree"
-    for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds):
+    trained = set(entry.trained) - SEARCHED
+    for name in (*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds, *trained):
         HOMES[name].append(entry.id)
-    HOMES["ppo"] += [entry.id] * numeric
-    HOMES["maskable_ppo"] += [entry.id] * tree
-HOMES["start_ppo"] = HOMES["start_search"] = HOMES["s3rl_long"] = ["kdgym/Snapshot-PointMaze-v0"]
-HOMES["diagnose_errors"], HOMES["informed_cure"] = ["kdgym/DataGen-Math-OpenEnded-v0"], [ID]
-HOMES["feedback_ppo"], HOMES["lane_ppo"] = ["kdgym/Feedback-Math-v0"], ["kdgym/Orchestrate-Math-v0"]
+    for name in entry.others:  # once a group
+        if not any(find(home).group == entry.group for home in HOMES[name]):
+            HOMES[name].append(entry.id)
 
 
 def small(env_id: str) -> dict[str, Any]:

@@ -168,4 +168,4 @@ def test_the_command_collects_an_agents_lessons(tmp_path: Path) -> None:
     assert store.provenance["policy"] == "target_proportional"
     assert store.step.tolist() == [0] * 3 + [2] * 3
     refused = CliRunner().invoke(app, ["snapshots", "collect", ID, "--out", str(file)])
-    assert "Give one of --policy, --agent and --minari" in str(refused.exception)
+    assert "Give exactly one of --policy, --agent, --minari" in str(refused.exception)

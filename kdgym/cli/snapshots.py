@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import gymnasium as gym
-import numpy as np
 import typer
 from rich.table import Table
 
+from kdgym.catalogue import require_fit
 from kdgym.console import AGENT_HELP, Settings, console, parse_settings, progress_bar
+from kdgym.registration import find
 
 if TYPE_CHECKING:
     from kdgym.wrappers.store import SnapshotStore
@@ -27,24 +27,26 @@ def collect(
     policy: Annotated[Path | None, typer.Option(help="The teacher: a zip that Stable-Baselines3 saved.")] = None,
     agent: Annotated[str | None, typer.Option(help=f"The teacher of a kdgym environment. {AGENT_HELP}")] = None,
     minari: Annotated[str | None, typer.Option(help="Read a Minari data set of this environment instead.")] = None,
-    episodes: Annotated[int, typer.Option(min=1)] = 10,
+    episodes: Annotated[int, typer.Option(help="Episodes to collect from.", min=1)] = 10,
     every: Annotated[
         int | None, typer.Option(help="Steps between two snapshots; 10 if left out, 1 for kdgym's.", min=1)
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the first episode.", min=0)] = 0,
     settings: Settings = None,
 ) -> None:
     """Let a teacher act, and save states on its trajectories, with their values."""
     given = [name for name, value in (("--policy", policy), ("--agent", agent), ("--minari", minari)) if value]
     if len(given) != 1:
         raise ValueError(
-            f"Who collects? Give one of --policy, --agent and --minari, not {' and '.join(given) or 'none'}."
+            f"Give exactly one of --policy, --agent, --minari; {' and '.join(given) or 'none of them'} was given."
         )
     if agent is not None:
         store = _collect_lessons(id, agent, episodes, every or 1, seed, parse_settings(settings))
     elif policy is not None:
         store = _collect_from_zip(id, policy, episodes, every or 10, seed)
     else:
+        import gymnasium as gym
+
         from kdgym.wrappers.minari import read_minari
         from kdgym.wrappers.states import find_adapter
 
@@ -56,6 +58,8 @@ def collect(
 
 
 def _collect_from_zip(id: str, policy: Path, episodes: int, every: int, seed: int) -> SnapshotStore:
+    import gymnasium as gym
+
     from kdgym.integrations.sb3 import SB3Agent
     from kdgym.wrappers.collecting import collect_snapshots, sb3_policy
 
@@ -72,11 +76,13 @@ def _collect_from_zip(id: str, policy: Path, episodes: int, every: int, seed: in
 def _collect_lessons(
     id: str, agent: str, episodes: int, every: int, seed: int, settings: dict[str, Any]
 ) -> SnapshotStore:
+    import gymnasium as gym
+
     from kdgym.evaluation import as_policy, encoding
-    from kdgym.registration import find
     from kdgym.wrappers.lessons import collect_lessons
 
     find(id)
+    require_fit(id, agent)
     envs: Any = gym.make_vec(id, num_envs=episodes, autoreset=False, **{**encoding(agent), **settings})
     act = as_policy(agent, envs.unwrapped, seed)
     with progress_bar() as bar:
@@ -89,6 +95,8 @@ def _collect_lessons(
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="A file of snapshots.")]) -> None:
     """What a file of snapshots holds, and where it comes from."""
+    import numpy as np
+
     from kdgym.wrappers.samplers import ValueClusters
     from kdgym.wrappers.store import SnapshotStore
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 from rich import box
 from rich.table import Table
 
-from kdgym.classroom.anarchy import Row, measure_anarchy
-from kdgym.console import Threads, console, progress_bar
+from kdgym.console import Threads, console, progress_bar, set_threads
 from kdgym.registration import find
-from kdgym.statistics import mean_interval
 
-app = typer.Typer(
-    no_args_is_help=True, help="Several teachers of one student: what it costs that each thinks of himself."
-)
+if TYPE_CHECKING:
+    from kdgym.classroom.anarchy import Row
+
+app = typer.Typer(no_args_is_help=True, help="Several teachers of one student: the cost of selfish teachers.")
 
 
 @app.callback()
@@ -29,7 +27,9 @@ def _group() -> None:
 @app.command()
 def anarchy(
     out: Annotated[Path, typer.Option(help="Folder of the trained teachers; those found there are not trained again.")],
-    id: Annotated[str, typer.Argument(metavar="ID")] = "kdgym/Classroom-Math-v0",
+    id: Annotated[
+        str, typer.Argument(metavar="ID", help="An environment whose id begins with kdgym/Classroom-.")
+    ] = "kdgym/Classroom-Math-v0",
     mixings: Annotated[str, typer.Option(help="Shares of the common gain in the reward.")] = "0,0.25,0.5,0.75,1",
     steps: Annotated[int, typer.Option(help="Steps of a training, over all teachers.", min=1)] = 110_592,
     runs: Annotated[int, typer.Option(help="Trainings of every mixing.", min=1)] = 1,
@@ -39,8 +39,10 @@ def anarchy(
     threads: Threads = 1,
 ) -> None:
     """Price of anarchy as teachers care for the common gain: 0 not at all, 1 for nothing else."""
-    if threads:
-        torch.set_num_threads(threads)
+    from kdgym.classroom.anarchy import measure_anarchy
+    from kdgym.statistics import mean_interval
+
+    set_threads(threads)
     shares, entry = [float(part) for part in mixings.split(",")], find(id)
     rules = len(entry.upper_bounds) + len(entry.controls) + 1 + len(entry.teachers)
     with progress_bar() as bar:

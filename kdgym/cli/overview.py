@@ -1,0 +1,84 @@
+"""``kdgym list`` and ``kdgym watch``: what there is, and what a teacher does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from kdgym.catalogue import agent_names, require_fit, roles, rule
+from kdgym.console import AGENT_HELP, EnvId, console
+from kdgym.registration import ENVIRONMENTS, find
+
+
+def list_(
+    id: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Only the teachers that fit this environment, with all they say."),
+    ] = None,
+) -> None:
+    """Show the environments, and the teachers that fit each."""
+    shown = [find(id).group] if id else list(dict.fromkeys(entry.group for entry in ENVIRONMENTS))
+    for group in shown:
+        console.rule(group, align="left")
+        ids = Table.grid(padding=(0, 2))
+        for entry in ENVIRONMENTS:
+            if entry.group == group and id in (None, entry.id):
+                ids.add_row(entry.id, entry.summary)
+        console.print(ids)
+        console.print(_teachers(roles(group), whole=id is not None))
+    unknown = sorted(set(agent_names()).difference(*map(roles, shown)))
+    if unknown and id is None:
+        console.rule("In no row of the table", align="left")
+        console.print(_teachers(dict.fromkeys(unknown, ""), whole=False))
+    if id is None:
+        console.print("A teacher in full: kdgym list ID. In a lesson: kdgym watch ID --agent NAME.")
+
+
+def _teachers(roles: dict[str, str], whole: bool) -> Table:
+    """Teachers with their roles and rules; a line each, or all that their files say at first."""
+    table, room = Table(box=None, header_style="bold"), console.width
+    for heading, texts in (("teacher", roles), ("role", roles.values())):
+        width = max(map(len, (heading, *texts)))
+        table.add_column(heading, width=width)
+        room -= width + 2
+    table.add_column("its rule", no_wrap=not whole, overflow="ellipsis", width=room - 2)
+    for name, role in roles.items():
+        table.add_row(name, role, Text(rule(name)))
+    return table
+
+
+def watch(
+    id: EnvId,
+    agent: Annotated[str | None, typer.Option(help=f"{AGENT_HELP} The published rule, if left out.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the student.", min=0)] = 0,
+    picture: Annotated[Path | None, typer.Option(help="Write the finished lesson there (png).")] = None,
+) -> None:
+    """Watch one lesson live: the student's skill profile, step by step."""
+    import gymnasium as gym
+    from rich.live import Live
+
+    from kdgym.evaluation import decide, encoding, introduce, load_agent
+
+    entry = find(id)
+    name = agent or entry.published
+    require_fit(id, name)
+    envs: Any = gym.make_vec(id, num_envs=1, pool="evaluation", autoreset=False, **encoding(name))
+    teacher: Any = load_agent(name, envs, seed=seed)
+    observation, _ = envs.reset(seed=seed)
+    introduce(teacher, envs, observation)
+    finished = False
+    with Live(envs.panel(0), console=console, refresh_per_second=8) as live:
+        while not finished:
+            observation, _, terminated, truncated, _ = envs.step(decide(teacher, envs, observation))
+            finished = bool((terminated | truncated).all())
+            live.update(envs.panel(0))
+    if picture is not None:
+        from matplotlib.image import imsave
+
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        imsave(picture, envs.frame(0))
+        console.print(f"Picture: {picture}")
