@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,20 +193,6 @@ def test_what_the_policy_knows_of_one_skill_it_knows_of_all(env_id: str) -> None
     moved, _ = policy.predict({key: exchange(value) for key, value in observation.items()}, deterministic=True)
     assert moved == pytest.approx(exchange(action), abs=1e-5)
     assert np.ptp(action) > 1e-4
-
-
-def test_diagnose_errors_believes_what_is_followed() -> None:
-    """Of six problems on which a rule is wrong six, three or none were answered as it says; about one rule nothing is known."""
-    rules = {str(i): {"asked": asked, "followed": n} for i, (asked, n) in enumerate([(6, 6), (6, 3), (6, 0), (0, 0)])}
-    agent: Any = load_agent("diagnose_errors", make(1, HOMES["diagnose_errors"][0]))
-    agent.reset((json.dumps({"wrong_rules": rules}),))
-    belief = agent.diagnose(None)
-    assert belief.shape == (1, 4)
-    assert belief[0, 0] > 0.95 > belief[0, 1] > 1 / 3 > 0.2 > belief[0, 2]
-    assert belief[0, 3] == pytest.approx(1 / 3)
-    # Beta-binomial with three of six: C(6,3) B(5,5)/B(2,2) against C(6,3) B(4,9)/B(1,6).
-    odds = 0.5 * (6 * 1 / 630) / (6 * 1 / 1980)
-    assert belief[0, 1] == pytest.approx(odds / (1 + odds))
 
 
 def test_informed_cure_teaches_what_wrong_rules_are_about() -> None:
