@@ -91,14 +91,17 @@ class Mutant:
 def modules() -> dict[str, list[str]]:
     """Every module with mutants and the arguments of pytest that test it; rules are agents that are not trained."""
     folder, found = ROOT / "tests" / "agents", dict(TESTED)
+    quick = {
+        path: path.read_text() for path in (*sorted(folder.glob("test_*_rules.py")), folder / "test_candidates.py")
+    }
     for agent in sorted((ROOT / "agents").glob("*.py")):
         if "\ndef train(" in agent.read_text():
             continue
-        tests = [path for path in sorted(folder.glob("test_*_rules.py")) if f'"{agent.stem}"' in path.read_text()]
+        tests = [str(path.relative_to(ROOT)) for path, text in quick.items() if f'"{agent.stem}"' in text]
+        if not tests and agent.stem in (folder / "test_upper_bounds.py").read_text():
+            tests = ["tests/agents/test_upper_bounds.py", "-k", agent.stem]
         if tests:
-            found[f"agents/{agent.name}"] = [str(path.relative_to(ROOT)) for path in tests]
-        elif f'"{agent.stem}"' in (folder / "test_upper_bounds.py").read_text():
-            found[f"agents/{agent.name}"] = ["tests/agents/test_upper_bounds.py", "-k", agent.stem]
+            found[f"agents/{agent.name}"] = tests
     return found
 
 
