@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ID := kdgym/DataGen-Math-v0
 DEMO_STEPS ?= 24576
 
-.PHONY: demo test test-llm lint format types bench size clean help
+.PHONY: demo test test-llm lint format types bench mutants size clean help
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -60,6 +60,9 @@ types: $(STAMP)  ## type-check the three roots as one package
 format: $(STAMP)  ## rewrite to the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+mutants: $(STAMP)  ## do tests notice small changes to rules, objectives and the ledger? goes on where it was interrupted
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python tests/mutants.py
 
 bench: $(STAMP)  ## speed: ratios to straightforward loops, share of the processor's limit
 	$(BIN)/python tests/benchmarks/population.py --json tests/benchmarks/population.json --picture docs/speed.png

@@ -12,7 +12,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-PROGRAMS = {"bubblewrap": ("bwrap",), "chromium": ("chromium", "chromium-browser", "google-chrome")}  # Debian's packages
+PROGRAMS = {
+    "bubblewrap": ("bwrap",),
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+}  # Debian's packages
 
 settings.register_profile("kdgym", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("kdgym")

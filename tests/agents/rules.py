@@ -14,8 +14,17 @@ Observation = dict[str, np.ndarray]
 
 
 def observed(**values: Any) -> Observation:
-    """One student's observation, as environments give it: float32 [1, n]; all of the time is left unless told."""
-    return {name: np.array([value], dtype=np.float32).reshape(1, -1) for name, value in {"time": 1, **values}.items()}
+    """What is seen of two students, float32 [2, n]: of the first as told, with all time left; of another, the reverse.
+
+    Decisions are asked for the first, so the other shows whether a teacher mistakes one student for another.
+    """
+    rows = {name: np.atleast_1d(np.asarray(value, dtype=np.float32)) for name, value in {"time": 1, **values}.items()}
+    return {name: np.stack([row, row[::-1]]) for name, row in rows.items()}
+
+
+def alike(observation: Observation, students: int) -> Observation:
+    """So many students of whom the same is seen as of the first."""
+    return {name: value[:1].repeat(students, axis=0) for name, value in observation.items()}
 
 
 def teacher(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kdgym.spaces import Shares
-from tests.agents.rules import Observation, acts, observed, teacher
+from tests.agents.rules import Observation, acts, alike, observed, teacher
 
 SPACE = Shares(6)
 NOTHING = float(np.exp(-2 * SPACE.temperature))  # the least share, in terms of the largest
@@ -79,7 +79,7 @@ def test_random_stat_profiles_are_stats_in_another_order_that_stays() -> None:
 
 
 def test_random_shares_are_uniform_in_the_box_and_drawn_anew_by_seed() -> None:
-    many = {name: value.repeat(500, axis=0) for name, value in seen().items()}
+    many = alike(seen(), 500)
     agent = teacher("random", SPACE, many, seed=1)
     first, second = acts(agent, SPACE, many), acts(agent, SPACE, many)
     assert first.shape == (500, 6) and not np.array_equal(first, second)
@@ -127,7 +127,7 @@ def test_constant_goes_by_targets_and_prices_of_the_first_look() -> None:
 
 def test_informed_buys_clean_items_of_the_goal() -> None:
     observation = seen(target=[0.25, 0, 0.75])
-    hidden = {"kind": np.array([[0, 1, 0, 2, 3, 0]])}
+    hidden = {"kind": np.array([[0, 1, 0, 2, 3, 0], [1, 0, 3, 0, 0, 2]])}
     given = shares(teacher("informed", SPACE, observation, hidden=hidden), observation)
     expected = np.maximum([0.25, 0, 0, 0, 0, 0.75], NOTHING * 0.75)
     assert given == pytest.approx((expected / expected.sum()).tolist(), rel=1e-4)

@@ -10,7 +10,7 @@ import pytest
 from kdgym.spaces import FeedbackMoves, TutoringMoves
 from kdgym.students.policy_gradient import SHAPINGS
 from kdgym.tasks.feedback import KINDS, WHICH
-from tests.agents.rules import Observation, decisions, observed, teacher
+from tests.agents.rules import Observation, alike, decisions, observed, teacher
 
 CHOICES = {"fraction": (), "which": WHICH, "kind": KINDS, "length": (), "shaping": SHAPINGS, "weight": ()}
 FEEDBACK, TUTORING = FeedbackMoves(CHOICES), TutoringMoves(3, CHOICES)
@@ -119,7 +119,7 @@ def test_the_bandit_tries_every_kind_and_then_goes_by_the_upper_confidence_bound
 
 def test_every_student_has_a_bandit_of_its_own() -> None:
     """The first kind lowers one student's loss, the third kind the other's."""
-    both = {name: value.repeat(2, axis=0) for name, value in seen().items()}
+    both = alike(seen(), 2)
     agent = teacher("feedback_bandit", FEEDBACK, both)
     for losses in ([1, 1], [0.5, 1], [0.5, 1], [0.5, 0.5], [0.5, 0.5]):
         action = agent.act({**both, "loss": np.array(losses, dtype=np.float32).repeat(3).reshape(2, 3)})

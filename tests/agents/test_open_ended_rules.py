@@ -119,3 +119,16 @@ def test_drafts_of_little_money_or_few_errors(text: str, drafts: list[Any]) -> N
     agent = begin("arte", text)
     given = json.loads(text)
     assert [written(agent, json.dumps({**given, "change": 0.0}))[0] for _ in range(4)] == drafts
+
+
+def test_diagnose_errors_believes_what_is_followed() -> None:
+    """Of six problems on which a rule is wrong six, three or none were answered as it says; about one rule nothing is known."""
+    rules = {str(i): {"asked": asked, "followed": n} for i, (asked, n) in enumerate([(6, 6), (6, 3), (6, 0), (0, 0)])}
+    agent = begin("diagnose_errors", json.dumps({"wrong_rules": rules}))
+    belief = agent.diagnose(None)
+    assert belief.shape == (1, 4)
+    assert belief[0, 0] > 0.95 > belief[0, 1] > 1 / 3 > 0.2 > belief[0, 2]
+    assert belief[0, 3] == pytest.approx(1 / 3)
+    # Beta-binomial with three of six: C(6,3) B(5,5)/B(2,2) against C(6,3) B(4,9)/B(1,6).
+    odds = 0.5 * (6 * 1 / 630) / (6 * 1 / 1980)
+    assert belief[0, 1] == pytest.approx(odds / (1 + odds))

@@ -12,7 +12,7 @@ import pytest
 from kdgym.core.notes import OPERATIONS, PLANS
 from kdgym.core.supervision import LANES
 from kdgym.spaces import FeedbackMoves
-from tests.agents.rules import Observation, decisions, observed, teacher
+from tests.agents.rules import Observation, alike, decisions, observed, teacher
 
 SPACE = FeedbackMoves({"lane": LANES, "plan": PLANS, "operation": OPERATIONS})
 
@@ -80,7 +80,7 @@ def after_one_reward(gain: float, money: float = 0.0, **context: Any) -> str:
     task = seen(**context)
     agent = teacher("linucb", SPACE, task)
     assert decided(agent, task) == ("auto", "similar", "write")
-    return decided(agent, {**task, "last": np.array([[gain, money]])})[0]
+    return decided(agent, {**task, "last": np.array([[gain, money], [money, gain]])})[0]
 
 
 # What a lane is worth depends on a constant and five things known of a task; of others it does not.
@@ -109,7 +109,7 @@ def test_linucb_takes_the_highest_upper_confidence_bound(context: dict[str, Any]
 
 
 def test_linucb_knows_every_student_by_itself() -> None:
-    both = {name: value.repeat(2, axis=0) for name, value in seen(memory=[0] * 5).items()}
+    both = alike(seen(memory=[0] * 5), 2)
     agent = teacher("linucb", SPACE, both)
     agent.act(both)
     lanes = SPACE.decisions(agent.act({**both, "last": np.array([[0.9, 0], [-0.9, 0]])}))

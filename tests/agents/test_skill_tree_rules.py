@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kdgym.spaces import TreeMoves
-from tests.agents.rules import Observation, acts, observed, teacher
+from tests.agents.rules import Observation, acts, alike, observed, teacher
 
 LARGEST = 0.5
 SPACE = TreeMoves(2, 2, LARGEST)
@@ -81,7 +81,7 @@ def test_alternating_explores_every_other_step_until_a_skill_had_its_share() -> 
 
 
 def test_random_moves_are_fair_coins_and_random_allocations() -> None:
-    many = {name: value.repeat(2000, axis=0) for name, value in seen(allocation=[0.0] * 4).items()}
+    many = alike(seen(allocation=[0.0] * 4), 2000)
     agent = teacher("tree_random", SPACE, many, seed=1)
     moves = acts(agent, SPACE, many).reshape(2000, 2, 3)
     explores, wanted = moves[:, :, 0] > 0, LARGEST * moves[:, :, 1:]

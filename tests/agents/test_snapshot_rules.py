@@ -9,7 +9,7 @@ import pytest
 
 from kdgym.agents.start_search import decide
 from kdgym.spaces import SnapshotMoves
-from tests.agents.rules import Observation, acts, decisions, observed, teacher
+from tests.agents.rules import Observation, acts, alike, decisions, observed, teacher
 
 LIMIT = 200
 SPACE = SnapshotMoves(3, LIMIT)
@@ -132,6 +132,6 @@ def test_the_search_begins_at_uniform_clusters_and_grows_ordinary_starts_and_hor
 
 
 def test_random_starts_fill_the_box() -> None:
-    many = {name: value.repeat(300, axis=0) for name, value in seen().items()}
+    many = alike(seen(), 300)
     action = acts(teacher("random", SPACE, many, seed=0), SPACE, many)
     assert action.min() < -0.98 and action.max() > 0.98 and abs(action.mean()) < 0.1

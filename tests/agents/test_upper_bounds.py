@@ -71,7 +71,7 @@ def test_the_rule_that_ends_best_is_followed(name: str, env_id: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_starts_that_end_best_are_followed() -> None:
+def test_snapshot_lookahead_follows_the_starts_that_end_best() -> None:
     settings = {"steps": 2, "updates": 2, "validation_starts": 4, "test_starts": 2}
     env_id = "kdgym/Snapshot-CartPole-v0"
     rules = ("ordinary_resets", "s3rl", "s3rl_long", "reverse_curriculum")
@@ -81,7 +81,7 @@ def test_the_starts_that_end_best_are_followed() -> None:
 
 
 @pytest.mark.slow
-def test_the_lane_of_the_highest_expected_reward_is_taken() -> None:
+def test_lane_oracle_takes_the_highest_expected_reward() -> None:
     envs, observation = make("kdgym/Orchestrate-Math-v0", tasks=2)
     space, agent = envs.single_action_space, load_agent("lane_oracle", envs)
     introduce(agent, envs, observation)
@@ -100,7 +100,7 @@ def test_the_lane_of_the_highest_expected_reward_is_taken() -> None:
         observation, *_ = envs.step(action)
 
 
-def test_informed_writers_order_problems_of_the_target_skills() -> None:
+def test_informed_writer_orders_problems_of_the_target_skills() -> None:
     """Which are hidden; every order is for all the money, in proportion to the targets."""
     envs, observation = make("kdgym/DataGen-Math-OpenEnded-v0", steps=1, budget=4096.0, validation_items=8)
     agent: Any = load_agent("informed_writer", envs, seed=0)
