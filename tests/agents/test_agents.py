@@ -30,7 +30,7 @@ SMALL_OF_FAMILY: dict[str, dict[str, Any]] = {
     "orchestrate_incidents": {"tasks": 3, "incidents": 2},
     "snapshot": {"steps": 3, "updates": 2, "validation_starts": 4, "test_starts": 8},
 }
-# Tested in tests/llm:
+# Tested in tests/compat/llm:
 NEEDS_A_MODEL = (
     "llm", "llm_arte", "llm_corrections", "llm_engine", "llm_feedback", "llm_lanes", "llm_policy", "llm_variants", "ssb",
 )  # fmt: skip

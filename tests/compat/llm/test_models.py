@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from kdgym.cli import app
 from kdgym.llm.models import add, directory, prepared, resolve
-from tests.llm.conftest import ENVIRONMENT
+from tests.compat.llm.conftest import ENVIRONMENT
 
 LIGHT = """
 import sys
@@ -69,7 +69,6 @@ def test_without_vllm_it_is_said_how_to_install_it() -> None:
         VLLM("smollm2")
 
 
-@pytest.mark.llm
 def test_the_packaged_model_is_prepared_once_and_answers_under_a_schema() -> None:
     """In process, without the hub."""
     from kdgym.llm.local import Transformers
@@ -89,7 +88,6 @@ def test_the_packaged_model_is_prepared_once_and_answers_under_a_schema() -> Non
     assert "ended early" in cut.error
 
 
-@pytest.mark.llm
 def test_vllm_in_process_answers_as_transformers_does(model: str, tmp_path: Path) -> None:
     """Both beside kdgym, in one process. Greedy, float32, without and with a schema: at least 95 % of the answers agree."""
     script, file = Path(__file__).with_name("in_process.py"), tmp_path / "answers.json"
