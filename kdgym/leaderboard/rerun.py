@@ -20,7 +20,7 @@ from kdgym.leaderboard.jail import Jail, JailError, Limits
 from kdgym.leaderboard.record import Record
 from kdgym.leaderboard.submit import open_board
 from kdgym.leaderboard.trace import Rounded
-from kdgym.leaderboard.verify import Finding, is_packaged, secret_generator
+from kdgym.leaderboard.verify import Finding, secret_generator
 from kdgym.registration import find
 
 
@@ -42,8 +42,8 @@ def rerun(
     """Let the agent teach again, in a sandbox, and compare its gain with what the claim predicts for so many new students.
 
     Gain is over the board's first control on the same students, which takes most of the luck out of the comparison; the control
-    teaches both the board's students and the new ones here. Upper bounds that come with kdgym, unchanged, run in this process:
-    they need the environment, and their code is ours.
+    teaches both the board's students and the new ones here. kdgym's own upper bounds run in this process: they need the
+    environment, and the code that runs is ours, not the record's.
 
     Args:
         record: the submission; sound by `check`.
@@ -123,7 +123,7 @@ def _teacher(
             raise RerunError(
                 f"the agent was trained: give the file with sha256 {agent.weights} (--weights), and not {found}"
             )
-    if agent.kind == "oracle" and is_packaged(record, find(record.env_id)):
+    if agent.kind == "oracle" and agent.name in find(record.env_id).upper_bounds:
         yield Rounded(load_agent(agent.name, envs))
         return
     spaces = envs.single_observation_space, envs.single_action_space

@@ -20,7 +20,7 @@ from kdgym.evaluation import FIRST_SEED, NO_TEACHING, agent_module, encoding, lo
 from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record
 from kdgym.leaderboard.trace import Rounded, write_trace
 from kdgym.registration import find
-from kdgym.students.kernel import build_name
+from kdgym.students.kernel import fingerprint
 
 Progress = Callable[[int], None]
 FEWEST = 2  # students of a person
@@ -148,7 +148,7 @@ def processor() -> str:
     names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
     model = names[0] if names else platform.processor()
     known = [f"{platform.system()} {platform.machine()}", model, torch.backends.cpu.get_cpu_capability()]
-    return ", ".join(part for part in [*known, f"kernel {build_name()}"] if part)
+    return ", ".join(part for part in [*known, f"kernel {fingerprint()}"] if part)
 
 
 def _cpuinfo() -> list[str]:

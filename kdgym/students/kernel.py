@@ -24,8 +24,9 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from kdgym import random
 from kdgym.storage import cache_directory
-from kdgym.students.network import NetworkShape
+from kdgym.students.network import Network, NetworkShape
 from kdgym.tasks.base import Task
 
 _SOURCES = [Path(__file__).with_name(name) for name in ("kernel.c", "layers.h", "linear_algebra.h")]
@@ -273,13 +274,33 @@ def _predefined(compiler: list[str]) -> str:
     return _call([*compiler, *_processor(), "-dM", "-E", "-x", "c", os.devnull])
 
 
-def build_name() -> str:
-    """Short name of what the kernel becomes here: of the compiler, this processor's instructions, and the source."""
+@functools.cache
+def fingerprint() -> str:
+    """Eight hexadecimal digits of what a fixed computation gives here, bit by bit; ``"none"`` where there is no kernel.
+
+    Equal fingerprints mean equal rounding, and so equal students, whatever compiler, processor or source they are due
+    to. The computation is an update, an examination, an answer and a gradient of two students.
+    """
+    shape, batch, items = NetworkShape(vocabulary=17, prompt=7, answer=3), 4, 64
     try:
-        known = "\0".join([*(path.read_text() for path in _SOURCES), *_OPTIONS, _predefined(_compiler())])
+        kernel = Kernel(shape, batch)
     except KernelUnavailableError:
         return "none"
-    return hashlib.sha256(known.encode()).hexdigest()[:8]
+    weights, key = Network(shape, torch.device("cpu"), torch.float32).weights, torch.arange(2)
+    prompts, answers = (
+        random.integers(random.fold(torch.arange(8), n), n, shape.vocabulary) for n in (shape.prompt, shape.answer)
+    )
+    tables, problem = Tables(prompts, answers), random.integers(key, items, len(prompts))
+    state = torch.zeros(2, 3 * weights + 1)
+    state[:, :weights] = random.uniform(key, weights).float() - 0.5
+    adamw = torch.tensor([1e-2, 0.9, 0.99, 1e-8, 0.01])
+    outputs = [kernel.train(state, weights, tables, problem, problem, torch.tensor([items, items // 2]), adamw), state]
+    outputs += kernel.evaluate(state, tables, problem, problem)
+    begun = torch.zeros(2, items, shape.answer, dtype=torch.int64)
+    tokens = kernel.decode(state, tables, problem, begun, known=torch.zeros_like(problem))
+    log_p = kernel.log_p(state, tables, problem, tokens)
+    outputs += [tokens, log_p, kernel.gradient(state, weights, tables, problem, tokens, log_p)]
+    return hashlib.sha256(b"".join(output.numpy().tobytes() for output in outputs)).hexdigest()[:8]
 
 
 def _call(command: list[str]) -> str:

@@ -8,8 +8,10 @@ shared by all engines of a process, and no part of the state. Items of one stude
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -102,6 +105,9 @@ class LanguageStudents:
         self.task, self.options, self.path, self.device = task, options, path, torch.device(device)
         self.model, tokenizer = load_model(path, str(self.device), dtype)
         self.backbone, self._head = self.model.base_model, self.model.get_output_embeddings()
+        # transformers 5.24 calls it cache; earlier versions, to which vLLM holds an environment, past_key_values.
+        parameters = inspect.signature(self.backbone.forward).parameters
+        self._cache_argument = "cache" if "cache" in parameters else "past_key_values"
         self.prompts = Prompts(tokenizer, task, stop_tokens(self.model, tokenizer))
         self.adapted: Weights
         if options.method == "full":
@@ -193,8 +199,8 @@ class LanguageStudents:
             input_ids=tokens,
             position_ids=position,
             attention_mask=mask,
-            cache=cache,
             use_cache=cache is not None,
+            **{self._cache_argument: cache},
         )
         hidden: Tensor = output.last_hidden_state
         return hidden
@@ -244,20 +250,20 @@ class LanguageStudents:
 
     @contextmanager
     def _checkpointing(self) -> Iterator[None]:
-        """Blocks look at their own ``training`` flag; their dropout, if any, at its own, and stays off."""
-        blocks = [m for m in self.backbone.modules() if isinstance(m, GradientCheckpointingLayer)]
-        on = self.options.gradient_checkpointing
-        if on:
-            self.model.activation_checkpointing_enable({"use_reentrant": False})
+        """Blocks keep only their input while this is open.
+
+        The model's own switch changes its name with the version of transformers, and needs blocks in training mode.
+        """
+        blocks: list[Any] = []
+        if self.options.gradient_checkpointing:
+            blocks = [module for module in self.backbone.modules() if isinstance(module, GradientCheckpointingLayer)]
         for block in blocks:
-            block.training = on
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         try:
             yield
         finally:
             for block in blocks:
-                block.training = False
-            if on:
-                self.model.activation_checkpointing_disable()
+                del block.forward  # the class's own is found again
 
     # --- examination ---------------------------------------------------------------------------------------------
 

@@ -41,51 +41,6 @@ def reward(name: str, students: int = 32, **changes: Any) -> np.ndarray:
     return score
 
 
-@pytest.mark.parametrize("lane", LANES)
-def test_fixed_lanes_are_fixed(lane: str) -> None:
-    envs = make(3)
-    observation, _ = envs.reset(seed=0)
-    agent = load_agent(f"always_{lane}", envs)
-    assert {chosen for chosen, _, _ in decisions(agent, observation)} == {lane}
-
-
-def test_atlas_by_its_thresholds() -> None:
-    envs = make(6)
-    observation, _ = envs.reset(seed=0)
-    agent: Any = load_agent("atlas", envs)
-    introduce(agent, envs, observation)
-    observation["history"][:, 0] = [0, 0.1, 0.1, 0.1, 0.1, 0.1]
-    observation["history"][:, 1] = [0.99, 0.85, 0.84, 0.65, 0.35, 0.34]
-    chosen = [lane for lane, _, _ in decisions(agent, observation)]
-    assert chosen == ["paired", "auto", "paired", "paired", "coach", "paired"]
-    operations = [decisions(agent, observation)[0][2] for _ in range(7)]
-    assert operations == ["write"] * 6 + ["prune"]
-
-
-def test_who_asks_once_relies_on_notes() -> None:
-    envs = make(4)
-    observation, _ = envs.reset(seed=0)
-    observation["memory"][:, 3] = [-1, 0.9, -1, -1]
-    observation["time"][:, 0] = [1, 1, 0.1, 1]
-    observation["uncertainty"][:, 0] = [0.5, 0.5, 0.5, 0.01]
-    chosen = decisions(load_agent("note_once", envs), observation)
-    assert chosen == [("paired", "similar", "write")] + [("auto", "similar", "keep")] * 3
-
-
-def test_linucb_takes_what_paid() -> None:
-    envs = make(1)
-    observation, _ = envs.reset(seed=0)
-    agent: Any = load_agent("linucb", envs)
-    introduce(agent, envs, observation)
-    chosen = []
-    for _ in range(60):
-        ((lane, _, _),) = decisions(agent, observation)
-        chosen.append(lane)
-        observation["last"][0, :2] = [1.0, 0.1] if lane == "coach" else [0.2, 0.4]
-    assert len(set(chosen)) >= 3  # it tried others
-    assert chosen[-20:].count("coach") >= 18
-
-
 def test_who_was_met_in_training_is_known_again(tmp_path: Path) -> None:
     """Two students: one does everything alone, the other needs a coach; their doubt tells them apart."""
     able, weak = ([("0", f"{d}0000"), ("1", f"{d + 0.01:.5f}")] for d in (0.1, 0.5))

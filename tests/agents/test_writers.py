@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.agents import arte, llm_arte
+from kdgym.agents import llm_arte
 from kdgym.agents.llm2llm import VARIANTS
 from kdgym.evaluation import introduce, load_agent
 
@@ -107,20 +107,6 @@ def test_money_limits_what_is_drawn_like_an_example() -> None:
     assert info["items"]["rejected"]["over_budget"] == 144
 
 
-def test_arte_tries_every_draft_and_then_gives_what_helped_most() -> None:
-    envs, observation = make(IDS[0], students=1)
-    agent = teacher("arte", envs, observation)
-    seen = json.loads(observation[0])
-    lessons = []
-    for step in range(6):
-        change = {3: 0.2}.get(step, -0.1)  # after the third draft
-        lessons.append(json.loads(agent.act([json.dumps({**seen, "change": change})])[0]))
-    drafts = [draft(seen["errors"], seen["items"]) for draft in arte.DRAFTS]
-    assert lessons[:4] == drafts
-    assert lessons[4] == lessons[5] == drafts[2]
-    assert all(sum(item.get("draw", 1) for item in lesson) == seen["items"] for lesson in lessons)
-
-
 def test_arte_with_a_language_model_asks_in_every_way_and_then_in_the_one_that_helped_most(tmp_path: Path) -> None:
     """Nobody answers: every error is its own draft, and what was asked stands in the transcript."""
     envs, observation = make(IDS[0], students=2)
@@ -149,13 +135,6 @@ def test_a_policy_without_a_plan_leaves_the_engine_alone() -> None:
     introduce(agent, envs, observation)
     with pytest.warns(RuntimeWarning, match="2 of 2 questions"):
         assert [json.loads(text) for text in agent.act(observation)] == [[{"draw": 256}]] * 2
-
-
-def test_writers_of_a_student_without_errors_buy_real_items() -> None:
-    envs, observation = make(IDS[0], students=1)
-    seen = {**json.loads(observation[0]), "errors": []}
-    for name in ("llm2llm", "open_ended", "arte"):
-        assert json.loads(teacher(name, envs, observation).act([json.dumps(seen)])[0]) == [{"draw": 256}]
 
 
 def test_constant_explores_at_every_step() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,8 @@ from kdgym.cli import app
 from kdgym.leaderboard.record import LARGEST, Record, load_record
 from kdgym.leaderboard.submit import make_record
 from kdgym.leaderboard.trace import Replay, Rounded, Trace, write_trace
-from kdgym.leaderboard.verify import KEY, award, check, replay
+from kdgym.leaderboard.verify import EARLIER_KERNELS, KEY, award, check, replay
+from kdgym.students.kernel import fingerprint
 
 ID = "kdgym/DataGen-Math-v0"
 BOARDS = {  # a teacher each: shares, text, lanes, starts
@@ -157,6 +159,47 @@ def test_another_kind_of_machine_has_a_tolerance_which_the_finding_states(record
     assert not far.passed
 
 
+def test_a_kernel_named_by_its_source_is_the_one_with_the_same_outputs(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records of that time are from this kind of machine where that kernel's outputs are this one's: no tolerance there."""
+
+    def change(r: dict[str, Any]) -> None:
+        r["conditions"]["processor"] = r["conditions"]["processor"].replace(fingerprint(), "0123abcd")
+        r["outcome"]["after"] = [score + 0.05 for score in r["outcome"]["after"]]
+
+    claims = changed(record, change)
+    assert claims.conditions.processor != record.conditions.processor
+    assert replay(claims, FEW).passed
+    monkeypatch.setitem(EARLIER_KERNELS, "0123abcd", fingerprint())
+    assert not replay(claims, FEW).passed
+
+
+@pytest.mark.parametrize(("name", "kind"), [("uniform", "control"), ("stat", "published"), ("informed", "oracle")])
+def test_a_packaged_agent_is_recognised_by_what_it_does(name: str, kind: Any) -> None:
+    """Not by its text: a reworded docstring changes nothing."""
+
+    def reword(r: dict[str, Any]) -> None:
+        source = r["agent"]["source"] + "# A comment.\n"
+        r["agent"].update(source=source, sha256=hashlib.sha256(source.encode()).hexdigest())
+
+    record = changed(make_record(ID, name, name, ["kdgym"], kind=kind), reword)
+    assert check(record).passed
+    assert replay(record, 1).text == f"{FEW} students replayed bit for bit"
+
+
+def test_another_agent_under_a_packaged_name_is_found(record: Record) -> None:
+    """Its lessons replay, and are not those of the agent whose name it has."""
+    posing = changed(record, lambda r: r["agent"].update(name="uniform", kind="control"))
+    assert check(posing).passed
+    found = replay(posing, 1)
+    assert not found.passed
+    assert found.text.startswith("the actions of kdgym's uniform differ by ")
+    elsewhere = replay(changed(posing, lambda r: r["conditions"].update(processor="an abacus")), 1)
+    assert not elsewhere.passed
+    assert replay(changed(posing, lambda r: r["agent"].update(kind="rule")), 1).passed
+
+
 def test_another_agents_trace_does_not_replay(record: Record) -> None:
     other = make_record(ID, "uniform", "other", ["Eve"])
     stolen = record.model_copy(update={"trace": other.trace})
@@ -181,7 +224,7 @@ def test_actions_that_the_environment_refuses_do_not_replay(record: Record) -> N
         (lambda r: r["outcome"].update(seeds=[1, 2, 3]), "not the board's"),
         (lambda r: r["trace"].update(steps=13), "the trace has 13 steps"),
         (lambda r: r["trace"].update(width=3), "3 wide"),
-        (lambda r: r["agent"].update(kind="oracle"), "come with kdgym"),
+        (lambda r: r["agent"].update(kind="oracle"), "kind 'oracle' is here for informed, lookahead, not for mine"),
         (lambda r: r.update(trace=None), "no trace"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,3 +253,45 @@ def test_a_damaged_or_missing_cache_does_not_matter(tmp_path: Path, monkeypatch:
     shutil.rmtree(tmp_path)
     tmp_path.write_text("a file where the folder should be")
     assert TransformerStudents(make_task("Math"), engine="kernel").engine == "kernel"
+
+
+# --- its name ----------------------------------------------------------------------------------------------------
+
+
+def forget() -> None:
+    """As in a new process."""
+    kernel._library.cache_clear()
+    kernel.fingerprint.cache_clear()
+
+
+@pytest.fixture
+def unnamed() -> Iterator[None]:
+    forget()
+    yield
+    forget()
+
+
+def test_a_comment_in_the_source_leaves_the_fingerprint(
+    unnamed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = kernel.fingerprint()
+    assert re.fullmatch("[0-9a-f]{8}", before)
+    for source in kernel._SOURCES:
+        (tmp_path / source.name).write_text(f"/* A comment. */\n{source.read_text()}")
+    monkeypatch.setattr(kernel, "_SOURCES", [tmp_path / source.name for source in kernel._SOURCES])
+    forget()
+    assert kernel.fingerprint() == before
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the compiler's flag is for x86-64")
+def test_other_rounding_has_another_fingerprint(unnamed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = kernel.fingerprint()
+    monkeypatch.setenv("CC", "cc -mno-fma")
+    forget()
+    assert kernel.fingerprint() not in (before, "none")
+
+
+def test_without_a_compiler_there_is_no_fingerprint(unnamed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    forget()
+    assert kernel.fingerprint() == "none"

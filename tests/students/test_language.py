@@ -233,6 +233,21 @@ def test_saving_memory_changes_nothing(
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
+def test_checkpointing_keeps_less_for_the_backward_pass(model: Path, lesson: tuple[Tensor, Tensor]) -> None:
+    """How many numbers autograd saves in one update."""
+    kept = [0, 0]
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[on] += tensor.numel()
+        return tensor
+
+    for on in (False, True):
+        students = make(model, gradient_checkpointing=on)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            students.train(students.initialise(torch.arange(1)), *(part[:1, :8] for part in lesson), torch.tensor([8]))
+    assert 0 < kept[1] < kept[0] / 2
+
+
 def test_items_beyond_the_count_are_ignored(engine: LanguageStudents, lesson: tuple[Tensor, Tensor]) -> None:
     problem, answer = (part[:, :20] for part in lesson)
     state = engine.initialise(torch.arange(STUDENTS))

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from kdgym.cli import app
 from kdgym.evaluation import Result, evaluate
-from tests.llm.conftest import documented
+from tests.compat.llm.conftest import documented
 
 if TYPE_CHECKING:
-    from tests.llm.conftest import Proxy
+    from tests.compat.llm.conftest import Proxy
 
 SMALL: dict[str, Any] = {"steps": 1, "budget": 64.0, "validation_items": 8}
 LIST, WRITE, TREE = (f"kdgym/DataGen-Math-{level}v0" for level in ("", "OpenEnded-", "SkillTree-"))
@@ -77,7 +77,6 @@ def test_a_teacher_without_a_model_says_what_it_needs() -> None:
         evaluate(LIST, "llm", episodes=2, **SMALL)
 
 
-@pytest.mark.llm
 def test_the_documented_command_runs(server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/llm.md, against the server that its first command started; a shorter episode, and this server's port."""
     monkeypatch.chdir(tmp_path)
@@ -94,7 +93,6 @@ def test_the_documented_command_runs(server: int, tmp_path: Path, monkeypatch: p
     assert bill == tokens(records)
 
 
-@pytest.mark.llm
 @pytest.mark.parametrize(("agent", "env_id"), [("llm", WRITE), *TEACHERS])
 def test_a_real_model_teaches(agent: str, env_id: str, server: int, tmp_path: Path) -> None:
     result, records = teach(agent, env_id, server, tmp_path / "transcript.jsonl")
@@ -105,7 +103,6 @@ def test_a_real_model_teaches(agent: str, env_id: str, server: int, tmp_path: Pa
         assert len(records) > 2
 
 
-@pytest.mark.llm
 @pytest.mark.parametrize("fault", FAULTS)
 def test_an_endpoint_that_breaks_costs_defaults_and_no_episode(fault: str, proxy: Proxy, tmp_path: Path) -> None:
     proxy.break_with(fault)
@@ -116,7 +113,6 @@ def test_an_endpoint_that_breaks_costs_defaults_and_no_episode(fault: str, proxy
     assert (result.after == control(LIST).after).all()
 
 
-@pytest.mark.llm
 def test_an_endpoint_that_recovers_is_heard_again(proxy: Proxy, tmp_path: Path) -> None:
     """Garbage for the first two students, answers afterwards."""
     proxy.break_with("garbage", failures=2)

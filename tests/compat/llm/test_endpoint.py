@@ -12,7 +12,7 @@ from kdgym.llm.chat import connect
 from kdgym.llm.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from tests.llm.conftest import Proxy
+    from tests.compat.llm.conftest import Proxy
 
 SCHEMA = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
 QUESTION = [{"role": "user", "content": "Say two numbers."}]
@@ -45,7 +45,6 @@ def test_ways_to_a_model_that_do_not_exist_are_refused() -> None:
         Endpoint("http://127.0.0.1:9/v1", "smollm2", concurrency=0)
 
 
-@pytest.mark.llm
 def test_answers_follow_the_schema_and_repeat(proxy: Proxy) -> None:
     answers = [endpoint(proxy.port).answer([QUESTION] * 5, SCHEMA) for _ in range(2)]
     assert [answer.error for answer in answers[0]] == [""] * 5
@@ -53,7 +52,6 @@ def test_answers_follow_the_schema_and_repeat(proxy: Proxy) -> None:
     assert answers[0][0].text == answers[1][0].text
 
 
-@pytest.mark.llm
 def test_many_requests_in_flight(server: int) -> None:
     """256 at once: every one is answered, and in order."""
     asked = [[{"role": "user", "content": f"Repeat the number {i}."}] for i in range(256)]
@@ -62,7 +60,6 @@ def test_many_requests_in_flight(server: int) -> None:
     assert len({answer.text for answer in answers}) > 1
 
 
-@pytest.mark.llm
 @pytest.mark.parametrize("fault", ["reset", "429", "truncated"])
 def test_a_passing_fault_is_retried(proxy: Proxy, fault: str) -> None:
     proxy.break_with(fault, failures=1)
@@ -72,7 +69,6 @@ def test_a_passing_fault_is_retried(proxy: Proxy, fault: str) -> None:
     assert fault != "429" or time.monotonic() - start >= 1, "Retry-After: 1"
 
 
-@pytest.mark.llm
 @pytest.mark.parametrize(
     ("fault", "said"),
     [("reset", "Connection"), ("429", "429"), ("truncated", "Connection"), ("garbage", "no chat completion")],
@@ -84,14 +80,12 @@ def test_a_lasting_fault_is_told(proxy: Proxy, fault: str, said: str) -> None:
     assert answer.attempts == proxy.connections
 
 
-@pytest.mark.llm
 def test_a_slow_endpoint_times_out(proxy: Proxy) -> None:
     proxy.break_with("slow")
     (answer,) = endpoint(proxy.port, retries=0, timeout=1.0).answer([QUESTION])
     assert "timed out" in answer.error.lower() or "Timeout" in answer.error
 
 
-@pytest.mark.llm
 def test_an_endpoint_that_never_finishes_is_given_up(proxy: Proxy) -> None:
     """Every byte comes in time; the whole never does."""
     proxy.break_with("drip")
@@ -99,7 +93,6 @@ def test_an_endpoint_that_never_finishes_is_given_up(proxy: Proxy) -> None:
     assert answer.error.startswith("no answer after")
 
 
-@pytest.mark.llm
 def test_an_answer_cut_short_is_told(proxy: Proxy) -> None:
     (answer,) = endpoint(proxy.port).answer([QUESTION], max_tokens=1)
     assert "ended early (length)" in answer.error

@@ -20,8 +20,7 @@ from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 from tests.benchmarks.language import packed_padding
 
-pytestmark = pytest.mark.llm
-LESSON = Path(__file__).parents[1] / "benchmarks" / "language_lesson.py"
+LESSON = Path(__file__).parents[2] / "benchmarks" / "language_lesson.py"
 
 
 def engine(model: str, **options: Any) -> Any:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import gymnasium as gym
-import pytest
-
-pytestmark = pytest.mark.llm
 
 
 def test_it_investigates_by_sql_of_its_own(server: int) -> None:

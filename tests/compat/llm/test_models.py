@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from kdgym.cli import app
 from kdgym.llm.models import add, directory, prepared, resolve
+from tests.compat.llm.conftest import ENVIRONMENT
 
 LIGHT = """
 import sys
@@ -59,7 +61,14 @@ def test_importing_kdgym_imports_no_language_model() -> None:
     subprocess.run([sys.executable, "-c", LIGHT], check=True)
 
 
-@pytest.mark.llm
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here")
+def test_without_vllm_it_is_said_how_to_install_it() -> None:
+    from kdgym.llm.local import VLLM
+
+    with pytest.raises(ValueError, match=r"pip install 'kdgym\[vllm\]'"):
+        VLLM("smollm2")
+
+
 def test_the_packaged_model_is_prepared_once_and_answers_under_a_schema() -> None:
     """In process, without the hub."""
     from kdgym.llm.local import Transformers
@@ -77,3 +86,18 @@ def test_the_packaged_model_is_prepared_once_and_answers_under_a_schema() -> Non
     assert [a.prompt_tokens for a in together] == [a.prompt_tokens for a in alone]
     (cut,) = chat.answer(asked[:1], max_tokens=2)
     assert "ended early" in cut.error
+
+
+def test_vllm_in_process_answers_as_transformers_does(model: str, tmp_path: Path) -> None:
+    """Both beside kdgym, in one process. Greedy, float32, without and with a schema: at least 95 % of the answers agree."""
+    script, file = Path(__file__).with_name("in_process.py"), tmp_path / "answers.json"
+    command = [sys.executable, str(script), model, str(file)]
+    done = subprocess.run(
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    for served, expected in json.loads(file.read_text()):
+        assert [a["prompt_tokens"] for a in served] == [a["prompt_tokens"] for a in expected]
+        assert len({a["text"] for a in served}) > 20
+        same = [(a["text"], a["error"]) == (b["text"], b["error"]) for a, b in zip(served, expected, strict=True)]
+        assert sum(same) >= 38

