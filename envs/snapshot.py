@@ -294,7 +294,7 @@ class Starts(PopulationEnv):
         number = self.config.test_starts
         draw = torch.tensor(_EXAMINED, device=self.device)
         draw = random.fold(draw, self.config.test_draw) if self.config.test_draw else draw
-        key = random.fold(draw, SPLITS.index(split), torch.arange(number))
+        key = random.fold(draw, SPLITS.index(split), torch.arange(number, device=self.device))
         starts = self.playground.start(random.uniform(key, self.playground.chances)).expand(self.num_envs, -1, -1)
         total, succeeded, _ = self.playground.examine(self.state["student"], starts)
         right = succeeded.sum(1, keepdim=True).cpu().numpy()
