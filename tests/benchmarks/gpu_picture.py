@@ -19,14 +19,18 @@ def draw(report: dict[str, Any], path: Path) -> None:
     """Draw what there is to draw: ``NAME-populations.png`` and ``NAME-language.png`` beside ``path``, NAME.json."""
     machine = report.get("machine", {})
     where = f"{machine.get('device', 'a device')} and {machine.get('processor', 'a processor')}"
-    for name, picture in (("populations", _populations), ("language", _language)):
+    for name, picture, drawn in (
+        ("populations", _populations, "kernel_steps_per_s"),
+        ("language", _language, "updates_per_s"),
+    ):
         results = report["parts"].get(name, {}).get("results", {})
-        rows = [row for row in results.get("rows", []) if "rounds" in row and len(row) > 3]
+        rows = [row for row in results.get("rows", []) if drawn in row]
         if rows:
             figure = Figure(figsize=(9.6, 4), dpi=120, layout="constrained")
             picture(figure, rows)
             threads = machine.get("threads")
-            figure.suptitle(f"{where}, {threads} thread{'s' * (threads != 1)}", fontsize=9)
+            tiny = "tiny sizes, no measurement: " if report.get("quick") else ""
+            figure.suptitle(f"{tiny}{where}, {threads} thread{'s' * (threads != 1)}", fontsize=9)
             image = io.BytesIO()
             figure.savefig(image, format="png")
             write_atomically(path.with_name(f"{path.stem}-{name}.png"), image.getvalue())
@@ -36,9 +40,11 @@ def _populations(figure: Figure, rows: list[dict[str, Any]]) -> None:
     left, right = figure.subplots(1, 2)
     for name, label in LABELS.items():
         mine = [row for row in rows if f"{name}_steps_per_s" in row]
+        if not mine:
+            continue
         students = [row["students"] for row in mine]
         _line(left, students, [row[f"{name}_steps_per_s"] for row in mine], label=label, color=COLOURS[name])
-        if name != "kernel" and mine:
+        if name != "kernel":
             for limit, style in (("matmul", "-"), ("copy", "--")):
                 of = {"matmul": "a matrix product's FLOP/s", "copy": "a copy's bytes/s"}[limit]
                 shares = [row[f"{name}_share_of_{limit}"] for row in mine]
@@ -59,10 +65,10 @@ def _language(figure: Figure, rows: list[dict[str, Any]]) -> None:
     left.set_yscale("log")
     left.set_ylabel("students' updates per second")
     ratios = [row["population_to_single_runs"] for row in rows]
-    _line(right, students, ratios, label="population's speed in single runs'", color="C0")
+    _line(right, students, ratios, label="speed, in single runs", color="C0")
     base = [row["seconds_to_base_both"] for row in rows]
-    _line(right, students, base, label="population's time in passes of the base alone", color="C4")
-    right.set_ylabel("ratio")
+    _line(right, students, base, label="time, in passes of the base alone", color="C4")
+    right.set_ylabel("ratio of the population")
     right.set_ylim(bottom=0)
     _over_students(left, right)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import gymnasium as gym
 import torch
-from baselines import Work
+from baselines import EXAMINED, ITEMS, Work
 from devices import by_size, clock, in_turn, limits
 from environment import ID, Timed
 from report import Part
@@ -24,6 +24,7 @@ from kdgym.envs.datagen import SkillList
 
 SIZES, QUICK_SIZES = (64, 256, 1024, 4096, 16384, 65536), (2, 4)
 WHOLE, QUICK_WHOLE = (64, 4096), (2,)  # students of whole environments
+QUICK_SETTINGS: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
 ROUNDS, QUICK_ROUNDS = 5, 2
 MOST_ON_KERNEL = 4096  # students; its time per student is constant, and a larger population takes it too long
 
@@ -56,11 +57,15 @@ def _bytes(tensor: Tensor) -> int:
 
 
 def step_bytes(students: int = 4) -> float:
-    """Bytes that the torch engine moves for a step of one student; counted on the meta device, where nothing is computed."""
-    work = Work(students, "torch", device="meta")
-    with Traffic() as traffic:
-        work.run()
-    return traffic.total / students
+    """Bytes that the torch engine moves for a step of one student, from one batch of each kind; all of them are alike."""
+    work = Work(students, "torch")
+    engine, learned, examined = work.engine, work.lesson[:, : work.engine.config.batch], work.exam[:, :64]
+    with Traffic() as learning:
+        engine.train(work.state, learned, engine.solution[learned], torch.full((students,), learned.shape[1]))
+    with Traffic() as examining:
+        engine.evaluate(work.state, examined)
+    batches = ITEMS / learned.shape[1], EXAMINED / examined.shape[1]
+    return (batches[0] * learning.total + batches[1] * examining.total) / students
 
 
 def on_all_cores(run: Callable[[], Result]) -> Result:
@@ -127,15 +132,15 @@ def measure_learning(part: Part, device: torch.device, sizes: tuple[int, ...], n
     by_size(part, rows, sizes, measure)
 
 
-def measure_environments(part: Part, device: torch.device, sizes: tuple[int, ...], number: int) -> None:
+def measure_environments(part: Part, device: torch.device, sizes: tuple[int, ...], number: int, **lesson: Any) -> None:
     """A row per number of students: whole episodes of the environment, with all that is not learning."""
     rows: list[dict[str, Any]] = []
     part.keep(environments=rows)
 
     def measure(row: dict[str, Any]) -> None:
-        settings: dict[str, Any] = {"num_envs": row["students"], "device": str(device), "engine": "torch"}
+        settings: dict[str, Any] = {**lesson, "num_envs": row["students"], "device": str(device), "engine": "torch"}
         envs = {
-            "kernel": gym.make_vec(ID, num_envs=row["students"], engine="kernel"),
+            "kernel": gym.make_vec(ID, num_envs=row["students"], engine="kernel", **lesson),
             "eager": Eager(task="Math", **settings),
         }
         if device.type == "cuda":
@@ -163,6 +168,9 @@ def measure(part: Part, device: torch.device, quick: bool) -> None:
     """See the module's docstring."""
     note = "by CUDA graph" if device.type == "cuda" else "not recorded: on a CPU a Program is just called"
     part.keep(recorded=note, float32_matmul_precision=torch.get_float32_matmul_precision())
-    number = QUICK_ROUNDS if quick else ROUNDS
-    measure_learning(part, device, QUICK_SIZES if quick else SIZES, number)
-    measure_environments(part, device, QUICK_WHOLE if quick else WHOLE, number)
+    if quick:
+        measure_learning(part, device, QUICK_SIZES, QUICK_ROUNDS)
+        measure_environments(part, device, QUICK_WHOLE, QUICK_ROUNDS, **QUICK_SETTINGS)
+    else:
+        measure_learning(part, device, SIZES, ROUNDS)
+        measure_environments(part, device, WHOLE, ROUNDS)

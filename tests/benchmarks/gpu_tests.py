@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any
 
+import pytest
 import torch
 from report import Part
 
@@ -15,34 +13,37 @@ TESTS = Path(__file__).parents[1]
 MARK = "pytest.mark.gpu"
 
 
+class Outcomes:
+    """A pytest plugin that enters every test's outcome as soon as it is known, and stops when the time is up."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self.tests: list[dict[str, Any]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test is over after its call, or before it where it is skipped or its preparation fails."""
+        if report.when == "call" or not report.passed:
+            entry = {"test": report.nodeid, "outcome": report.outcome, "seconds": round(report.duration, 3)}
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+            self.tests.append(entry | ({"reason": reason} if reason else {}))
+            self._part.keep(tests=self.tests)
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Runs before every test."""
+        if not self._part.time_for(item.nodeid):
+            pytest.skip("no time left")
+
+
 def measure(part: Part, device: torch.device, quick: bool) -> None:
-    """Run them in a process of their own.
+    """Run them.
 
     Raises:
-        RuntimeError: a test failed, or none was run to its end.
+        RuntimeError: a test failed, or there is none.
     """
     files = [str(path) for path in sorted(TESTS.rglob("test_*.py")) if MARK in path.read_text()]
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "junit.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rs", f"--junitxml={result}", *files]
-        done = subprocess.run(command, cwd=TESTS.parent, timeout=max(1.0, part.left), check=False, capture_output=True)
-        output = (done.stdout + done.stderr).decode(errors="replace")
-        if not result.is_file():
-            raise RuntimeError(
-                f"pytest ended with exit status {done.returncode} and without a report:\n{output[-4000:]}"
-            )
-        cases = [_outcome(case) for case in ElementTree.parse(result).iter("testcase")]
-    part.keep(
-        tests=cases, **{kind: sum(c["outcome"] == kind for c in cases) for kind in ("passed", "failed", "skipped")}
-    )
-    if done.returncode:
-        raise RuntimeError(f"pytest ended with exit status {done.returncode}:\n{output[-8000:]}")
-
-
-def _outcome(case: ElementTree.Element) -> dict[str, object]:
-    """A test's name, seconds, outcome, and what it says for itself."""
-    said = {"failure": "failed", "error": "failed", "skipped": "skipped"}
-    ends = [(said[child.tag], child.get("message", "")) for child in case if child.tag in said]
-    outcome, message = ends[0] if ends else ("passed", "")
-    name = f"{case.get('classname')}::{case.get('name')}"
-    return {"test": name, "outcome": outcome, "seconds": float(case.get("time", 0)), "message": message}
+    outcomes = Outcomes(part)
+    options = ["-m", "gpu", "-q", "-p", "no:cacheprovider", "--rootdir", str(TESTS.parent), "-o", "pythonpath=."]
+    status = pytest.main([*options, *files], plugins=[outcomes])
+    if status != pytest.ExitCode.OK:
+        failed = [test["test"] for test in outcomes.tests if test["outcome"] == "failed"]
+        raise RuntimeError(f"pytest ended with {status!r}; failed: {', '.join(failed) or 'none'}.")
