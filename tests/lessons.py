@@ -14,7 +14,15 @@ from kdgym.core import Snapshot
 
 STUDENTS = 3
 COURSE: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 4, "test_items": 4, "engine": "torch"}
-STARTS: dict[str, Any] = {"steps": 2, "updates": 1, "budget": 3000.0, "validation_starts": 3, "test_starts": 3}
+STARTS: dict[str, Any] = {
+    "steps": 2,
+    "updates": 1,
+    "actors": 2,
+    "rollout": 8,
+    "budget": 3000.0,
+    "validation_starts": 3,
+    "test_starts": 3,
+}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "skill list": ("kdgym/DataGen-Math-v0", COURSE),
     "misconceptions": ("kdgym/DataGen-Math-v0", {**COURSE, "misconceptions": 2}),
@@ -23,7 +31,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "open-ended": ("kdgym/DataGen-Math-OpenEnded-v0", COURSE),
     "skill tree": ("kdgym/DataGen-Math-SkillTree-v0", {**COURSE, "actions": "discrete"}),
     "classroom": ("kdgym/Classroom-Math-v0", COURSE),
-    "tutoring": ("kdgym/Tutoring-Math-v0", {}),
+    "tutoring": ("kdgym/Tutoring-Math-v0", COURSE),
     "orchestrate": ("kdgym/Orchestrate-Math-v0", {"tasks": 4}),
     "feedback": ("kdgym/Feedback-Math-v0", {"steps": 2, "engine": "torch"}),
     "snapshot": ("kdgym/Snapshot-PointMaze-v0", STARTS),

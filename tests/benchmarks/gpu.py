@@ -32,7 +32,7 @@ from report import Part, Report, run_parts
 import kdgym
 
 ROOT = Path(__file__).parents[2]
-SHARES = {"tests": 4, "populations": 5, "language": 4, "answers": 3}  # of the time; each part is a module, gpu_NAME
+SHARES = {"tests": 4, "populations": 5, "language": 4, "answers": 4}  # of the time; each part is a module, gpu_NAME
 
 
 def describe(device: torch.device) -> dict[str, Any] | None:
