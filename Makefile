@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ID := kdgym/DataGen-Math-v0
 DEMO_STEPS ?= 24576
 
-.PHONY: demo test test-fast test-all test-compat lint format types bench mutants size clean help
+.PHONY: demo test test-fast test-all test-compat lint format types bench mutants gpu size clean help
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -78,6 +78,10 @@ bench: $(STAMP)  ## speed: ratios to straightforward loops, share of the process
 	$(BIN)/python tests/benchmarks/tasks.py --json tests/benchmarks/tasks.json
 	$(BIN)/python tests/benchmarks/feedback.py --json tests/benchmarks/feedback.json
 	$(BIN)/python tests/benchmarks/ray_workers.py --json tests/benchmarks/ray-workers.json
+
+DEVICE ?= cuda
+gpu: $(STAMP)  ## all that a GPU is for, in eight minutes; DEVICE=cpu QUICK=1 runs the same at tiny sizes
+	$(BIN)/python tests/benchmarks/gpu.py --device $(DEVICE) $(if $(QUICK),--quick)
 
 size: $(STAMP)  ## lines per folder, and the limits
 	$(BIN)/python tests/check_size.py

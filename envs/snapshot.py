@@ -20,6 +20,7 @@ from kdgym.core.lesson import Lesson
 from kdgym.core.population import Array, PopulationEnv
 from kdgym.core.snapshot_settings import SnapshotSettings
 from kdgym.spaces import SnapshotMoves
+from kdgym.students import check_device
 from kdgym.students.actor_critic import ActorCritics
 from kdgym.students.episodes import StartRule, Tally
 from kdgym.students.playground import Playground, TorchPlayground
@@ -38,13 +39,16 @@ _END = 0.9  # high, so that whoever explores at random does not end the phase be
 
 def make_playground(config: SnapshotSettings) -> Playground:
     """Hopper with SB3's students, or a task of `kdgym.tasks.control` with batched ones."""
+    device = check_device(config.device)
     if config.task == "Hopper":
+        if device.type != "cpu":
+            raise ValueError(f"device is {device}; Hopper's students learn on the cpu, where its simulators are.")
         from kdgym.integrations.sb3_practice import HopperPlayground  # MuJoCo is an extra
 
         return HopperPlayground(
             config.teacher_steps, config.clusters, config.ppo, config.hidden, config.actors, config.rollout
         )
-    control, device = make_control(config.task), torch.device(config.device)
+    control = make_control(config.task)
     store = teacher_trajectories(control, config.clusters).to(device)
     students = ActorCritics(control.observation_size, control.actions, config.hidden, config.ppo)
     return TorchPlayground(control, store, students, config.actors, config.rollout, config.updates)
@@ -140,8 +144,8 @@ class Starts(PopulationEnv):
         self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
     ) -> None:
         self.config = config = SnapshotSettings.parse(settings)
-        device = torch.device(config.device)
         self.playground = make_playground(config)
+        device = torch.device(config.device)
         self.steps, self.moves = config.steps, SnapshotMoves(config.clusters, self.playground.limit)
         self.independent = self.playground.independent
         c, f32, f64 = config.clusters, torch.float32, torch.float64
@@ -294,7 +298,7 @@ class Starts(PopulationEnv):
         number = self.config.test_starts
         draw = torch.tensor(_EXAMINED, device=self.device)
         draw = random.fold(draw, self.config.test_draw) if self.config.test_draw else draw
-        key = random.fold(draw, SPLITS.index(split), torch.arange(number))
+        key = random.fold(draw, SPLITS.index(split), torch.arange(number, device=self.device))
         starts = self.playground.start(random.uniform(key, self.playground.chances)).expand(self.num_envs, -1, -1)
         total, succeeded, _ = self.playground.examine(self.state["student"], starts)
         right = succeeded.sum(1, keepdim=True).cpu().numpy()

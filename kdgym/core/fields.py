@@ -50,9 +50,9 @@ class Fields:
         return [buffer[index].clone() for buffer in self.buffers.values()]
 
     def put(self, index: Tensor | slice, rows: list[Tensor]) -> None:
-        """Overwrite the rows ``index`` of every buffer."""
+        """Overwrite the rows ``index`` of every buffer by rows of any device; those read from a file are on the CPU."""
         for buffer, row in zip(self.buffers.values(), rows, strict=True):
-            buffer[index] = row
+            buffer[index] = row.to(buffer.device)
 
     def overwrite(self, rows: list[Tensor], names: Iterable[str], source: list[Tensor] | None = None) -> None:
         """Replace some fields of copied rows, in place, by those of other rows, or by zeros."""

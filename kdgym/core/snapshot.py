@@ -52,8 +52,10 @@ class Snapshot:
         sizes = [row.shape[1] * row.itemsize for row in self.rows]
         if packed.shape[1] != sum(sizes):
             raise ValueError(f"A student's state here is {sum(sizes)} bytes, but {packed.shape[1]} were given.")
-        parts = zip(packed.split(sizes, dim=1), self.rows, strict=True)
-        return Snapshot(self.settings, [part.contiguous().view(row.dtype).to(row.device) for part, row in parts])
+        # A copy each, because a view of other numbers must begin at a multiple of their size.
+        parts = [part.clone(memory_format=torch.contiguous_format) for part in packed.split(sizes, dim=1)]
+        rows = [part.view(row.dtype).to(row.device) for part, row in zip(parts, self.rows, strict=True)]
+        return Snapshot(self.settings, rows)
 
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, atomically."""

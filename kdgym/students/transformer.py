@@ -77,7 +77,6 @@ class TransformerStudents:
             sizes, or without a C compiler.
     """
 
-    recordable = True
     training_flops = 3.0
 
     def __init__(
@@ -89,6 +88,7 @@ class TransformerStudents:
         engine: Engine = "auto",
     ) -> None:
         self.task, self.config, self.dtype = task, config, dtype
+        self.recordable = not task.free_form  # such answers are judged on the host
         self.device = torch.device(device)
         self.solution = task.solution.to(self.device)
         self.tables = Tables.of(task, self.device)

@@ -48,15 +48,17 @@ class Student(nn.Module):
 class Work:
     """What one environment step asks of S students, and of the engine that does it."""
 
-    def __init__(self, students: int, engine: Engine = "auto", config: TransformerConfig | None = None) -> None:
+    def __init__(
+        self, students: int, engine: Engine = "auto", config: TransformerConfig | None = None, device: str = "cpu"
+    ) -> None:
         self.students = students
-        self.engine = TransformerStudents(make_task("Math"), config or TransformerConfig(), engine=engine)
-        key = random.fold(torch.tensor(0), torch.arange(students))
+        self.engine = TransformerStudents(make_task("Math"), config or TransformerConfig(), device, engine=engine)
+        key = random.fold(torch.tensor(0, device=device), torch.arange(students, device=device))
         self.state = self.engine.initialise(key)
         problems = len(self.engine.tables.prompts)
         self.lesson = random.integers(random.fold(key, 1), ITEMS, problems)
         self.exam = random.integers(random.fold(key, 2), EXAMINED, problems)
-        self.count = torch.full((students,), ITEMS)
+        self.count = torch.full((students,), ITEMS, device=device)
 
     @property
     def flops(self) -> int:

@@ -33,8 +33,8 @@ ID = "kdgym/DataGen-Math-v0"
 class Timed:
     """A population, with a clock around its students' training and examinations."""
 
-    def __init__(self, students: int) -> None:
-        self.envs: Any = gym.make_vec(ID, num_envs=students)
+    def __init__(self, envs: Any) -> None:
+        self.envs = envs
         self.learning = 0.0
         engine = self.envs.students
         for name in ("train", "evaluate"):
@@ -65,7 +65,7 @@ def measure(sizes: list[int], rounds: int) -> list[dict[str, float]]:
     rows, peak = [], _peak()
     before = 0
     for size in track(sorted(sizes), description="populations"):
-        timed = Timed(size)
+        timed = Timed(gym.make_vec(ID, num_envs=size))
         timed.episode()
         runs = [timed.episode() for _ in range(rounds)]
         steps = [size * (timed.envs.steps - 1) / total for total, _ in runs]

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.core import Snapshot
@@ -96,6 +97,15 @@ def test_one_student_moves_to_another_slot() -> None:
     action[0] = action[2]
     observation, *_ = envs.step(action)
     assert np.array_equal(observation["loss"][0], observation["loss"][2])
+
+
+@pytest.mark.parametrize("students", [1, 2])
+def test_numbers_of_every_size_come_back_from_a_table_of_bytes(students: int) -> None:
+    rows = [torch.arange(3 * students, dtype=dtype).view(students, 3) for dtype in (torch.float32, torch.float64)]
+    snapshot = Snapshot({}, rows)
+    packed = snapshot.packed()
+    assert packed.shape == (students, 3 * 4 + 3 * 8)
+    assert all(torch.equal(a, b) for a, b in zip(snapshot.unpacked(packed).rows, rows, strict=True))
 
 
 def test_other_settings_are_refused_by_name() -> None:

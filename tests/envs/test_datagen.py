@@ -201,10 +201,25 @@ def test_a_missing_device_is_named() -> None:
         make(1, device="cuda")
 
 
-def test_a_step_reads_nothing_back_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("env_id", "settings"),
+    [
+        (ID, {}),
+        (ID, {"misconceptions": 2, "placebo": True, "reward": "log_loss"}),
+        ("kdgym/DataGen-VQA-v0", {}),
+        ("kdgym/DataGen-Math-SkillTree-v0", {}),
+        ("kdgym/DataGen-Math-SkillTree-v0", {"actions": "discrete"}),
+        ("kdgym/Classroom-Math-v0", {}),
+    ],
+)
+def test_a_step_reads_nothing_back_to_the_host(
+    env_id: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On the meta device tensors have no content: whatever asks for a value, or mixes in a tensor of the host, raises."""
-    envs = make(4, device="meta")
-    action = torch.zeros(4, *envs.single_action_space.shape, device="meta")
+    envs: Any = gym.make_vec(env_id, num_envs=4, device="meta", **SMALL, **settings)
+    assert envs.recorded
+    space = envs.single_action_space
+    action = torch.zeros(4, *space.shape, device="meta").to(torch.float32 if space.dtype.kind == "f" else torch.int64)
     for name in ("tensor", "as_tensor", "from_numpy"):
         monkeypatch.delattr(torch, name)  # each would copy from the host
     outcome = envs.advance(action)
@@ -212,12 +227,18 @@ def test_a_step_reads_nothing_back_to_the_host(monkeypatch: pytest.MonkeyPatch) 
     assert outcome.shape[0] == 4
 
 
+def test_answers_that_are_judged_on_the_host_are_not_recorded() -> None:
+    envs: Any = gym.make_vec("kdgym/DataGen-Code-v0", num_envs=2, device="meta", **SMALL)
+    assert envs.task.free_form
+    assert not envs.recorded
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_population_learns_like_a_cpu_one() -> None:
     results = []
-    for device in ("cpu", "cuda"):
-        envs = make(8, device=device)
+    for device in ("cuda", "cpu"):  # base students depend on the engine, and are schooled on the faster device
+        envs = make(8, device=device, engine="torch")
         envs.reset(seed=0)
         for action in lesson(envs):
             observation, *_ = envs.step(action)

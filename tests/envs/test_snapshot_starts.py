@@ -137,7 +137,13 @@ def test_ordinary_starts_do_not_solve_the_maze_and_snapshots_do() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"task": "Tennis"}, "Tennis.*CartPole"), ({"clusters": 1}, "clusters"), ({"horizon": 3}, "Known settings")],
+    [
+        ({"task": "Tennis"}, "Tennis.*CartPole"),
+        ({"clusters": 1}, "clusters"),
+        ({"horizon": 3}, "Known settings"),
+        ({"device": "nonsense"}, "Try 'cpu'"),
+        ({"task": "Hopper", "device": "meta"}, "Hopper's students learn on the cpu"),
+    ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -5,32 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from kdgym import random
-
-SYSTEM = "Be brief."
-TEMPLATE = (
-    "{% if messages[0]['role'] != 'system' %}<s>system\n" + SYSTEM + "</s>{% endif %}"
-    "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>{% endfor %}"
-    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
-)
+from tests.benchmarks.characters import CHARACTERS, write_tokenizer
 
 
 def write_model(folder: Path, width: int = 32, layers: int = 2) -> Path:
     """Weights are drawn from a stream of kdgym's own, so every test sees the same model."""
-    characters = ["\n", *map(chr, range(32, 127))]
-    vocabulary = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", *characters])}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", chat_template=TEMPLATE
-    )
-    fast.save_pretrained(folder)
+    write_tokenizer(folder)
     config = LlamaConfig(
-        vocab_size=len(vocabulary),
+        vocab_size=len(CHARACTERS),
         hidden_size=width,
         intermediate_size=2 * width,
         num_hidden_layers=layers,
