@@ -175,9 +175,9 @@ def read(path: Path) -> dict[str, dict[str, object]]:
     return {record["key"]: record for record in map(json.loads, lines)}
 
 
-def digest(arguments: list[str]) -> str:
-    """Of the tests as they are now."""
-    files = [ROOT / name for name in arguments if name.endswith(".py")]
+def digest(tree: Path, arguments: list[str]) -> str:
+    """Of the tests of a module."""
+    files = [tree / name for name in arguments if name.endswith(".py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
@@ -200,7 +200,7 @@ def main() -> int:
         for number, mutant in enumerate(chosen, start=1):
             arguments = tests[mutant.path]
             record = known.get(mutant.key)
-            if record is None or not (record["killed"] or record["tests"] == digest(arguments)):
+            if record is None or not (record["killed"] or record["tests"] == digest(tree, arguments)):
                 if mutant.path not in limit:
                     began = time.monotonic()
                     if noticed(tree, arguments, 600):
@@ -211,7 +211,7 @@ def main() -> int:
                 (tree / mutant.path).write_text(mutant.source)
                 killed = noticed(tree, arguments, limit[mutant.path])
                 (tree / mutant.path).write_text((ROOT / mutant.path).read_text())
-                record = {"key": mutant.key, "killed": killed, "tests": digest(arguments)}
+                record = {"key": mutant.key, "killed": killed, "tests": digest(tree, arguments)}
                 results.write(json.dumps(record) + "\n")
                 results.flush()
                 word = "killed" if killed else "SURVIVED"
