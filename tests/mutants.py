@@ -8,6 +8,7 @@ mutant that was killed stays killed, and a survivor is tried again when its test
 from __future__ import annotations
 
 import argparse
+import compileall
 import difflib
 import hashlib
 import importlib
@@ -17,7 +18,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,15 +134,16 @@ def made(path: str, name: str, occurrence: int) -> Mutant:
 
 
 def noticed(tree: Path, arguments: list[str], seconds: int) -> bool:
-    """Whether tests fail, or take longer than so many seconds, in a process that has imported nothing of ours.
+    """Whether tests fail, or take more than so many seconds of processor time, in a process that has imported nothing of ours.
 
     Raises:
         RuntimeError: pytest found nothing to run.
     """
     child = os.fork()
     if child == 0:
-        signal.alarm(seconds)
-        sys.dont_write_bytecode = True
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # its signal ends the process
+        sys.dont_write_bytecode = True  # of mutants; that of the rest is there, see `copied`
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         os.chdir(tree)
         sys.path[:0] = [str(tree)]
         silence = os.open(os.devnull, os.O_WRONLY)
@@ -162,10 +163,11 @@ def copied(folder: Path) -> Path:
     """The tree as it looks installed: agents and envs are packages within kdgym."""
     for part in PARTS:
         source = ROOT / part
-        copy = shutil.copy if source.is_file() else shutil.copytree
+        copy = shutil.copy2 if source.is_file() else shutil.copytree
         copy(source, folder / part)
     for name in ("agents", "envs"):
         (folder / "kdgym" / name).symlink_to(folder / name)
+    compileall.compile_dir(folder, quiet=2)
     return folder
 
 
@@ -175,10 +177,47 @@ def read(path: Path) -> dict[str, dict[str, object]]:
     return {record["key"]: record for record in map(json.loads, lines)}
 
 
-def digest(arguments: list[str]) -> str:
-    """Of the tests as they are now."""
-    files = [ROOT / name for name in arguments if name.endswith(".py")]
+def digest(tree: Path, arguments: list[str]) -> str:
+    """Of the tests of a module."""
+    files = [tree / name for name in arguments if name.endswith(".py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+def tried(tree: Path, chosen: list[Mutant], tests: dict[str, list[str]]) -> list[Mutant]:
+    """The mutants that no test noticed; what is known of earlier runs is not tried again."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    known, limits, survivors = read(KEPT / "results.jsonl"), dict[str, int](), []
+    for number, mutant in enumerate(chosen, start=1):
+        path, arguments = mutant.path, tests[mutant.path]
+        record = known.get(mutant.key)
+        if record is None or not (record["killed"] or record["tests"] == digest(tree, arguments)):
+            command = " ".join(arguments)
+            limits[command] = limits.get(command) or limit(tree, arguments)
+            (tree / path).write_text(mutant.source)
+            record = {
+                "key": mutant.key,
+                "killed": noticed(tree, arguments, limits[command]),
+                "tests": digest(tree, arguments),
+            }
+            (tree / path).write_text((ROOT / path).read_text())
+            with (KEPT / "results.jsonl").open("a") as results:
+                results.write(json.dumps(record) + "\n")
+            print(f"{number:4} {'killed' if record['killed'] else 'SURVIVED':8} {path} {mutant.operator}", flush=True)  # noqa: T201
+        if not record["killed"]:
+            survivors.append(mutant)
+    return survivors
+
+
+def limit(tree: Path, arguments: list[str]) -> int:
+    """Seconds of processor time after which a mutant counts as noticed: it made the tests five times as long.
+
+    Raises:
+        RuntimeError: the tests fail without a mutant.
+    """
+    before = os.times().children_user
+    if noticed(tree, arguments, 600):
+        raise RuntimeError(f"pytest {' '.join(arguments)} fails without a mutant, or takes ten minutes.")
+    return 10 + 5 * int(os.times().children_user - before)
 
 
 def main() -> int:
@@ -192,36 +231,12 @@ def main() -> int:
         importlib.import_module(name)
     tests = {path: arguments for path, arguments in modules().items() if options.only in path}
     chosen = sample(list(tests), options.sample, options.seed)
-    KEPT.mkdir(parents=True, exist_ok=True)
-    known, survivors = read(KEPT / "results.jsonl"), []
-    limit: dict[str, int] = {}
-    with tempfile.TemporaryDirectory() as folder, (KEPT / "results.jsonl").open("a") as results:
-        tree = copied(Path(folder))
-        for number, mutant in enumerate(chosen, start=1):
-            arguments = tests[mutant.path]
-            record = known.get(mutant.key)
-            if record is None or not (record["killed"] or record["tests"] == digest(arguments)):
-                if mutant.path not in limit:
-                    began = time.monotonic()
-                    if noticed(tree, arguments, 600):
-                        raise RuntimeError(
-                            f"Without a mutant, pytest {' '.join(arguments)} fails or takes ten minutes."
-                        )
-                    limit[mutant.path] = 30 + 5 * int(time.monotonic() - began)
-                (tree / mutant.path).write_text(mutant.source)
-                killed = noticed(tree, arguments, limit[mutant.path])
-                (tree / mutant.path).write_text((ROOT / mutant.path).read_text())
-                record = {"key": mutant.key, "killed": killed, "tests": digest(arguments)}
-                results.write(json.dumps(record) + "\n")
-                results.flush()
-                word = "killed" if killed else "SURVIVED"
-                print(f"{number:4} {word:8} {mutant.path} {mutant.operator}", flush=True)  # noqa: T201
-            if not record["killed"]:
-                survivors.append(mutant)
+    with tempfile.TemporaryDirectory() as folder:
+        survivors = tried(copied(Path(folder)), chosen, tests)
     for mutant in survivors:
         print(f"\n{mutant.path}  {mutant.operator}\n{mutant.change}")  # noqa: T201
     share = 1 - len(survivors) / len(chosen)
-    print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} mutants killed: {share:.1%}; {WANTED:.0%} are wanted.")  # noqa: T201
+    print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} killed: {share:.1%}; {WANTED:.0%} are wanted.")  # noqa: T201
     return 0 if share >= WANTED else 1
 
 

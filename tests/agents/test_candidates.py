@@ -22,12 +22,14 @@ MANY = 600
 class Copies:
     """``k`` copies of each student; those of ``best`` end, after three steps, with the least loss on the goals."""
 
-    def __init__(self, observation: Observation, best: int, k: int) -> None:
+    def __init__(self, space: Any, observation: Observation, best: int, k: int) -> None:
+        self.space = space
         self.seen = {name: value.repeat(k, axis=0) for name, value in observation.items()}
         self.is_best = np.arange(len(self.seen["time"])) % k == best
         self.tried: list[np.ndarray] = []
 
     def step(self, moves: np.ndarray) -> tuple[Any, ...]:
+        assert moves.shape == (len(self.is_best), *self.space.shape)
         self.tried.append(moves)
         # The best has lost more where it does not count, so that a sum of losses alone is misled.
         on_goal = np.where(self.is_best, 0.5, 0.6)[:, None]
@@ -40,7 +42,7 @@ def tries(name: str, space: Any, observation: Observation, best: int, kind: Any 
     agent, copies = teacher(name, space, observation), []
 
     def branch(k: int) -> Copies:
-        copies.append(Copies(observation, best, k))
+        copies.append(Copies(space, observation, best, k))
         return copies[-1]
 
     agent.attach(SimpleNamespace(hidden=lambda: {"kind": kind}, branch=branch))

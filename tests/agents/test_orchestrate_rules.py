@@ -39,11 +39,11 @@ DECISIONS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("always_stepwise", {}, ("stepwise", "own", "keep")),
     # ATLAS: paired without history; by confidence from 0.85 auto, from 0.65 paired, from 0.35 coach, and below paired.
     ("atlas", {"tried": 0, "judged": 0.99}, ("paired", "exact", "write")),
-    ("atlas", {"tried": 0.1, "judged": 0.86}, ("auto", "exact", "write")),
+    ("atlas", {"tried": 0.1, "judged": 0.85}, ("auto", "exact", "write")),
     ("atlas", {"tried": 0.1, "judged": 0.84}, ("paired", "exact", "write")),
-    ("atlas", {"tried": 0.1, "judged": 0.66}, ("paired", "exact", "write")),
+    ("atlas", {"tried": 0.1, "judged": 0.65}, ("paired", "exact", "write")),
     ("atlas", {"tried": 0.1, "judged": 0.64}, ("coach", "exact", "write")),
-    ("atlas", {"tried": 0.1, "judged": 0.36}, ("coach", "exact", "write")),
+    ("atlas", {"tried": 0.1, "judged": 0.35}, ("coach", "exact", "write")),
     ("atlas", {"tried": 0.1, "judged": 0.34}, ("paired", "exact", "write")),
     # In doubt: a mean judged score below 0.7, or, before there is any, an uncertainty above 0.3.
     ("uncertainty_lane", {"uncertainty": 0.31}, SUPERVISED),

@@ -53,7 +53,7 @@ DECISIONS: list[tuple[str, dict[str, Any], tuple[Any, ...]]] = [
     ("s3rl_long", {"time": 0.33}, close(EQUAL, horizon=100, end=True)),
     # From the goal backwards: 0.6 of success in the highest cluster moves the start on to the next; 0.3 is review.
     ("reverse_curriculum", {"success": [0, 0, 0]}, close([0, 0, 1], ordinary=0.1)),
-    ("reverse_curriculum", {"success": [0.1, 0.2, 0.61]}, close([0, 1, 0.1], ordinary=0.1)),
+    ("reverse_curriculum", {"success": [0.1, 0.2, 0.6]}, close([0, 1, 0.1], ordinary=0.1)),
     ("reverse_curriculum", {"success": [0.1, 0.7, 0.9]}, close([1, 0.1, 0.1], ordinary=0.1)),
     ("reverse_curriculum", {"success": [0.9, 0.1, 0.9]}, close([0, 1, 0.1], ordinary=0.1)),
     ("reverse_curriculum", {"success": [0.9, 0.9, 0.59]}, close([0, 0, 1], ordinary=0.1)),

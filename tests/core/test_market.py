@@ -89,6 +89,25 @@ def test_losses_of_a_source_are_the_last_and_the_mean_and_the_skills_before_any(
     assert seen[2]["source_loss"][0, 9] != first["source_loss"][0, 9]
 
 
+def test_one_item_has_its_own_loss_as_the_mean() -> None:
+    """Where the money is for one item; sources that sold none keep the skill's loss."""
+    envs, first = make(students=1, budget=1.2, steps=1)
+    source = int(first["price"][0].argmin())
+    observation, *_, info = envs.step(envs.single_action_space.encode(np.eye(SKILLS * SOURCES)[[source]]))
+    assert info["cost"]["data_engine"]["items"].tolist() == [1]
+    assert observation["source_loss_mean"][0, source] == observation["source_loss"][0, source] > 0
+    others = np.arange(SKILLS * SOURCES) != source
+    assert np.array_equal(observation["source_loss_mean"][0, others], first["source_loss"][0, others])
+
+
+def test_what_is_seen_of_sources_has_these_bounds() -> None:
+    bounds = {"price": (1, 2), "source_loss": (0, 10), "source_loss_mean": (0, 10), "source_spend": (0, 1)}
+    spaces: Any = make()[0].single_observation_space
+    for name, (low, high) in bounds.items():
+        assert (spaces[name].low == low).all() and (spaces[name].high == high).all()
+        assert spaces[name].shape == (SKILLS * SOURCES,)
+
+
 def test_a_new_episode_begins_with_new_sources_and_nothing_spent() -> None:
     envs, first = make()
     kinds = envs.hidden()["kind"]

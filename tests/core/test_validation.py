@@ -106,6 +106,8 @@ def test_seeds_follow_one_another_or_are_given_or_drawn() -> None:
     drawn = checked_seeds(None, 2000, rng)
     assert drawn == [int(seed) for seed in drawn] and len(set(drawn)) == 2000
     assert 0 <= min(drawn) < 2**22 and 2**31 - 2**22 < max(drawn) < 2**31
+    some = [seed for seed in checked_seeds([None] * 2000 + [0], 2001, rng) if seed]
+    assert min(some) < 2**22 and 2**31 - 2**22 < max(some) < 2**31
     assert checked_seeds(None, 4, np.random.default_rng(1)) == checked_seeds(None, 4, np.random.default_rng(1))
 
 

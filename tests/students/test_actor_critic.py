@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import replace
 
@@ -183,3 +184,16 @@ def test_untrained_actors_are_nearly_uniform_and_critics_near_0() -> None:
     assert (state[:, INPUTS * 64 : INPUTS * 64 + 64] == 0).all()  # biases
     assert (state[:, students.weights :] == 0).all()  # moments and number of updates
     assert not torch.equal(state[0], state[1])
+
+
+def test_a_decision_takes_two_operations_a_weight_of_the_actor() -> None:
+    students, state = make()
+    actor, critic = parts(state[0, : students.weights])
+    assert students.flops == 2 * len(actor)
+    assert students.row == state.shape[1] == 3 * (len(actor) + len(critic)) + 1
+
+
+def test_constants_are_those_of_stable_baselines3() -> None:
+    theirs = inspect.signature(PPO).parameters
+    ours = {"clip_range": PPOConfig.clip, "gae_lambda": PPOConfig.trace, "max_grad_norm": PPOConfig.max_norm}
+    assert ours == {name: theirs[name].default for name in ours}

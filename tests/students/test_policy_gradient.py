@@ -111,6 +111,15 @@ def test_groups_that_are_all_alike_have_no_advantage(reward: float) -> None:
     assert group_advantages(torch.full((3, 4, 8), reward)).eq(0).all()
 
 
+def test_a_divergence_counts_only_where_it_is_asked_for() -> None:
+    now = torch.tensor([[[-1.0]]])
+    given, advantage = rollouts(now), torch.ones(1, 1)
+    alone = loss_of(now, given, advantage)
+    assert torch.equal(loss_of(now, given, advantage, base_log_p=now + 1), alone)
+    asked = loss_of(now, given, advantage, base_log_p=now + 1, objective=Objective(kl=0.5))
+    torch.testing.assert_close(asked - alone, torch.tensor([0.5 * (math.e - 2)]))  # k3: e^lead - lead - 1
+
+
 def test_a_single_winner_stands_out() -> None:
     advantage = group_advantages(torch.tensor([1.0] + [0.0] * 7))
     assert advantage[0] > 2
