@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from kdgym.storage import write_atomically
 
-LABELS = {"kernel": "kernel, on the processor", "eager": "torch, eager", "recorded": "torch, recorded"}
+LABELS = {"kernel": "kernel, on the processor", "eager": "torch, eager", "recorded": "torch, recorded (on a GPU)"}
 COLOURS = {"kernel": "C3", "eager": "C0", "recorded": "C2"}
 
 
@@ -48,11 +48,11 @@ def _populations(figure: Figure, rows: list[dict[str, Any]]) -> None:
             for limit, style in (("matmul", "-"), ("copy", "--")):
                 of = {"matmul": "a matrix product's FLOP/s", "copy": "a copy's bytes/s"}[limit]
                 shares = [row[f"{name}_share_of_{limit}"] for row in mine]
-                _line(right, students, shares, label=f"{label}: of {of}", color=COLOURS[name], linestyle=style)
+                _line(right, students, shares, label=f"{name}: of {of}", color=COLOURS[name], linestyle=style)
     left.set_yscale("log")
     left.set_ylabel("students' steps per second")
     right.set_ylabel("share of the device's limit")
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.4 * right.get_ylim()[1])  # room for the legend
     _over_students(left, right)
 
 

@@ -97,14 +97,13 @@ def summary(rounds: list[dict[str, float]], flops: float, moved: float) -> dict[
         flops, moved: floating-point operations and bytes of a student's step.
     """
     result = {}
-    for name in (name for name in ("kernel", "eager", "recorded") if name in rounds[0]):
+    for name in ("kernel", "eager", "recorded"):
         result[f"{name}_steps_per_s"] = statistics.median(1 / r[name] for r in rounds)
-        if name != "kernel":
-            result[f"{name}_to_kernel"] = statistics.median(r["kernel"] / r[name] for r in rounds)
-            result[f"{name}_share_of_matmul"] = statistics.median(flops / r[name] / r["matmul_flops"] for r in rounds)
-            result[f"{name}_share_of_copy"] = statistics.median(moved / r[name] / r["copy_bytes"] for r in rounds)
-    if "recorded" in rounds[0]:
-        result["recorded_to_eager"] = statistics.median(r["eager"] / r["recorded"] for r in rounds)
+    for name in ("eager", "recorded"):
+        result[f"{name}_to_kernel"] = statistics.median(r["kernel"] / r[name] for r in rounds)
+        result[f"{name}_share_of_matmul"] = statistics.median(flops / r[name] / r["matmul_flops"] for r in rounds)
+        result[f"{name}_share_of_copy"] = statistics.median(moved / r[name] / r["copy_bytes"] for r in rounds)
+    result["recorded_to_eager"] = statistics.median(r["eager"] / r["recorded"] for r in rounds)
     return result
 
 
@@ -123,9 +122,8 @@ def measure_learning(part: Part, device: torch.device, sizes: tuple[int, ...], n
         variants = {
             "kernel": clock(lambda: on_all_cores(kernel.run), cpu, kernel.students),
             "eager": clock(work.run, device, size),
+            "recorded": clock(recorded(work), device, size),
         }
-        if device.type == "cuda":
-            variants["recorded"] = clock(recorded(work), device, size)
         row["rounds"] = in_turn(part, number, {**limit, **variants})
         row |= summary(row["rounds"], flops, moved)
 
@@ -142,9 +140,8 @@ def measure_environments(part: Part, device: torch.device, sizes: tuple[int, ...
         envs = {
             "kernel": gym.make_vec(ID, num_envs=row["students"], engine="kernel", **lesson),
             "eager": Eager(task="Math", **settings),
+            "recorded": gym.make_vec(ID, **settings),
         }
-        if device.type == "cuda":
-            envs["recorded"] = gym.make_vec(ID, **settings)
         variants = {name: _episode(Timed(env)) for name, env in envs.items()}
         kernel = variants["kernel"]
         variants["kernel"] = lambda: on_all_cores(kernel)
@@ -166,7 +163,7 @@ def _episode(timed: Timed) -> Callable[[], float]:
 
 def measure(part: Part, device: torch.device, quick: bool) -> None:
     """See the module's docstring."""
-    note = "by CUDA graph" if device.type == "cuda" else "not recorded: on a CPU a Program is just called"
+    note = "a CUDA graph" if device.type == "cuda" else "not recorded, as a Program is just called on a CPU"
     part.keep(recorded=note, float32_matmul_precision=torch.get_float32_matmul_precision())
     if quick:
         measure_learning(part, device, QUICK_SIZES, QUICK_ROUNDS)

@@ -151,6 +151,19 @@ def test_pictures_show_what_was_measured_and_need_the_json_alone(tmp_path: Path)
     assert (tmp_path / "card-populations.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.usefixtures("benchmarks")
+def test_ratios_are_taken_within_a_round() -> None:
+    """The second round met a machine that was ten times as slow; the medians of its variants alone would mix both."""
+    from gpu_populations import summary
+
+    quick = {"kernel": 4.0, "eager": 2.0, "recorded": 1.0, "matmul_flops": 100.0, "copy_bytes": 10.0}
+    slow = {"kernel": 40.0, "eager": 20.0, "recorded": 10.0, "matmul_flops": 10.0, "copy_bytes": 1.0}
+    found = summary([quick, slow, {**slow, "eager": 40.0}], flops=50, moved=10)
+    assert found["recorded_to_kernel"] == 4 and found["recorded_to_eager"] == 2
+    assert found["recorded_share_of_matmul"] == 0.5 and found["recorded_share_of_copy"] == 1
+    assert found["kernel_steps_per_s"] == 1 / 40
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_a_missing_gpu_is_said_in_one_sentence(tmp_path: Path) -> None:
     script = Path(__file__).with_name("gpu.py")
