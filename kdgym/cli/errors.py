@@ -29,6 +29,7 @@ EXTRAS = {
     "minari": ("h5py", "minari"),
     "mujoco": ("mujoco",),
     "verify": ("pyseccomp",),
+    "vllm": ("vllm",),
 }
 
 
