@@ -37,8 +37,9 @@ def measure(part: Part, device: torch.device, quick: bool) -> None:
     asked: list[Conversation] = [[{"role": "user", "content": task.text(problem)}] for problem in range(number)]
     with tempfile.TemporaryDirectory() as name:
         folder = str(write_random_model(Path(name) / "base", device, quick))
+        limits = {"dtype": "bfloat16", "max_model_len": LONGEST, "gpu_memory_utilization": MEMORY}
         models: dict[str, Chat] = {
-            "vllm": VLLM(folder, dtype="bfloat16", max_model_len=LONGEST, gpu_memory_utilization=MEMORY),
+            "vllm": VLLM(folder, **limits, enforce_eager=quick),
             "transformers": Transformers(folder, str(device), batch=64),
         }
         clocks = {model: _clock(chat, asked) for model, chat in models.items()}
