@@ -13,7 +13,9 @@ import pytest
 
 from kdgym.classroom.bids import Bids
 from kdgym.evaluation import agent_module
-from kdgym.spaces import Shares, TreeMoves
+from kdgym.spaces import FeedbackMoves, Shares, TreeMoves, TutoringMoves
+from kdgym.students.policy_gradient import SHAPINGS
+from kdgym.tasks.feedback import KINDS, WHICH
 from tests.agents.rules import Observation, acts, alike, observed, teacher
 
 MANY = 600
@@ -186,3 +188,55 @@ def test_a_tree_of_which_nothing_is_open() -> None:
     """Where nothing is open yet there is nothing to practise; what counts is opened."""
     moves = chosen("tree_lookahead", TREE, tree(open=[0] * 6), 0).reshape(3, 3)
     assert moves.tolist() == [[1, 0, 0], [-1, 0, 0], [1, 0, 0]]
+
+
+CHOICES = {"fraction": (), "which": WHICH, "kind": KINDS, "length": (), "shaping": SHAPINGS, "weight": ()}
+FEEDBACK, TUTORING = FeedbackMoves(CHOICES), TutoringMoves(2, CHOICES)
+
+
+def followed(name: str, space: Any, rule: int) -> tuple[list[float], dict[str, float]]:
+    """What the first student's action asks and decides, where this rule's copies end at the highest accuracy."""
+
+    class Lesson:
+        def step(self, moves: np.ndarray) -> tuple[Any, ...]:
+            best = np.arange(len(moves)) % 5 == rule
+            return {"accuracy": np.stack([best, 0.5 * best], axis=1)}, None, np.ones(len(moves), dtype=bool), None, None
+
+    agent: Any = agent_module(name).Agent(None, space)
+    agent.attach(SimpleNamespace(branch=lambda k: Lesson()))
+    agent.reset(observed())
+    found = space.decisions(acts(agent, space, observed()), ("sum", "product"))
+    asked = [float(value[0]) for decision, value in found.items() if decision.startswith("ask")]
+    return asked, {decision: float(value[0]) for decision, value in found.items()}
+
+
+FIRST_STEP, TO_THE_END = ("wrong", "next_step", 0), ("wrong", "next_step", 1)
+SAID: list[tuple[int, float, Any]] = [
+    (0, 0, None),
+    (1, 0.25, FIRST_STEP),
+    (2, 0.25, TO_THE_END),
+    (3, 0.25, ("stuck", "next_step", 1)),
+    (4, 0.5, ("wrong", "full_solution", 0)),
+]
+ASKED = [(0, 0, 0, None), (1, 0.25, 0.25, TO_THE_END), (2, 0.5, 0.25, TO_THE_END), (3, 1, 0.25, TO_THE_END)]
+
+
+@pytest.mark.parametrize(("rule", "fraction", "said"), SAID)
+def test_rules_of_feedback(rule: int, fraction: float, said: Any) -> None:
+    _, found = followed("feedback_lookahead", FEEDBACK, rule)
+    check_said(found, fraction, said)
+
+
+@pytest.mark.parametrize(("rule", "ask", "fraction", "said"), [*ASKED, (4, 1, 0.5, TO_THE_END)])
+def test_rules_of_tutoring(rule: int, ask: float, fraction: float, said: Any) -> None:
+    asked, found = followed("tutoring_lookahead", TUTORING, rule)
+    assert asked == [ask, ask]
+    check_said(found, fraction, said)
+
+
+def check_said(found: dict[str, float], fraction: float, said: Any) -> None:
+    assert found["fraction"] == fraction
+    if said is not None:
+        which, kind, length = said
+        assert (found[f"which: {which}"], found[f"kind: {kind}"], found["length"]) == (1, 1, length)
+        assert (found["shaping: plain"], found["weight"]) == (1, 1)
