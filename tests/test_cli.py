@@ -154,7 +154,7 @@ def test_evaluate_puts_the_control_beside_the_teacher() -> None:
     assert "uniform" in output
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_headroom_goes_from_the_floor_to_the_upper_bound() -> None:
     output = call("headroom", ID, "--episodes", "2")
     for role in ("floor", "control", "published rule", "upper bound", "100%"):
@@ -168,7 +168,7 @@ def test_watch_shows_the_lesson_and_saves_it(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "lesson.png").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_watch_shows_what_students_of_another_family_learn(tmp_path: Path) -> None:
     output = call("watch", "kdgym/Feedback-Math-v0", "--picture", str(tmp_path / "lesson.png"))
     assert "step 8/8" in output

@@ -184,7 +184,7 @@ def test_tables_and_json_say_the_same(misled: list[Result]) -> None:
     assert row["cured"]["mean"] == pytest.approx(((held * cured).sum(1) / held.sum(1)).mean())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_teacher_that_diagnoses_beats_the_base_rate() -> None:
     result = evaluate("kdgym/DataGen-Code-OpenEnded-v0", "diagnose_errors", 32, misconceptions=2, steps=1, budget=64.0)
     (row,) = comparison_json([result], result)["agents"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +11,7 @@ from kdgym.cli import app
 from kdgym.leaderboard.board import standing
 from kdgym.leaderboard.record import file_name, load_record
 from kdgym.leaderboard.verify import replay
+from tests.tiers import tiered
 
 BOARDS = Path(__file__).parent.parent / "leaderboards"
 
@@ -42,14 +42,11 @@ PUBLISHED = [  # a board a family, and the rule that it is measured against
 ]
 
 
-def in_the_first_tier(board: str, agent: str) -> Any:
-    return pytest.param(board, agent, marks=[] if board == "DataGen-Math" else pytest.mark.thorough)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("board", "agent"), [in_the_first_tier(*row) for row in PUBLISHED])
-def test_published_rules_still_do_what_their_records_say(board: str, agent: str) -> None:
+@pytest.mark.parametrize("published", tiered(PUBLISHED, PUBLISHED[:1]))
+def test_published_rules_still_do_what_their_records_say(published: tuple[str, str]) -> None:
     """Bit for bit on the kind of machine they are from, within a tolerance on others."""
+    board, agent = published
     record = load_record(BOARDS / "kdgym" / f"{board}-v0" / file_name(agent, ["kdgym"]))
     assert record.agent.kind == "published"
     finding = replay(record)

@@ -10,6 +10,7 @@ import pytest
 
 from kdgym.registration import ENVIRONMENTS
 from kdgym.tasks import Pool, Split
+from tests.tiers import tiered
 
 COURSES = ("datagen", "feedback")  # families that have students practise problems with splits
 IDS = [entry.id for entry in ENVIRONMENTS if entry.family.startswith(COURSES) and not entry.needs_model]
@@ -43,7 +44,7 @@ def keys(value: Any) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", tiered(IDS))
 def test_lessons_never_touch_the_test_split(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     envs: Any = gym.make_vec(env_id, num_envs=2, steps=3, budget=300.0).unwrapped
     envs.reset(seed=0)  # base students, which are schooled on train problems, are in the cache from here on
@@ -73,7 +74,8 @@ def test_errors_shown_to_writers_are_train_problems(env_id: str) -> None:
         envs.task.read_problem(problem)
 
 
-@pytest.mark.parametrize("env_id", OTHERS)
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", tiered(OTHERS))
 def test_nothing_of_an_examination_is_told(env_id: str) -> None:
     """Examinations of what teachers may not know change nothing that they see, and no info mentions them."""
     examined, plain = (gym.make_vec(env_id, num_envs=2, autoreset=False).unwrapped for _ in range(2))

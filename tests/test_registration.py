@@ -12,6 +12,7 @@ import pytest
 from kdgym.catalogue import agent_names, require_fit, roles
 from kdgym.registration import ENVIRONMENTS, find
 from kdgym.testing import check
+from tests.tiers import tiered
 
 ID = "kdgym/DataGen-Math-v0"
 # Those left out are tested in tests/envs, with smaller settings:
@@ -20,24 +21,10 @@ IDS = [entry.id for entry in ENVIRONMENTS if not entry.needs_model and not entry
 
 # Practising and being examined take long there, and do not depend on how much of it there is.
 SHORTER: dict[str, dict[str, Any]] = {"snapshot": {"updates": 2, "validation_starts": 4, "test_starts": 8}}
-# The fastest id of every family and student engine; tests/envs and tests/students check language models and Hopper.
-FIRST = [
-    "kdgym/DataGen-Math-v0",
-    "kdgym/DataGen-Math-OpenEnded-v0",
-    "kdgym/DataGen-Math-SkillTree-v0",
-    "kdgym/Orchestrate-Incidents-v0",
-    "kdgym/Classroom-Math-v0",
-    "kdgym/Tutoring-Math-v0",
-    "kdgym/Snapshot-CartPole-v0",
-]
-
-
-def in_the_first_tier(env_id: str) -> Any:
-    return pytest.param(env_id, marks=[] if env_id in FIRST else pytest.mark.thorough)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("env_id", map(in_the_first_tier, IDS))
+@pytest.mark.parametrize("env_id", tiered(IDS))
 def test_every_id_keeps_the_contract(env_id: str) -> None:
     check(env_id, **SHORTER.get(find(env_id).family, {}))
 

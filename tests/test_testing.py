@@ -60,6 +60,7 @@ def register(population: type[SkillList]) -> None:
     gym.register(ID, entry_point=single, vector_entry_point=population)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("population", "message"),
     [

@@ -149,7 +149,7 @@ def test_the_search_of_constant_writes_what_it_loads(tmp_path: Path) -> None:
     assert agent.numbers != load_agent("constant", make(1)).numbers  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("short_search")
 def test_the_search_of_lanes_writes_what_it_loads(tmp_path: Path) -> None:
     lanes = "kdgym/Orchestrate-Math-v0"

@@ -71,7 +71,7 @@ def test_lanes_are_learned_from_what_others_would_have_earned(tmp_path: Path, mo
         load_agent("lane_advantage", make(1)).act(make(1).reset(seed=0)[0])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_knowing_whom_to_supervise_beats_every_fixed_lane() -> None:
     fixed = [reward(f"always_{lane}") for lane in LANES]
     best = max(fixed, key=lambda scores: float(scores.mean()))

@@ -286,7 +286,7 @@ def test_a_good_teacher_teaches_more_than_a_bad_one() -> None:
     assert scores["wrong answers"] < scores["uniform"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("level", ["", "-OpenEnded", "-SkillTree"])
 def test_every_level_teaches_discovered_skills_to_the_same_students(level: str) -> None:
     env_id = f"kdgym/DataGen-Math{level}-v0"

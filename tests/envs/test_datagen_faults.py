@@ -88,7 +88,7 @@ class Sabotage:
         monkeypatch.setattr(Sandbox, "_attempt", attempt)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_workers_killed_in_the_middle_of_a_step_change_no_number(
     monkeypatch: pytest.MonkeyPatch, processes: Callable[[], set[int]]
 ) -> None:
@@ -115,7 +115,7 @@ def test_a_program_whose_worker_dies_every_time_is_reported_and_tried_again_late
     assert task.judge(task.solution.new_zeros(()), tokens)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:.*:UserWarning:gymnasium")  # how Gymnasium logs what happened in a worker
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_forked_environments_are_refused_clearly_and_spawned_ones_work() -> None:

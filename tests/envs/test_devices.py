@@ -11,7 +11,7 @@ import pytest
 NAMES = ("skill list", "misconceptions", "programs", "open-ended", "skill tree", "classroom", "snapshot")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_lessons_on_another_device_are_those_on_the_cpu() -> None:
     """In a process of its own, since torch takes such a device for an accelerator of the whole process."""
     command = [sys.executable, "-m", "tests.far_device", *NAMES]

@@ -83,6 +83,7 @@ def test_with_the_feedback_machinery_broken_students_are_examined_all_the_same(m
 # --- budget ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @settings(max_examples=12)
 @given(st.integers(0, 2**31), st.floats(1, 5000), st.floats(0, 10))
 def test_tokens_are_never_overspent(seed: int, budget: float, price: float) -> None:

@@ -90,6 +90,7 @@ def test_lanes_cost_what_they_do() -> None:
     assert not any(cost["memory"]["items"].any() for cost in spent.values())
 
 
+@pytest.mark.thorough
 def test_a_retry_is_checked_again_where_that_is_wanted() -> None:
     spent, right = {}, {}
     for recheck in (False, True):
@@ -137,6 +138,7 @@ def test_the_judge_is_no_part_of_the_reward() -> None:
     assert not np.array_equal(*judged)
 
 
+@pytest.mark.thorough
 def test_supervision_helps_if_the_expert_knows() -> None:
     """64 students, the same tasks: alone, with a teacher who knows everything, and with one who errs in everything."""
 

@@ -126,7 +126,7 @@ def test_the_gap_closes_while_the_critic_learns() -> None:
     assert np.abs(seen["gap"][:, 5]).mean() < 0.5 * np.abs(first["gap"][:, 5]).mean()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_ordinary_starts_do_not_solve_the_maze_and_snapshots_do() -> None:
     scores = {}
     for name in ("ordinary_resets", "s3rl_long"):
@@ -176,6 +176,7 @@ def test_students_of_sb3_learn_and_are_kept_whole_between_steps() -> None:
     assert (again == together[1]).all()
 
 
+@pytest.mark.thorough
 def test_students_of_sb3_learn_the_same_in_any_company() -> None:
     settings, rows = {**SMALL, **HOPPER, "steps": 2}, []
     for seeds in ([3, 5], [5]):

@@ -99,7 +99,7 @@ def test_a_memory_helps_elsewhere_and_none_changes_nothing() -> None:
     assert np.array_equal(silent.reward, silent.reward_empty)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_commands(tmp_path: Path) -> None:
     file = tmp_path / "trace.jsonl"
     done = CliRunner().invoke(app, ["lanes", "trace", ID, "--out", str(file), "--students", "2", "--tasks", "2"])

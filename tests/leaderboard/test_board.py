@@ -220,7 +220,7 @@ app(["leaderboard", "fill", "--ids", sys.argv[1], "--boards", sys.argv[2]])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_killed_fill_goes_on_where_it_was(filled: Path, tmp_path: Path) -> None:
     """SIGKILL after the first record: what is there is whole, is kept, and the rest is made, the same as without the kill."""
     command = [sys.executable, "-c", FILL, ID, str(tmp_path)]

@@ -52,6 +52,7 @@ def test_a_recorded_lesson_is_what_happened(env_id: str, agent: str) -> None:
         assert sum(episode.rewards) == pytest.approx(record.outcome.curve[1][-1] - record.outcome.curve[1][0], abs=1e-6)
 
 
+@pytest.mark.thorough
 def test_the_command_joins_records_of_one_board_and_no_others(tmp_path: Path) -> None:
     files = []
     for name in ("uniform", "random", "no teaching"):

@@ -71,6 +71,7 @@ def seen(envs: Any) -> Any:
     return observation
 
 
+@pytest.mark.thorough
 def test_packaged_agents_do_there_what_they_do_here(envs: Any, seen: Any) -> None:
     spaces = envs.single_observation_space, envs.single_action_space
     for name in ("target_proportional", "adaptive_source", "random"):

@@ -103,7 +103,7 @@ def overfit(tmp_path_factory: pytest.TempPathFactory) -> Record:
     return make_record(ID, str(file), "by heart", ["Eve"])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_who_knows_the_boards_students_by_heart_is_found_out(overfit: Record) -> None:
     """It replays, as it did what it says; but the claim does not hold for anybody else."""
     assert check(overfit).passed
@@ -121,7 +121,7 @@ def test_an_honest_teacher_holds_its_claim() -> None:
     assert "gain over uniform of 16 new students" in finding.text
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "kind"), [("uniform", "control"), ("no teaching", "control"), ("informed", "oracle")])
 def test_who_stands_on_every_board_can_be_run_again(name: str, kind: Any) -> None:
     assert rerun(make_record(ID, name, name, ["kdgym"], kind=kind), 8).passed
@@ -192,7 +192,7 @@ def test_the_prediction_interval_is_students() -> None:
     assert low < 0.5 < high
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_best_of_many_tries_is_shown_beside_what_new_students_gained(tmp_path: Path) -> None:
     """Luck that was picked lies within the interval of its own claim; so the page has the re-run's number and the tries."""
     tries = []
@@ -229,7 +229,7 @@ def test_the_command_says_who_failed_and_ends_with_1(overfit: Record, tmp_path: 
     assert "level 2: FAILED: gain over uniform of 16 new students" in done.output
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_third_party_reproduces_what_another_has_re_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mine.json"
     make_record(ID, "target_proportional", "mine", ["Ada"]).save(path)

@@ -16,6 +16,7 @@ from kdgym import random
 from kdgym.students import TransformerConfig, TransformerStudents, kernel
 from kdgym.students.kernel import KernelUnavailableError
 from kdgym.tasks import TASKS, TEXT_ONLY, Task, make_task
+from tests.tiers import tiered
 
 TINY = [name for name in TASKS if name not in TEXT_ONLY]
 
@@ -53,7 +54,7 @@ def fresh() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", TINY)
-@pytest.mark.parametrize("config", SHAPES, ids=str)
+@pytest.mark.parametrize("config", tiered(SHAPES, [SHAPES[0], SHAPES[2]]), ids=str)
 def test_an_examination_is_the_references(config: TransformerConfig, name: str) -> None:
     reference, fast = both(config, make_task(name))
     key = torch.arange(3)
@@ -66,7 +67,7 @@ def test_an_examination_is_the_references(config: TransformerConfig, name: str) 
 
 
 @pytest.mark.parametrize("name", TINY)
-@pytest.mark.parametrize("config", SHAPES, ids=str)
+@pytest.mark.parametrize("config", tiered(SHAPES, [SHAPES[0], SHAPES[2]]), ids=str)
 def test_an_answer_goes_on_where_it_was_begun(config: TransformerConfig, name: str) -> None:
     """From any of the answer's places on, and also after tokens that the student would not have said."""
     engines = both(config, make_task(name))
@@ -86,7 +87,7 @@ def test_an_answer_goes_on_where_it_was_begun(config: TransformerConfig, name: s
 
 
 @pytest.mark.parametrize("name", TINY)
-@pytest.mark.parametrize("config", SHAPES, ids=str)
+@pytest.mark.parametrize("config", tiered(SHAPES, [SHAPES[0], SHAPES[2]]), ids=str)
 def test_updates_are_those_of_the_reference_in_double_precision(config: TransformerConfig, name: str) -> None:
     """One batch: every weight and moment. Three: where a rectifier's input is next to nothing, rounding takes its side.
 
@@ -227,6 +228,7 @@ def test_without_a_compiler_the_reference_takes_over_and_says_so(
         TransformerStudents(make_task("Math"), engine="kernel")
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("fresh")
 def test_it_is_compiled_once_for_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDGYM_CACHE", str(tmp_path))
@@ -240,6 +242,7 @@ def test_it_is_compiled_once_for_all_processes(tmp_path: Path, monkeypatch: pyte
     assert len(list((tmp_path / "kernels").glob("*.so"))) == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("fresh")
 def test_a_damaged_or_missing_cache_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KDGYM_CACHE", str(tmp_path))

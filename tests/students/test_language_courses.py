@@ -24,6 +24,7 @@ from kdgym.integrations.sb3 import as_vec_env
 from kdgym.students import recommended_settings
 from kdgym.testing import check
 from tests.students.tiny_model import write_model
+from tests.tiers import tiered
 
 ID = "kdgym/DataGen-Math-v0"
 
@@ -39,7 +40,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Math", "Code-SkillTree", "Math-OpenEnded"])
+@pytest.mark.parametrize("name", tiered(["Math", "Code-SkillTree", "Math-OpenEnded"], ["Math"]))
 def test_the_contract_holds(name: str, settings: dict[str, Any]) -> None:
     budget = 6 * 40.0 if "OpenEnded" in name else settings["budget"]  # sampled teachers ask for up to 32 items
     check(f"kdgym/DataGen-{name}-v0", **{**settings, "budget": budget})
@@ -99,7 +100,7 @@ def test_language_models_get_shorter_courses_unless_told_otherwise(settings: dic
     assert recommended_settings("transformer") == {}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_reports_run_the_same_teachers_and_have_a_placebo_twin(settings: dict[str, Any], tmp_path: Path) -> None:
     """An SB3 file and a rule, on a task where some problems have several right answers."""
     reasoning = ID.replace("Math", "Reasoning")
@@ -145,7 +146,7 @@ np.save(folder / f"{sys.argv[3]}.npy", np.concatenate([observation["loss"], env.
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_killed_in_the_middle_of_a_step_a_lesson_goes_on_as_if_nothing_had_happened(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:

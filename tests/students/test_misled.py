@@ -16,6 +16,7 @@ from kdgym.students.pool import POOL_SIZE, POOLS, base_students
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import fixed_items
 from kdgym.tasks.misconceptions import wrong_rules
+from tests.tiers import tiered
 
 RECIPE: dict[str, Any] = {"task": "misled"}
 CPU = torch.device("cpu")
@@ -99,7 +100,7 @@ def test_an_unknown_misconception_is_refused(engine: TransformerStudents) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Math", "VQA", "Code"])
+@pytest.mark.parametrize("name", tiered(["Math", "VQA", "Code"], ["Math"]))
 def test_misconceptions_show_in_those_who_have_them(name: str) -> None:
     """Each of them, against the others of the pool, and against the same students before they were misled."""
     engine = TransformerStudents(make_task(name))

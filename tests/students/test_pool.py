@@ -247,6 +247,7 @@ print(len(built), hashlib.sha256(weights.numpy().tobytes()).hexdigest())
 """
 
 
+@pytest.mark.thorough
 def test_two_processes_build_a_pool_once(tmp_path: Path, cache: Path) -> None:
     meeting = tmp_path / "meeting"
     meeting.mkdir()

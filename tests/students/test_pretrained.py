@@ -36,6 +36,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.thorough
 def test_offline_hub_ids_come_from_the_hubs_cache_alone(model: Path, tmp_path: Path) -> None:
     place = tmp_path / "models--somebody--tiny"
     shutil.copytree(model, place / "snapshots" / "0123abc")

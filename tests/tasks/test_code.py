@@ -252,6 +252,7 @@ def unseen(task: Code) -> tuple[Tensor, Tensor]:
     return torch.zeros(len(program), dtype=torch.int64), tokens
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("fresh")
 def test_a_program_is_executed_once_and_for_all_processes() -> None:
     task = Code()
@@ -266,6 +267,7 @@ def test_a_program_is_executed_once_and_for_all_processes() -> None:
     assert again._executions.executed == 0
 
 
+@pytest.mark.thorough
 def test_two_writers_keep_what_the_other_wrote(fresh: Path) -> None:
     one, two = Code(), Code()
     (problem, tokens), executions = unseen(one), []
@@ -290,6 +292,7 @@ for program in new:
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("fresh")
 def test_what_was_executed_is_kept_when_a_process_ends() -> None:
     before = Code()._executions._table
@@ -297,6 +300,7 @@ def test_what_was_executed_is_kept_when_a_process_ends() -> None:
     assert int((Code()._executions._table != before).sum()) == 100
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("fresh")
 def test_a_kill_while_the_cache_is_written_damages_nothing(task: Code) -> None:
     command = [sys.executable, "-c", EXECUTE.format(many=10_000, then="executions.save(); print('saved', flush=True)")]
@@ -316,6 +320,7 @@ def test_a_kill_while_the_cache_is_written_damages_nothing(task: Code) -> None:
     assert torch.equal(task._executions.signatures(torch.tensor(0), place), table[place])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: content[:-1] + b"?"])
 def test_a_damaged_cache_is_reported_and_rebuilt(fresh: Path, damage: Callable[[bytes], bytes], task: Code) -> None:
     fresh.write_bytes(damage(fresh.read_bytes()))
@@ -341,6 +346,7 @@ print(hashlib.sha256(b"".join(getattr(task, name).numpy().tobytes() for name in 
 """
 
 
+@pytest.mark.thorough
 def test_a_task_is_the_same_in_every_process(task: Code, tmp_path: Path) -> None:
     own = hashlib.sha256(b"".join(getattr(task, name).numpy().tobytes() for name in TABLES)).hexdigest()
     environment = {"KDGYM_CACHE": str(tmp_path), "PYTHONHASHSEED": "7", "PATH": "/usr/bin:/bin"}

@@ -52,6 +52,7 @@ def test_the_logs_are_large_and_the_attack_is_small(incident: Incident) -> None:
     assert len(incident.steps) <= seen <= 3 * len(incident.steps)
 
 
+@pytest.mark.thorough
 def test_every_attack_occurs_and_every_column_has_words() -> None:
     assert {make_incident("train", index).attack for index in range(30)} == set(ATTACKS)
     for steps in ATTACKS.values():

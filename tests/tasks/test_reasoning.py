@@ -51,6 +51,7 @@ def test_every_skill_has_enough_problems_in_every_split(task: Reasoning) -> None
         assert (task.pool(split).count >= least).all()
 
 
+@pytest.mark.thorough
 def test_more_items_keep_the_places_of_the_first(task: Reasoning) -> None:
     few, many = (Reasoning(["gcd", "spell_backward"], items=items) for items in (200, 800))
     for split in SPLITS:

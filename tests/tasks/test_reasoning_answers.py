@@ -176,7 +176,7 @@ def test_another_right_answer_is_right(open_task: Reasoning) -> None:
     assert not open_task.verify(problem, "\n".join(moves[:-1]))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_dataset() -> None:
     """Of all 106: its own answers are right, hidden or those of other problems are not, or it is named as unsupported."""
     from reasoning_gym.factory import DATASETS

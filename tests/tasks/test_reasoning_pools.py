@@ -80,6 +80,7 @@ print(hashlib.sha256(repr((texts, task.solution.tolist(), task.prompt.tolist()))
 """
 
 
+@pytest.mark.thorough
 def test_a_task_is_the_same_in_every_process(tmp_path: Path) -> None:
     found = set()
     for seed in "17":

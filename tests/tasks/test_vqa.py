@@ -321,6 +321,7 @@ print(hashlib.sha256(b"".join(table.numpy().tobytes() for table in tables)).hexd
 """
 
 
+@pytest.mark.thorough
 def test_a_task_is_the_same_in_every_process(task: VQA) -> None:
     tables = (task.prompt, task.solution, task.scene, task.scenes, task.skill_of, task.source)
     here = hashlib.sha256(b"".join(table.numpy().tobytes() for table in tables)).hexdigest()
