@@ -53,6 +53,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     assert all(name in page for name in getattr(command, "commands", {}))
 
 
+@pytest.mark.slow
 def test_help_and_list_import_nothing_heavy() -> None:
     asked = [[*path, "--help"] for path in COMMANDS] + [["list"]]
     code = (

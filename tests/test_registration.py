@@ -36,6 +36,7 @@ def test_make_and_make_vec_are_one_implementation(env_id: str) -> None:
     assert type(single.students) is type(population.unwrapped)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_an_id_can_be_made_without_importing_kdgym() -> None:
     code = "import gymnasium as gym; print(gym.make('kdgym:kdgym/DataGen-Math-v0').spec.id)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

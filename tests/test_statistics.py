@@ -177,6 +177,7 @@ def test_nothing_learned_is_nothing_to_retain() -> None:
         ratio_interval(np.ones(1), np.ones(1))
 
 
+@pytest.mark.slow
 def test_a_diagnosis_is_scored_by_hand() -> None:
     truth = np.array([[True, False], [False, True]])
     belief = np.array([[0.9, 0.2], [0.4, 0.3]])
@@ -194,6 +195,7 @@ def test_a_constant_belief_tells_nothing_apart(truth: np.ndarray, belief: float)
             auroc_interval(truth, constant)
 
 
+@pytest.mark.slow
 def test_of_a_constant_belief_every_resample_says_a_half() -> None:
     truth = np.array([[True, False, False]] * 8)
     assert auroc_interval(truth, np.full(truth.shape, 1 / 3)) == Interval(0.5, 0.5, 0.5)

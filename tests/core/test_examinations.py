@@ -119,6 +119,7 @@ def test_what_the_examination_says_is_what_answers_say(split: Any) -> None:
             assert found["cured"][s, m] == pytest.approx(np.mean(better) if better else 0)
 
 
+@pytest.mark.slow
 def test_right_items_cure() -> None:
     envs = make(16, misconceptions=("smaller_from_larger",))
     envs.reset(seed=0)

@@ -80,6 +80,7 @@ def test_restore_from_disk_into_an_environment_never_reset(tmp_path: Path) -> No
     assert go_on(fresh, lesson(3, seed=1)) == expected
 
 
+@pytest.mark.slow
 def test_a_new_process_goes_on_bitwise(tmp_path: Path) -> None:
     env, actions = taught(), lesson(3, seed=1)
     env.snapshot().save(tmp_path / "student.safetensors")

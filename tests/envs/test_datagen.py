@@ -188,6 +188,7 @@ def test_wrong_settings_are_refused_in_sentences(wrong: dict[str, Any], message:
         make(1, **wrong)
 
 
+@pytest.mark.slow
 def test_options_of_the_task_may_stand_beside_the_settings() -> None:
     beside, inside = make(1, radix=5), make(1, task_options={"radix": 5})
     assert beside.task is inside.task and beside.task.radix == 5

@@ -16,6 +16,8 @@ import kdgym.envs.feedback
 from kdgym.integrations.sb3 import as_vec_env
 from kdgym.tasks.feedback import KINDS, WHICH
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/Feedback-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "updates": 2, "budget": 3 * 2 * 500.0, "validation_items": 8}
 PRACTICE = ("rollout_tokens", "guided_tokens", "feedback_tokens", "updates")
@@ -203,7 +205,6 @@ def test_the_divergence_from_the_base_holds_students_back() -> None:
     assert moved[1] < 0.9 * moved[0]
 
 
-@pytest.mark.slow
 def test_thinktuning_teaches_more_than_silence() -> None:
     after = []
     for rule in ({"fraction": 0}, RULE):

@@ -22,6 +22,8 @@ from kdgym.core.notes import OPERATIONS, PLANS
 from kdgym.core.supervision import LANES
 from tests.students.tiny_model import write_model
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/Orchestrate-Math-v0"
 
 

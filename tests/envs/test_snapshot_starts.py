@@ -12,6 +12,8 @@ import kdgym  # noqa: F401  # registers the environments
 from kdgym.evaluation import evaluate
 from kdgym.testing import check
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/Snapshot-MountainCar-v0"
 SMALL: dict[str, Any] = {"steps": 6, "updates": 2, "validation_starts": 4, "test_starts": 8}
 HOPPER = {
@@ -33,7 +35,6 @@ def encoded(envs: Any, weights: Any = (1, 1, 1, 1, 1, 1), **rest: Any) -> Any:
     return envs.single_action_space.encode(np.tile(np.array(weights, float), (envs.num_envs, 1)), **rest)
 
 
-@pytest.mark.slow
 def test_hopper_keeps_the_contract() -> None:
     """The others do with their usual settings: ``tests/test_registration.py``."""
     check("kdgym/Snapshot-Hopper-v0", **{**SMALL, **HOPPER})

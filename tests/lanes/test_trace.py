@@ -15,6 +15,8 @@ from kdgym.core.supervision import LANES
 from kdgym.lanes.trace import timeline, trace
 from kdgym.lanes.transfer import transfer
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/Orchestrate-Math-v0"
 SMALL: dict[str, Any] = {"pool": "train", "tasks": 12}
 

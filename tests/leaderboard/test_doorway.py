@@ -20,7 +20,7 @@ from kdgym.leaderboard.record import load_record
 from kdgym.leaderboard.rerun import rerun
 from kdgym.leaderboard.submit import make_record
 
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")]
 ID = "kdgym/DataGen-Math-v0"
 
 
@@ -117,7 +117,6 @@ def test_a_doorway_counts_and_says_what_is_wrong(endpoint: tuple[str, list[Any]]
         Doorway("file:///etc/passwd", "m")
 
 
-@pytest.mark.slow
 def test_a_language_models_record_is_run_again_at_its_endpoint(endpoint: tuple[str, list[Any]], tmp_path: Path) -> None:
     """From submission to level 2; the model is this test's own, which weighs all skills alike."""
     url, asked = endpoint

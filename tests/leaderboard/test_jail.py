@@ -18,6 +18,8 @@ from kdgym.evaluation import load_agent
 from kdgym.leaderboard.jail import Jail, JailError, Limits
 from kdgym.leaderboard.wire import pack, space_from_plain, space_to_plain, unpack
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/DataGen-Math-v0"
 SHORT = Limits(start=60, act=4, cpu=60, disk=2**20)
 
@@ -175,7 +177,6 @@ HOSTILE: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_agents_are_contained(name: str, jailed: Callable[..., Jail], seen: Any) -> None:
     act, said = HOSTILE[name]

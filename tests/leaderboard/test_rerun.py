@@ -30,7 +30,7 @@ from kdgym.leaderboard.verify import KEY, award, check, replay
 
 ID = "kdgym/DataGen-Math-v0"
 
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -113,7 +113,6 @@ def test_who_knows_the_boards_students_by_heart_is_found_out(overfit: Record) ->
     assert "the claim of" in finding.text
 
 
-@pytest.mark.slow
 def test_an_honest_teacher_holds_its_claim() -> None:
     record = make_record(ID, "target_proportional", "honest", ["Ada"])
     finding = rerun(record, 16)
@@ -127,7 +126,6 @@ def test_who_stands_on_every_board_can_be_run_again(name: str, kind: Any) -> Non
     assert rerun(make_record(ID, name, name, ["kdgym"], kind=kind), 8).passed
 
 
-@pytest.mark.slow
 def test_a_trained_teacher_needs_its_own_weights(tmp_path: Path) -> None:
     model = tmp_path / "model.zip"
     vec_env = as_vec_env(gym.make_vec(ID, num_envs=2))
@@ -219,7 +217,6 @@ def test_the_best_of_many_tries_is_shown_beside_what_new_students_gained(tmp_pat
     assert "<dt>attempts</dt><dd>4</dd>" in (tmp_path / "site" / ID / "lucky--eve.html").read_text()
 
 
-@pytest.mark.slow
 def test_the_command_says_who_failed_and_ends_with_1(overfit: Record, tmp_path: Path) -> None:
     path = tmp_path / "by-heart.json"
     overfit.model_copy(update={"disclosures": Disclosures(attempts=3)}).save(path)

@@ -17,6 +17,8 @@ from kdgym.leaderboard.record import Badge, Record
 from kdgym.leaderboard.site import build_site, is_up_to_date
 from kdgym.leaderboard.submit import make_record
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/DataGen-Math-v0"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [

@@ -25,6 +25,8 @@ from kdgym.leaderboard.verify import EARLIER_KERNELS, KEY, award, check, replay
 from kdgym.students.kernel import fingerprint
 from tests.tiers import tiered
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/DataGen-Math-v0"
 BOARDS = {  # a teacher each: shares, text, lanes, starts
     "kdgym/DataGen-Math-v0": "adaptive_source",
@@ -96,7 +98,6 @@ def test_a_trace_that_unpacks_without_end_is_stopped() -> None:
 # --- replay ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("env_id", tiered(BOARDS, list(BOARDS)[:3]))
 def test_a_record_replays_bit_for_bit(env_id: str, tmp_path: Path) -> None:
     """Also in part: what a student learns does not depend on who is beside it."""

@@ -18,6 +18,8 @@ from kdgym.students.kernel import KernelUnavailableError
 from kdgym.tasks import TASKS, TEXT_ONLY, Task, make_task
 from tests.tiers import tiered
 
+pytestmark = pytest.mark.slow
+
 TINY = [name for name in TASKS if name not in TEXT_ONLY]
 
 SHAPES = [

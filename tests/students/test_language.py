@@ -19,6 +19,8 @@ from kdgym.tasks.examination import draw_items
 from tests.benchmarks.language import packed_padding
 from tests.students.tiny_model import write_model
 
+pytestmark = pytest.mark.slow
+
 STUDENTS = 3
 
 

@@ -20,6 +20,8 @@ from kdgym.tasks import make_task
 from kdgym.tasks.feedback import BEHAVIOURS, TEXT_KINDS
 from tests.students.tiny_model import write_model
 
+pytestmark = pytest.mark.slow
+
 STUDENTS, GROUP, PROBLEMS = 2, 4, 2
 HINT, CONCEPT, NEXT, FULL = range(len(TEXT_KINDS))
 

@@ -15,6 +15,8 @@ from kdgym.students.llm_investigator import SpokenIncidents
 from kdgym.students.world import NOTHING, Work
 from tests.students.tiny_model import write_model
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/Orchestrate-Incidents-v0"
 DEAD = "nobody@http://127.0.0.1:9/v1"
 

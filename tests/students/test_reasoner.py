@@ -12,6 +12,8 @@ from kdgym.students.practice import attempt
 from kdgym.tasks import make_task
 from kdgym.tasks.scratchpad import Scratchpad
 
+pytestmark = pytest.mark.slow
+
 STUDENTS, GROUP = 3, 4
 
 

@@ -254,6 +254,7 @@ def test_a_student_is_examined_bitwise_the_same_in_any_population(
 # --- learning ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skill", ["add_no_carry", "compare"])
 def test_a_student_learns_what_it_is_taught(engine: TransformerStudents, skill: str) -> None:
     key = torch.arange(4)
@@ -266,6 +267,7 @@ def test_a_student_learns_what_it_is_taught(engine: TransformerStudents, skill: 
     assert (after > 0.8).all()
 
 
+@pytest.mark.slow
 def test_a_student_does_not_learn_what_it_is_not_taught(engine: TransformerStudents) -> None:
     key = torch.arange(4)
     state, examination = engine.initialise(key), draw(engine, key, 200, "compare", split="validation")
@@ -274,6 +276,7 @@ def test_a_student_does_not_learn_what_it_is_not_taught(engine: TransformerStude
     assert (engine.evaluate(state, examination)[0].double().mean(1) < 0.4).all()
 
 
+@pytest.mark.slow
 def test_a_student_that_is_taught_wrong_answers_gives_them(engine: TransformerStudents) -> None:
     """The signs < and > exchanged."""
     key, start = torch.arange(4), int(engine.task.answer_pool.start[SKILLS.index("compare")])

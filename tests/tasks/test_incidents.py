@@ -16,6 +16,8 @@ from kdgym.tasks.incidents import TABLES, Database, Incident, QueryError, Questi
 from kdgym.tasks.incidents.attacks import ATTACKS, WANTED
 from kdgym.tasks.incidents.schema import LOGS, RELATIONS, entity_columns, kind_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def incident() -> Incident:

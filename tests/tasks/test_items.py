@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from kdgym.tasks import SPLITS, TASKS, TEXT_ONLY, Task, UnreadableError, make_task
 from kdgym.tasks.items import MOST_CHARACTERS, REASONS, read_lesson
 
+pytestmark = pytest.mark.slow
+
 TINY = [name for name in TASKS if name not in TEXT_ONLY]
 
 JSON = st.recursive(

@@ -15,6 +15,8 @@ from kdgym.tasks.reasoning import SMALL, Reasoning
 from kdgym.tasks.regions import split_into_regions
 from kdgym.testing import check_splits
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def task() -> Reasoning:

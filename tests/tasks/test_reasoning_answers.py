@@ -64,6 +64,7 @@ def in_other_digits(text: str) -> str:
     return "".join(chr(0x0660 + int(c)) if c in "0123456789" else c for c in text)
 
 
+@pytest.mark.slow
 def test_the_solution_of_every_problem_is_right(task: Reasoning) -> None:
     assert all(task.verify(problem, solution_of(task, problem)) for problem in range(len(task.solution)))
 

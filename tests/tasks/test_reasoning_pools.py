@@ -14,6 +14,8 @@ import pytest
 
 from kdgym.tasks.reasoning import Reasoning
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
