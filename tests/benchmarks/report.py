@@ -10,7 +10,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,10 @@ class Part:
 
     @property
     def left(self) -> float:
-        """Seconds until the part's time is up."""
+        """Seconds until the part's time is up; 0 if the process that started the part is gone."""
+        parent = parent_process()
+        if parent is not None and not parent.is_alive():
+            return 0.0
         return self._seconds - (time.monotonic() - self._begin)
 
     def time_for(self, what: str, seconds: float = 0.0) -> bool:

@@ -34,6 +34,13 @@ def everything_killed(part):
     os.kill(os.getppid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
+def orphan(part):
+    os.kill(os.getppid(), signal.SIGKILL)
+    tries = iter(range(3000))
+    while part.time_for("more") and next(tries, None) is not None:
+        time.sleep(0.01)
+    part.keep(stopped=next(tries, None) is not None)
+
 def missing(part):
     raise SkippedError("vllm is not installed", "install it")
 
@@ -44,7 +51,8 @@ run_parts(Path(sys.argv[1]), parts, dict.fromkeys(parts, 1), 600)
 
 def run(path: Path, *parts: str) -> tuple[int, dict[str, Any]]:
     """In a process of its own, as parts are forked."""
-    status = subprocess.run([sys.executable, "-c", SCRIPT, str(path), *parts], check=False).returncode
+    command = [sys.executable, "-c", SCRIPT, str(path), *parts]
+    status = subprocess.run(command, check=False, capture_output=True).returncode  # parts hold its output open
     return status, json.loads(path.read_text())["parts"]
 
 
@@ -76,6 +84,13 @@ def test_a_kill_of_everything_leaves_what_was_measured(tmp_path: Path) -> None:
     }
     assert "raising" not in parts
     assert Report(tmp_path / "report.json").failures() == ["everything_killed"]
+
+
+def test_a_part_stops_measuring_when_the_process_that_started_it_is_killed(tmp_path: Path) -> None:
+    status, parts = run(tmp_path / "report.json", "orphan", "good")
+    assert status == -9
+    assert parts["orphan"]["results"] == {"stopped": True}
+    assert "good" not in parts
 
 
 def test_what_there_was_no_time_for_is_listed(tmp_path: Path) -> None:
