@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -31,7 +32,7 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }
-STARTING = 400  # seconds
+STARTING = 1200  # seconds; on a busy machine importing vLLM takes minutes
 
 
 def documented(command: str) -> list[str]:
@@ -60,7 +61,9 @@ def server(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int
     assert [vllm, serve, named] == ["vllm", "serve", "$(kdgym models path smollm2)"]
     command = [sys.executable, *SERVE, "--model", model, *options, *ADAPTERS, "--enforce-eager", *address]
     with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **ENVIRONMENT})
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **ENVIRONMENT}, start_new_session=True
+        )
     try:
         deadline = time.monotonic() + STARTING
         while not _healthy(port):
@@ -70,7 +73,10 @@ def server(model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int
         yield port
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:  # while it starts it does not listen
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
