@@ -40,7 +40,14 @@ QWEN = {  # Qwen2.5-0.5B
     "intermediate_size": 4864,
     "vocab_size": 151_936,
 }
-QUICK_QWEN = {**QWEN, "hidden_size": 56, "num_hidden_layers": 2, "intermediate_size": 64, "vocab_size": 128}
+QUICK_QWEN = {  # heads of the same width, 64, which attention kernels depend on
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 64,
+    "vocab_size": 128,
+}
 
 
 def write_random_model(folder: Path, device: torch.device, quick: bool) -> Path:
