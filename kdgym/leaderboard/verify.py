@@ -15,6 +15,7 @@ import os
 import secrets
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -89,18 +90,24 @@ def _reserved_names(record: Record) -> tuple[str, ...]:
     return kinds[record.agent.kind]
 
 
+@lru_cache
+def _form_of_actions(env_id: str, settings: tuple[tuple[str, str], ...]) -> tuple[str, int, int]:
+    """Kind and width of a board's actions, and the length of an episode; some environments take long to open."""
+    envs = open_board(env_id, 1, dict(settings))
+    space = envs.single_action_space
+    kind = next(name for base, name in _KINDS.items() if any(c.__name__ == base for c in type(space).__mro__))
+    return kind, 0 if kind == "text" else int(np.prod(space.shape)), envs.steps
+
+
 def _check_trace(record: Record) -> list[str]:
     trace = record.trace
     assert trace is not None
-    envs = open_board(record.env_id, 1, record.agent.settings)
-    space = envs.single_action_space
-    kind = next(name for base, name in _KINDS.items() if any(c.__name__ == base for c in type(space).__mro__))
-    width = 0 if kind == "text" else int(np.prod(space.shape))
+    kind, width, steps = _form_of_actions(record.env_id, tuple(record.agent.settings.items()))
     if (trace.kind, trace.width, trace.students) != (kind, width, len(record.outcome.seeds)):
         given = f"{trace.kind}, {trace.width} wide, of {trace.students} students"
         return [f"the trace is {given}; the actions here are {kind}, {width} wide, of {len(record.outcome.seeds)}"]
-    if trace.steps > envs.steps:
-        return [f"the trace has {trace.steps} steps; an episode has {envs.steps}"]
+    if trace.steps > steps:
+        return [f"the trace has {trace.steps} steps; an episode has {steps}"]
     try:
         trace.actions()
     except ValueError as error:
