@@ -14,6 +14,8 @@ from kdgym.registration import ENVIRONMENTS, find
 from kdgym.testing import check
 from tests.tiers import tiered
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/DataGen-Math-v0"
 # Those left out are tested in tests/envs, with smaller settings:
 IDS = [entry.id for entry in ENVIRONMENTS if not entry.needs_model and not entry.slow]
@@ -23,7 +25,6 @@ IDS = [entry.id for entry in ENVIRONMENTS if not entry.needs_model and not entry
 SHORTER: dict[str, dict[str, Any]] = {"snapshot": {"updates": 2, "validation_starts": 4, "test_starts": 8}}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("env_id", tiered(IDS))
 def test_every_id_keeps_the_contract(env_id: str) -> None:
     check(env_id, **SHORTER.get(find(env_id).family, {}))
@@ -36,7 +37,6 @@ def test_make_and_make_vec_are_one_implementation(env_id: str) -> None:
     assert type(single.students) is type(population.unwrapped)  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
 def test_an_id_can_be_made_without_importing_kdgym() -> None:
     code = "import gymnasium as gym; print(gym.make('kdgym:kdgym/DataGen-Math-v0').spec.id)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -162,6 +162,7 @@ def test_the_search_of_lanes_writes_what_it_loads(tmp_path: Path) -> None:
         load_agent("lane_search", envs).act(observation)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_an_untrained_teacher_says_what_to_do(name: str) -> None:
     envs = make(1, HOMES[name][-1], **encoding(name))

@@ -13,6 +13,8 @@ import torch
 
 from tests.benchmarks.report import Part, Report
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path

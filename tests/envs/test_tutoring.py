@@ -18,6 +18,8 @@ from kdgym.envs.feedback import Practice
 from kdgym.envs.tutoring import Tutoring, tutoring_env
 from tests.tiers import tiered
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {"updates": 2, "group": 4, "budget": 3_000.0, "validation_items": 4}
 ANSWER: dict[str, Any] = {"which": "wrong", "kind": "next_step", "length": 1, "shaping": "plain", "weight": 1}
 

@@ -40,6 +40,7 @@ def parameters(path: Path) -> dict[str, torch.Tensor]:
     return policy
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_where_an_undisturbed_one_does(tmp_path: Path) -> None:
     undisturbed = parameters(train(tmp_path / "a"))
     with pytest.raises(KeyboardInterrupt):

@@ -15,6 +15,8 @@ from kdgym.cli import app
 from kdgym.leaderboard.minari import export_minari
 from kdgym.leaderboard.submit import make_record
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

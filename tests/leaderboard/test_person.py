@@ -19,6 +19,8 @@ from kdgym.leaderboard.record import load_record
 from kdgym.leaderboard.submit import make_record
 from kdgym.leaderboard.verify import check, replay
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/DataGen-Math-v0"
 
 

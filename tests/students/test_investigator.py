@@ -16,6 +16,8 @@ from kdgym.students.investigator import Incidents
 from kdgym.students.world import NOTHING, Work
 from kdgym.tasks.incidents import questions_of
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/Orchestrate-Incidents-v0"
 STUDENTS, TASKS = 32, 6
 

@@ -26,6 +26,8 @@ from kdgym.testing import check
 from tests.students.tiny_model import write_model
 from tests.tiers import tiered
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/DataGen-Math-v0"
 
 
@@ -39,7 +41,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", tiered(["Math", "Code-SkillTree", "Math-OpenEnded"], ["Math"]))
 def test_the_contract_holds(name: str, settings: dict[str, Any]) -> None:
     budget = 6 * 40.0 if "OpenEnded" in name else settings["budget"]  # sampled teachers ask for up to 32 items

@@ -18,6 +18,8 @@ from kdgym.students import TransformerStudents, pool
 from kdgym.students.pool import POOLS, base_students
 from kdgym.tasks import make_task
 
+pytestmark = pytest.mark.slow
+
 SIZE = 4
 RECIPE = {"task": "small"}
 EVERYBODY = torch.arange(SIZE)

@@ -9,6 +9,8 @@ from kdgym.tasks import make_task
 from kdgym.tasks.code import Code
 from kdgym.tasks.pipelines import LINES
 
+pytestmark = pytest.mark.slow
+
 START = "Write a Python function f(x) that takes"
 TEXTS = [
     (

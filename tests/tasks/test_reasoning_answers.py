@@ -13,6 +13,8 @@ from kdgym.tasks.reasoning import SMALL, Reasoning
 from kdgym.tasks.reasoning_answers import OPEN, UNSUPPORTED, Verifier
 from kdgym.tasks.reasoning_pools import Wanted, load_items
 
+pytestmark = pytest.mark.slow
+
 # Quick ones; `test_every_dataset` checks the others.
 QUICK_OPEN = ["cryptarithm", "graph_color", "kakurasu", "palindrome_generation", "shortest_path", "tower_of_hanoi"]
 ADVERSARIAL: dict[str, Callable[[str], str]] = {
@@ -64,7 +66,6 @@ def in_other_digits(text: str) -> str:
     return "".join(chr(0x0660 + int(c)) if c in "0123456789" else c for c in text)
 
 
-@pytest.mark.slow
 def test_the_solution_of_every_problem_is_right(task: Reasoning) -> None:
     assert all(task.verify(problem, solution_of(task, problem)) for problem in range(len(task.solution)))
 
