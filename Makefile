@@ -55,7 +55,8 @@ test-all: $(STAMP)  ## the tests on every id, of all boards, of the documentatio
 	$(PYTEST) -m ''
 
 test-compat: $(COMPAT)/.installed  ## other people's libraries: Ray, RLlib, vLLM with a real language model
-	OMP_NUM_THREADS=1 $(COMPAT)/bin/python -m pytest -m '' tests/compat --durations=12
+	OMP_NUM_THREADS=1 $(COMPAT)/bin/python -m pytest -m '' tests/compat --ignore tests/compat/llm --durations=12
+	$(COMPAT)/bin/python -m pytest -m '' tests/compat/llm --durations=12
 
 lint: $(STAMP)  ## style, types, sizes
 	$(BIN)/ruff check .
