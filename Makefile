@@ -45,10 +45,10 @@ demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about t
 # as they share what is dear to make.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --durations=25
 
-test: $(STAMP)  ## the tests (ten minutes on two cores)
+test: $(STAMP)  ## the tests, slow ones on one id a family
 	$(PYTEST)
 
-test-fast: $(STAMP)  ## what takes no more than a few seconds each (a minute and a half)
+test-fast: $(STAMP)  ## what takes no more than a few seconds each
 	$(PYTEST) -m 'not slow and not thorough'
 
 test-all: $(STAMP)  ## the tests on every id, of all boards, of the documentation
