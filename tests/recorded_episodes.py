@@ -22,6 +22,7 @@ import torch
 
 from kdgym.evaluation import decide, introduce, load_agent
 from kdgym.leaderboard.submit import processor
+from kdgym.leaderboard.trace import Replay
 from kdgym.registration import ENVIRONMENTS, Entry, find
 from tests.students.tiny_model import write_model
 
@@ -58,10 +59,10 @@ def run(env_id: str, settings: dict[str, Any], actions: list[Any] | None = None)
         envs: Any = gym.make_vec(env_id, num_envs=STUDENTS, **settings, **student)
         observation, info = envs.reset(seed=SEED)
         values = dict(_flat({"reset": {"observation": observation, "info": info}}))
-        teacher = None if actions else _Drawn(env_id, envs, observation)
+        teacher = Replay(actions) if actions else _Drawn(envs, observation)
         taken: list[Any] = []
         for step in range(envs.steps):
-            taken.append(teacher.act(observation) if teacher else actions[step])  # type: ignore[index]
+            taken.append(teacher.act(observation))
             if step == envs.steps - 1:
                 values |= _flat({"test": envs.examine("test")})
             observation, reward, terminated, truncated, info = envs.step(taken[-1])
@@ -73,7 +74,7 @@ def run(env_id: str, settings: dict[str, Any], actions: list[Any] | None = None)
 class _Drawn:
     """Numbers at random; where lessons are written, what `copy_errors` writes."""
 
-    def __init__(self, env_id: str, envs: Any, observation: Any) -> None:
+    def __init__(self, envs: Any, observation: Any) -> None:
         self._envs, self._writer = envs, None
         envs.action_space.seed(SEED)
         if isinstance(envs.single_action_space, gym.spaces.Text):

@@ -26,11 +26,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import TypeAdapter
 
 import kdgym
-from kdgym.evaluation import NO_TEACHING, load_agent, teach
+from kdgym.evaluation import load_agent, teach
+from kdgym.leaderboard.board import standing
 from kdgym.leaderboard.record import Badge, Conditions, Outcome, Record
 from kdgym.leaderboard.submit import as_outcome, conditions, fits_board, open_board, today
 from kdgym.leaderboard.trace import Replay, Rounded
-from kdgym.registration import find
 
 KEY = "KDGYM_VERIFIER_KEY"  # environment variable: 32 bytes in hex
 _KINDS = {"Box": "box", "MultiDiscrete": "choices", "Text": "text"}
@@ -65,7 +65,8 @@ def check(record: Record) -> Finding:
     problems = []
     if not fits_board(record.env_id, record.outcome.seeds, record.agent.kind):
         problems.append("the student seeds are not the board's")
-    if record.agent.kind in _RESERVED and record.agent.name not in (known := _reserved_names(record)):
+    known = [name for name, kind in standing(record.env_id) if kind == record.agent.kind]
+    if record.agent.kind in _RESERVED and record.agent.name not in known:
         problems.append(f"kind {record.agent.kind!r} is here for {', '.join(known)}, not for {record.agent.name}")
     if record.trace is None:
         if record.agent.source is not None or record.agent.name != "no teaching":
@@ -77,17 +78,6 @@ def check(record: Record) -> Finding:
     ]
     seeds = len(record.outcome.seeds)
     return Finding(not problems, "; ".join(problems) or f"the file is sound: {seeds} students, {record.agent.kind}")
-
-
-def _reserved_names(record: Record) -> tuple[str, ...]:
-    """The agents of kdgym's own that may have the record's kind on its board."""
-    entry = find(record.env_id)
-    kinds = {
-        "control": (NO_TEACHING, *entry.controls),
-        "published": (entry.published,),
-        "oracle": entry.upper_bounds,
-    }
-    return kinds[record.agent.kind]
 
 
 @lru_cache
@@ -128,10 +118,10 @@ def replay(record: Record, students: int = 8, tolerance: float | None = None) ->
             on the kind of machine that the record is from, and `ELSEWHERE` on others.
     """
     number = len(record.outcome.seeds)
-    chosen = _choose(record, min(students, number))
-    envs = open_board(record.env_id, len(chosen), record.agent.settings)
     own = record.agent.kind in _RESERVED and record.trace is not None
-    if (own or not envs.independent) and len(chosen) < number:  # then all of them have to be there
+    chosen = list(range(number)) if own else _choose(record, min(students, number))
+    envs = open_board(record.env_id, len(chosen), record.agent.settings)
+    if not envs.independent and len(chosen) < number:  # then all of them have to be there
         chosen, envs = list(range(number)), open_board(record.env_id, number, record.agent.settings)
     teacher = Rounded(load_agent(record.agent.name, envs)) if own else _recorded_teacher(record, chosen)
     try:

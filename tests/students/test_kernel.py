@@ -44,12 +44,18 @@ def lesson(engine: TransformerStudents, key: Tensor, n: int) -> tuple[Tensor, Te
     return problem, torch.where(answer % 3 == 0, answer, engine.solution[problem])
 
 
+def forget() -> None:
+    """Nothing compiled in this process yet, and the kernel without a name."""
+    kernel._library.cache_clear()
+    kernel.fingerprint.cache_clear()
+
+
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    """Nothing compiled in this process yet."""
-    kernel._library.cache_clear()
+    """As in a new process."""
+    forget()
     yield
-    kernel._library.cache_clear()
+    forget()
 
 
 # --- the reference's numbers -------------------------------------------------------------------------------------
@@ -263,21 +269,8 @@ def test_a_damaged_or_missing_cache_does_not_matter(tmp_path: Path, monkeypatch:
 # --- its name ----------------------------------------------------------------------------------------------------
 
 
-def forget() -> None:
-    """As in a new process."""
-    kernel._library.cache_clear()
-    kernel.fingerprint.cache_clear()
-
-
-@pytest.fixture
-def unnamed() -> Iterator[None]:
-    forget()
-    yield
-    forget()
-
-
 def test_a_comment_in_the_source_leaves_the_fingerprint(
-    unnamed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = kernel.fingerprint()
     assert re.fullmatch("[0-9a-f]{8}", before)
@@ -289,14 +282,14 @@ def test_a_comment_in_the_source_leaves_the_fingerprint(
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the compiler's flag is for x86-64")
-def test_other_rounding_has_another_fingerprint(unnamed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_rounding_has_another_fingerprint(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     before = kernel.fingerprint()
     monkeypatch.setenv("CC", "cc -mno-fma")
     forget()
     assert kernel.fingerprint() not in (before, "none")
 
 
-def test_without_a_compiler_there_is_no_fingerprint(unnamed: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_there_is_no_fingerprint(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
     forget()
     assert kernel.fingerprint() == "none"
