@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium as gym
-import pettingzoo
-
+from kdgym.post_import import after_import
 from kdgym.suggestions import closest
 
 
@@ -349,7 +347,17 @@ MULTI_AGENT = (
 
 
 def register_all() -> None:
-    """Enter the tables into the registries of Gymnasium and PettingZoo."""
+    """Enter the tables into the registries of Gymnasium and PettingZoo: now, or as soon as these are imported.
+
+    ``import kdgym`` imports neither, since they are most of what a command costs that only lists or explains.
+    """
+    after_import("gymnasium", _register_populations)
+    after_import("pettingzoo", _register_multi_agent)
+
+
+def _register_populations() -> None:
+    import gymnasium as gym
+
     for entry in ENVIRONMENTS:
         module = f"kdgym.envs.{entry.family}"
         gym.register(
@@ -358,6 +366,11 @@ def register_all() -> None:
             vector_entry_point=f"{module}:{entry.population}",
             kwargs=entry.settings,
         )
+
+
+def _register_multi_agent() -> None:
+    import pettingzoo
+
     for interface, id, creator in MULTI_AGENT:
         pettingzoo.register(interface, id, entry_point=creator)
 

@@ -43,6 +43,32 @@ def test_an_id_can_be_made_without_importing_kdgym() -> None:
     assert done.stdout.strip() == "kdgym/DataGen-Math-v0"
 
 
+_MADE = "gym.make('kdgym/DataGen-Math-v0')"
+_SPEC = "pettingzoo.spec('parallel', 'kdgym/Classroom-Math-v0')"
+
+
+@pytest.mark.parametrize(
+    ("imports", "used"),
+    [
+        ("import gymnasium as gym, kdgym", _MADE),
+        ("import kdgym, gymnasium as gym", _MADE),
+        ("import kdgym, importlib.util; importlib.util.find_spec('gymnasium'); import gymnasium as gym", _MADE),
+        ("import pettingzoo, kdgym", _SPEC),
+        ("import kdgym, pettingzoo", _SPEC),
+        ("import kdgym, pettingzoo, gymnasium as gym", _MADE),
+    ],
+)
+def test_ids_are_registered_in_any_order_of_imports(imports: str, used: str) -> None:
+    done = subprocess.run([sys.executable, "-c", f"{imports}; {used}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_only_reads_the_table_imports_no_gymnasium() -> None:
+    code = "import sys, kdgym.cli; print(sorted({'gymnasium', 'numpy', 'pettingzoo', 'torch'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("env_id", IDS)
 def test_the_docstring_is_the_environments_page(env_id: str) -> None:
     page = type(gym.make(env_id).unwrapped).__doc__ or ""

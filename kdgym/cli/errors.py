@@ -5,8 +5,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator
 
-import gymnasium as gym
-
 from kdgym.catalogue import OWN_AGENT
 
 DEBUG = "KDGYM_DEBUG"
@@ -35,6 +33,8 @@ EXTRAS = {
 
 def sentence(error: Exception) -> str | None:
     """What to tell a person; None if it is a fault of kdgym, whose traceback is wanted."""
+    import gymnasium as gym  # not needed where nothing went wrong
+
     told = _missing_extra(error) or _own_agent(error)
     if told is None and isinstance(error, ValueError | OSError | ImportError | gym.error.Error):
         return str(error)
@@ -49,7 +49,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _missing_extra(error: Exception) -> str | None:
     """Of a package that an extra brings, where the error does not name the extra already."""
-    if not isinstance(error, ImportError | gym.error.DependencyNotInstalled):
+    from gymnasium.error import DependencyNotInstalled
+
+    if not isinstance(error, ImportError | DependencyNotInstalled):
         return None
     for cause in _causes(error):
         package = (getattr(cause, "name", None) or "").partition(".")[0]

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/start_up.py [--rounds 11]
 
-Rounds are interleaved, and the last column is relative to ``import gymnasium``, which ``import kdgym`` cannot do without.
+Rounds are interleaved, and the last column is relative to ``import gymnasium``, which whatever opens an environment imports.
 """
 
 from __future__ import annotations
