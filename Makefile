@@ -39,7 +39,7 @@ demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about t
 	@echo
 	@echo "Look at   runs/demo/comparison.png and runs/demo/lesson.png"
 	@echo "Train on  $(BIN)/kdgym train $(ID) --agent ppo --steps 100000 --out runs/ppo"
-	@echo "Write one cp agents/random.py mine.py && $(BIN)/kdgym evaluate $(ID) --agent mine.py"
+	@echo "Write one cp agents/any_family/random.py mine.py && $(BIN)/kdgym evaluate $(ID) --agent mine.py"
 
 # Tiers of tests: fast < test < all; compat beside them. One process a core, each with one thread; a file's tests stay together,
 # as they share what is dear to make. In the order of their names: by number of tests, which is the default, a file of few long
@@ -64,8 +64,8 @@ lint: $(STAMP)  ## style, types, sizes
 	$(BIN)/ruff format --check .
 	$(MAKE) --no-print-directory types size
 
-types: $(STAMP)  ## type-check the three roots as one package
-	$(BIN)/python tests/check_types.py
+types: $(STAMP)  ## types and import contracts of the four roots as one package
+	$(BIN)/python tests/check_package.py
 
 format: $(STAMP)  ## rewrite to the house style
 	$(BIN)/ruff check --fix .
@@ -85,7 +85,7 @@ DEVICE ?= cuda
 gpu: $(STAMP)  ## all that a GPU is for, in eight minutes; DEVICE=cpu QUICK=1 runs the same at tiny sizes
 	$(BIN)/python tests/benchmarks/gpu.py --device $(DEVICE) $(if $(QUICK),--quick)
 
-size: $(STAMP)  ## lines per folder, and the limits
+size: $(STAMP)  ## lines of code per folder, and the budget
 	$(BIN)/python tests/check_size.py
 
 clean:  ## remove what was built

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-import pkgutil
+import re
 import tokenize
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import kdgym.agents
 from kdgym.registration import ENVIRONMENTS, find
 
 OWN_AGENT = "__own_agent__"  # global of a module that is a person's own agent: how the command line was given it
@@ -24,17 +26,63 @@ _ROLES = {
 }
 
 
+@dataclass(frozen=True)
+class Packaged:
+    """A teacher that comes with kdgym.
+
+    Attributes:
+        file: where it is defined.
+        kind: the name of its class there: ``Agent``, or of a preset its own name in capitals.
+    """
+
+    file: Path
+    kind: str = "Agent"
+
+    @property
+    def module(self) -> str:
+        """``kdgym.agents.<family>.<file>``."""
+        return f"kdgym.agents.{self.file.parent.name}.{self.file.stem}"
+
+
+@cache
+def packaged() -> dict[str, Packaged]:
+    """Every teacher that comes with kdgym, by its name, which is unique over all families."""
+    spec = find_spec("kdgym.agents")
+    assert spec is not None and spec.submodule_search_locations is not None
+    found: dict[str, Packaged] = {}
+    for file in sorted(Path(spec.submodule_search_locations[0]).glob("*/[!_]*.py")):
+        if file.stem == "presets":
+            kinds = [node.name for node in _parsed(file).body if isinstance(node, ast.ClassDef)]
+            found |= {re.sub("(?<!^)(?=[A-Z])", "_", kind).lower(): Packaged(file, kind) for kind in kinds}
+        else:
+            found[file.stem] = Packaged(file)
+    return found
+
+
+@cache
+def _parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def agent_names() -> list[str]:
     """The teachers that come with kdgym."""
-    return sorted(module.name for module in pkgutil.iter_modules(kdgym.agents.__path__))
+    return sorted(packaged())
 
 
 def rule(agent: str) -> str:
-    """What a packaged teacher does: the first paragraph of its module's docstring, in one line; empty without one."""
-    with tokenize.open(Path(kdgym.agents.__path__[0]) / f"{agent}.py") as file:
+    """What a packaged teacher does: the first paragraph of its docstring, in one line; empty without one."""
+    teacher = packaged()[agent]
+    if teacher.kind != "Agent":
+        (preset,) = [node for node in _parsed(teacher.file).body if getattr(node, "name", "") == teacher.kind]
+        return _first_paragraph(ast.get_docstring(preset) or "")  # type: ignore[arg-type]  # it is a class
+    with tokenize.open(teacher.file) as file:
         tokens = tokenize.generate_tokens(file.readline)
         first = next(token for token in tokens if token.type not in (tokenize.COMMENT, tokenize.NL))
     docstring = ast.literal_eval(first.string) if first.type == tokenize.STRING else ""
+    return _first_paragraph(docstring)
+
+
+def _first_paragraph(docstring: str) -> str:
     return " ".join(inspect.cleandoc(docstring).split("\n\n")[0].split())
 
 

@@ -15,7 +15,7 @@ class Entry:
 
     Attributes:
         id: ``kdgym/<Family>-<Task>[-<Level>]-v<N>``.
-        family: module of `kdgym.envs`.
+        module: of `kdgym.envs`, ``<family>.<page>``.
         population: class of the population in that module; the single view is called ``<population>Env``.
         summary: one line for ``kdgym list``.
         controls: teachers that spend the budget without intelligence; differences are taken to the first.
@@ -33,7 +33,7 @@ class Entry:
     """
 
     id: str
-    family: str
+    module: str
     population: str
     summary: str
     controls: tuple[str, ...]
@@ -50,6 +50,11 @@ class Entry:
     slow: bool = False
 
     @property
+    def family(self) -> str:
+        """The folder of `kdgym.envs`."""
+        return self.module.partition(".")[0]
+
+    @property
     def needs_model(self) -> bool:
         """Whether the students are language models, which have to be prepared: ``kdgym models add``."""
         return str(self.settings.get("student", "")).startswith("hf:")
@@ -59,7 +64,7 @@ _ANY_NUMBERS = ("random", "uniform")  # any numbers in [-1, 1], and zeros: they 
 
 _SKILL_LIST: dict[str, Any] = {
     "group": "DataGen Skill-List",
-    "family": "datagen",
+    "module": "datagen.skill_list",
     "population": "SkillList",
     "controls": ("uniform", "random"),
     "published": "stat",
@@ -79,7 +84,7 @@ _SKILL_LIST: dict[str, Any] = {
 }
 _OPEN_ENDED: dict[str, Any] = {
     "group": "DataGen Open-Ended",
-    "family": "datagen_open_ended",
+    "module": "datagen.open_ended",
     "population": "OpenEnded",
     "controls": ("random_real",),
     "published": "llm2llm",
@@ -90,7 +95,7 @@ _OPEN_ENDED: dict[str, Any] = {
 }
 _SKILL_TREE: dict[str, Any] = {
     "group": "DataGen Skill-Tree",
-    "family": "datagen_skill_tree",
+    "module": "datagen.skill_tree",
     "population": "SkillTree",
     "controls": ("tree_uniform", "tree_random"),
     "published": "alternating",
@@ -102,7 +107,7 @@ _SKILL_TREE: dict[str, Any] = {
 }
 _FEEDBACK: dict[str, Any] = {
     "group": "Feedback",
-    "family": "feedback",
+    "module": "feedback.feedback",
     "population": "Practice",
     "controls": ("no_feedback",),
     "published": "thinktuning",
@@ -125,7 +130,7 @@ _FEEDBACK: dict[str, Any] = {
 }
 _SNAPSHOT: dict[str, Any] = {
     "group": "Snapshot",
-    "family": "snapshot",
+    "module": "snapshot.snapshot",
     "population": "Starts",
     "controls": ("ordinary_resets", "uniform_snapshots", "random"),
     "published": "s3rl",
@@ -156,7 +161,7 @@ _ORCHESTRATE: dict[str, Any] = {
 
 _TUTORING: dict[str, Any] = {
     "group": "Tutoring",
-    "family": "tutoring",
+    "module": "feedback.tutoring",
     "population": "Tutoring",
     "controls": ("never_ask",),
     "published": "always_ask",
@@ -166,7 +171,7 @@ _TUTORING: dict[str, Any] = {
 }
 _CLASSROOM: dict[str, Any] = {
     "group": "Classroom",
-    "family": "classroom",
+    "module": "classroom.classroom",
     "population": "Classroom",
     "controls": ("bid_uniform",),
     "published": "bid_proportional",
@@ -263,14 +268,14 @@ ENVIRONMENTS = (
     ),
     Entry(
         "kdgym/Orchestrate-Math-v0",
-        family="orchestrate_math",
+        module="orchestrate.math",
         population="OrchestrateMath",
         summary="Choose how closely frozen students are supervised, task by task, and what they remember.",
         **_ORCHESTRATE,
     ),
     Entry(
         "kdgym/Orchestrate-Incidents-v0",
-        family="orchestrate_incidents",
+        module="orchestrate.incidents",
         population="OrchestrateIncidents",
         summary="The same for small investigators who query the logs of a security incident, by SQL.",
         **_ORCHESTRATE,
@@ -340,9 +345,9 @@ ENVIRONMENTS = (
 
 # The same ids for agents of their own, in PettingZoo's registries: interface, id, what makes it.
 MULTI_AGENT = (
-    ("parallel", "kdgym/Classroom-Math-v0", "kdgym.envs.classroom:parallel_env"),
-    ("aec", "kdgym/Classroom-Math-v0", "kdgym.envs.classroom:env"),
-    ("aec", "kdgym/Tutoring-Math-v0", "kdgym.envs.tutoring:tutoring_env"),
+    ("parallel", "kdgym/Classroom-Math-v0", "kdgym.envs.classroom.classroom:parallel_env"),
+    ("aec", "kdgym/Classroom-Math-v0", "kdgym.envs.classroom.classroom:env"),
+    ("aec", "kdgym/Tutoring-Math-v0", "kdgym.envs.feedback.tutoring:tutoring_env"),
 )
 
 
@@ -359,7 +364,7 @@ def _register_populations() -> None:
     import gymnasium as gym
 
     for entry in ENVIRONMENTS:
-        module = f"kdgym.envs.{entry.family}"
+        module = f"kdgym.envs.{entry.module}"
         gym.register(
             id=entry.id,
             entry_point=f"{module}:{entry.population}Env",

@@ -137,13 +137,15 @@ def _check_budget_and_ledger(env: SingleEnv) -> None:
     _, info = env.reset(seed=2)
     costs: list[Any] = [info["cost"]]
     observation: Any = {}
-    for _ in range(10_000):
+    steps = env.students.steps
+    for _ in range(steps):
         observation, _, terminated, truncated, info = env.step(env.action_space.sample())
         costs.append(info["cost"])
         if terminated or truncated:
             break
     _require(
-        terminated and not truncated, "The episode does not terminate by itself; truncation is for outside limits."
+        terminated and not truncated,
+        f"The episode does not terminate by itself in its {steps} steps; truncation is for outside limits.",
     )
     for actor, units in env.ledger().items():
         for unit, total in units.items():

@@ -17,6 +17,10 @@ PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
 }  # Debian's packages
 
+# With a new cache thousands of programs or data sets are run first, or many students pretrained.
+LONG_TO_MAKE = ("Code", "Reasoning", "DataGen-VQA-v0", "Feedback-Math", "Orchestrate-Math", "Tutoring-Math")
+LATER = ("kdgym/DataGen-Code", "kdgym/DataGen-Reasoning", "kdgym/Orchestrate-Math")
+
 settings.register_profile("kdgym", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("kdgym")
 
@@ -56,6 +60,24 @@ def _processes() -> set[int]:
         if int(parent) == os.getpid() and state != "Z":
             found.add(int(status.parent.name))
     return found
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file that is slow as a whole need not even be imported for ``make test-fast``."""
+    if collection_path.suffix == ".py" and "not slow" in config.option.markexpr:
+        return True if "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a task that takes long to make are not in ``make test-fast``; those of its ids are not in ``make test``."""
+    for item in items:
+        values = getattr(item, "callspec", None) and item.callspec.params.values()  # type: ignore[attr-defined]
+        if any(isinstance(value, str) and name in value for value in values or () for name in LONG_TO_MAKE):
+            item.add_marker(pytest.mark.slow)
+        if any(isinstance(value, str) and value.startswith(LATER) for value in values or ()):
+            item.add_marker(pytest.mark.thorough)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -30,7 +30,7 @@ from cosmic_ray.plugins import get_operator
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "runs" / "mutants"
 WANTED = 0.85  # share of the sample that has to be killed
-PARTS = ("kdgym", "agents", "envs", "tests", "pyproject.toml")
+PARTS = ("kdgym", "agents", "envs", "studies", "tests", "pyproject.toml")
 # What takes long to import and has no mutants: imported once, and inherited by every process.
 SLOW_IMPORTS = (
     "hypothesis",
@@ -57,13 +57,16 @@ OPERATORS = (
 )
 # Module -> arguments of pytest, the fastest first. Rules of agents are added by `modules`.
 TESTED = {
-    "kdgym/students/actor_critic.py": ["tests/students/test_actor_critic.py", "tests/students/test_episodes.py"],
-    "kdgym/students/episodes.py": ["tests/students/test_episodes.py"],
-    "kdgym/students/adamw.py": ["tests/students/test_adamw.py", "tests/students/test_actor_critic.py"],
+    "kdgym/students/control/actor_critic.py": [
+        "tests/students/control/test_actor_critic.py",
+        "tests/students/control/test_rollouts.py",
+    ],
+    "kdgym/students/control/rollouts.py": ["tests/students/control/test_rollouts.py"],
+    "kdgym/students/adamw.py": ["tests/students/test_adamw.py", "tests/students/control/test_actor_critic.py"],
     "kdgym/students/policy_gradient.py": ["tests/students/test_policy_gradient.py"],
     "kdgym/core/ledger.py": ["tests/core/test_ledger.py", "tests/core/test_population.py"],
     "kdgym/core/validation.py": ["tests/core/test_validation.py", "tests/core/test_population.py"],
-    "kdgym/core/market.py": ["tests/core/test_market.py", "tests/envs/test_datagen.py"],
+    "envs/datagen/market.py": ["tests/envs/datagen/test_market.py", "tests/envs/datagen/test_skill_list.py"],
 }
 
 
@@ -94,14 +97,14 @@ def modules() -> dict[str, list[str]]:
     quick = {
         path: path.read_text() for path in (*sorted(folder.glob("test_*_rules.py")), folder / "test_candidates.py")
     }
-    for agent in sorted((ROOT / "agents").glob("*.py")):
+    for agent in sorted((ROOT / "agents").glob("*/*.py")):
         if "\ndef train(" in agent.read_text():
             continue
         tests = [str(path.relative_to(ROOT)) for path, text in quick.items() if f'"{agent.stem}"' in text]
         if not tests and agent.stem in (folder / "test_upper_bounds.py").read_text():
             tests = ["tests/agents/test_upper_bounds.py", "-k", agent.stem]
         if tests:
-            found[f"agents/{agent.name}"] = tests
+            found[str(agent.relative_to(ROOT))] = tests
     return found
 
 
@@ -165,7 +168,7 @@ def copied(folder: Path) -> Path:
         source = ROOT / part
         copy = shutil.copy2 if source.is_file() else shutil.copytree
         copy(source, folder / part)
-    for name in ("agents", "envs"):
+    for name in ("agents", "envs", "studies"):
         (folder / "kdgym" / name).symlink_to(folder / name)
     compileall.compile_dir(folder, quiet=2)
     return folder

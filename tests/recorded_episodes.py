@@ -24,16 +24,16 @@ from kdgym.evaluation import decide, introduce, load_agent
 from kdgym.leaderboard.submit import processor
 from kdgym.leaderboard.trace import Replay
 from kdgym.registration import ENVIRONMENTS, Entry, find
-from tests.students.tiny_model import write_model
+from tests.students.language.tiny_model import write_model
 
 FOLDER = Path(__file__).parent / "episodes"
 SEED, STUDENTS = 20_000, 2
 # Three steps show a first observation, training, an examination, the end and the start of the next episode.
 _SHORT: dict[str, dict[str, Any]] = {
-    "datagen_open_ended": {"errors": 4},
-    "orchestrate_math": {"tasks": 6},
-    "orchestrate_incidents": {"tasks": 6},
-    "snapshot": {"updates": 2, "validation_starts": 4, "test_starts": 8},
+    "datagen.open_ended": {"errors": 4},
+    "orchestrate.math": {"tasks": 6},
+    "orchestrate.incidents": {"tasks": 6},
+    "snapshot.snapshot": {"updates": 2, "validation_starts": 4, "test_starts": 8},
 }
 _HOPPER = {"teacher_steps": 2048, "clusters": 3, "actors": 2, "rollout": 32, "minibatches": 2}
 _LANGUAGE = {"group": 2, "student_options": {"max_new_tokens": 8}}
@@ -43,9 +43,9 @@ Values = dict[str, npt.NDArray[Any]]
 
 def settings_of(entry: Entry) -> dict[str, Any]:
     """What makes an episode of this id short."""
-    steps = {} if entry.family.startswith("orchestrate") else {"steps": 3}
+    steps = {} if entry.family == "orchestrate" else {"steps": 3}
     own = {**(_HOPPER if entry.slow else {}), **(_LANGUAGE if entry.needs_model else {})}
-    return {**steps, **_SHORT.get(entry.family, {}), **own}
+    return {**steps, **_SHORT.get(entry.module, {}), **own}
 
 
 def path_of(env_id: str) -> Path:

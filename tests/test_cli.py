@@ -16,8 +16,8 @@ import typer
 from typer.testing import CliRunner
 
 import kdgym
-import kdgym.agents.constant
-import kdgym.integrations.search
+import kdgym.agents.datagen.constant
+import kdgym.teaching.search
 from kdgym.catalogue import roles
 from kdgym.cli import app
 from kdgym.registration import ENVIRONMENTS
@@ -73,7 +73,7 @@ def test_the_version_is_the_packages() -> None:
 
 def test_help_shows_commands_in_panels_and_in_their_order() -> None:
     page = call("--help")
-    shown = ("Look", "list", "watch", "Train", "train", "Compare", "compare", "Leaderboard", "submit", "Families and")
+    shown = ("Look", "list", "watch", "Train", "train", "Compare", "compare", "Leaderboard", "submit", "Families")
     places = [page.index(f" {name} ") for name in shown]
     assert places == sorted(places)
 
@@ -139,16 +139,6 @@ def test_a_placebo_has_a_table_of_its_own_and_settings_are_passed_on(tmp_path: P
 
 
 @pytest.mark.slow
-def test_interference_writes_table_picture_and_matrix(tmp_path: Path) -> None:
-    picture, records = tmp_path / "new" / "i.png", tmp_path / "i.json"
-    options = ("--students", "4", "--items", "64", "--picture", str(picture), "--json", str(records))
-    assert "helps most" in call("interference", ID, *options)
-    assert picture.stat().st_size > 10_000
-    content = json.loads(records.read_text())
-    assert len(content["mean"]) == len(content["low"]) == len(content["significant"]) == len(content["skills"]) == 14
-
-
-@pytest.mark.slow
 def test_evaluate_puts_the_control_beside_the_teacher() -> None:
     output = call("evaluate", ID, "--agent", "target_proportional", "--episodes", "2")
     assert "target_proportional" in output
@@ -180,7 +170,7 @@ def test_watch_shows_what_students_of_another_family_learn(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_train_and_use_what_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("CANDIDATES", 2), ("STUDENTS", 2), ("ELITE", 1)):
-        monkeypatch.setattr(kdgym.integrations.search, name, value)
+        monkeypatch.setattr(kdgym.teaching.search, name, value)
     output = call("train", ID, "--agent", "constant", "--steps", "40", "--out", str(tmp_path))
     assert "kdgym evaluate" in output
     call("evaluate", ID, "--agent", f"constant:{tmp_path / 'constant.json'}", "--episodes", "2")
@@ -190,14 +180,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path, monkeypatch: pytes
     def interrupted(*_: object, **__: object) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(kdgym.agents.constant, "train", interrupted)
+    monkeypatch.setattr(kdgym.agents.datagen.constant, "train", interrupted)
     result = runner.invoke(app, ["train", ID, "--agent", "constant", "--out", str(tmp_path)])
     assert result.exit_code == 130
     assert "goes on from the last checkpoint" in result.output
-
-
-@pytest.mark.slow
-def test_discover_says_how_well_found_skills_agree_with_labels() -> None:
-    output = call("discover", "kdgym/DataGen-VQA-v0", "--clusters", "15")
-    assert "15 skills found by tfidf, 15 by label: adjusted Rand index" in output
-    assert runner.invoke(app, ["discover", "kdgym/DataGen-VQA-v0", "--encoder", "bert"]).exit_code != 0

@@ -35,7 +35,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("arguments", "message"),
     [
         (["evaluate", "kdgym/Nothing-v0", "--agent", "uniform"], "choose from kdgym/DataGen-Math-v0"),
-        (["interference", "kdgym/Snapshot-CartPol-v0"], "Did you mean 'kdgym/Snapshot-CartPole-v0'?"),
+        (["watch", "kdgym/Snapshot-CartPol-v0"], "Did you mean 'kdgym/Snapshot-CartPole-v0'?"),
         (["submit", "random", "--env", "datagen-math-v0", *SIGNED], "Did you mean 'kdgym/DataGen-Math-v0'?"),
         (["evaluate", ID, "--agent", "nobody"], "There is no agent 'nobody'. Give a name"),
         (["watch", ID, "--agent", "rnadom"], "Did you mean 'random'?"),
@@ -82,7 +82,6 @@ def test_a_teacher_of_another_family_is_told_where_it_belongs(
         ["train", ID, "--agent", "start_search", "--out", "x"],
         ["snapshots", "collect", ID, "--agent", "s3rl", "--out", "x"],
         ["lanes", "trace", "kdgym/Orchestrate-Math-v0", "--agent", "s3rl", "--out", "x"],
-        ["lanes", "transfer", "kdgym/Orchestrate-Math-v0", "--agents", "atlas,s3rl"],
     ],
     ids=lambda command: command[0],
 )
@@ -162,7 +161,6 @@ def test_a_missing_package_names_its_extra(
             "llm",
         ),
         (["export", "minari", "x.json", "--dataset", "x-v0"], "minari", "kdgym.leaderboard.minari", "minari"),
-        (["discover", "kdgym/DataGen-VQA-v0", "--encoder", "minilm"], "sentence_transformers", "", "discovery"),
         (
             ["snapshots", "collect", "Hopper-v5", "--minari", "x", "--out", "x"],
             "minari",

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from kdgym.envs.datagen import SkillList
-from kdgym.students.language import LanguageOptions, LanguageStudents
+from kdgym.envs.datagen.skill_list import SkillList
+from kdgym.students.language.students import LanguageOptions, LanguageStudents
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 from tests.lessons import COURSE, FAMILIES, make, play, states
-from tests.students.tiny_model import write_model
+from tests.students.language.tiny_model import write_model
 
 pytestmark = [
     pytest.mark.gpu,

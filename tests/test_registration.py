@@ -22,7 +22,7 @@ IDS = [entry.id for entry in ENVIRONMENTS if not entry.needs_model and not entry
 
 
 # Practising and being examined take long there, and do not depend on how much of it there is.
-SHORTER: dict[str, dict[str, Any]] = {"snapshot": {"updates": 2, "validation_starts": 4, "test_starts": 8}}
+SHORTER: dict[str, dict[str, Any]] = {"snapshot": {"steps": 6, "updates": 2, "validation_starts": 4, "test_starts": 8}}
 
 
 @pytest.mark.parametrize("env_id", tiered(IDS))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from kdgym.classroom.bids import Bids
+from kdgym.envs.classroom.bids import Bids
 from kdgym.spaces import FeedbackMoves, Shares, SnapshotMoves, TreeMoves, TutoringMoves
 
 TEMPERATURE = 4.0

@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from kdgym.core import SingleEnv, Snapshot
-from kdgym.envs.datagen import SkillList
+from kdgym.envs.datagen.skill_list import SkillList
 from kdgym.tasks import Task, make_task
 from kdgym.testing import ContractError, check, check_splits
 

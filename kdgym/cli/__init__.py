@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 from typer.core import TyperGroup
 
 import kdgym
-from kdgym.cli import classroom, lanes, leaderboard, models, overview, scores, snapshots, studies, training
-from kdgym.cli.errors import DEBUG, sentence
+from kdgym.cli import lanes, leaderboard, models, overview, scores, snapshots, training
+from kdgym.cli.errors import one_sentence
 
 _PANELS: dict[str, dict[str, Any]] = {
     "Look": {"list": overview.list_, "watch": overview.watch, "teach": leaderboard.teach},
@@ -25,13 +21,7 @@ _PANELS: dict[str, dict[str, Any]] = {
         "leaderboard": leaderboard.app,
         "export": leaderboard.export,
     },
-    "Families and studies": {
-        "interference": studies.interference,
-        "discover": studies.discover,
-        "snapshots": snapshots.app,
-        "lanes": lanes.app,
-        "classroom": classroom.app,
-    },
+    "Families": {"snapshots": snapshots.app, "lanes": lanes.app},
 }
 
 
@@ -72,13 +62,5 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: of the command line; those of this process, if left out.
     """
-    try:
+    with one_sentence():
         app(arguments)
-    except Exception as error:
-        told = None if os.environ.get(DEBUG) else sentence(error)
-        if told is None:
-            raise
-        console = Console(stderr=True)
-        # Wrapped for a terminal only: what is piped or pasted stays in one line.
-        console.print(Text.assemble(("Error:", "bold red"), " ", told), soft_wrap=not console.is_terminal)
-        sys.exit(2)

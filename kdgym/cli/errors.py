@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.text import Text
 
 from kdgym.catalogue import OWN_AGENT
 
@@ -29,6 +36,27 @@ EXTRAS = {
     "verify": ("pyseccomp",),
     "vllm": ("vllm",),
 }
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Tell a person what went wrong in a sentence (exit code 2); with ``KDGYM_DEBUG`` set, by the traceback."""
+    try:
+        yield
+    except Exception as error:
+        told = None if os.environ.get(DEBUG) else sentence(error)
+        if told is None:
+            raise
+        console = Console(stderr=True)
+        # Wrapped for a terminal only: what is piped or pasted stays in one line.
+        console.print(Text.assemble(("Error:", "bold red"), " ", told), soft_wrap=not console.is_terminal)
+        sys.exit(2)
+
+
+def run_command(command: Callable[..., None]) -> None:
+    """A command that is a script of its own."""
+    with one_sentence():
+        typer.run(command)
 
 
 def sentence(error: Exception) -> str | None:

@@ -121,7 +121,7 @@ def teach(
     ] = None,
 ) -> None:
     """Be the teacher yourself: see the students, decide, and have it written down like any other teacher's lessons."""
-    from kdgym.leaderboard.person import Person
+    from kdgym.leaderboard.human_teacher import Person
     from kdgym.leaderboard.record import AgentCard
     from kdgym.leaderboard.submit import board_seeds, open_board, record_lessons
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from kdgym.catalogue import agent_names, require_fit, roles, rule
+from kdgym.catalogue import agent_names, roles, rule
 from kdgym.console import AGENT_HELP, EnvId, console
 from kdgym.registration import ENVIRONMENTS, find
 
@@ -38,14 +38,21 @@ def list_(
         console.print("A teacher in full: kdgym list ID. In a lesson: kdgym watch ID --agent NAME.")
 
 
-def _teachers(roles: dict[str, str], whole: bool) -> Table:
+def _teachers(roles: dict[str, str], whole: bool) -> Table | Text:
     """Teachers with their roles and rules; a line each, or all that their files say at first."""
-    table, room = Table(box=None, header_style="bold"), console.width
-    for heading, texts in (("teacher", roles), ("role", roles.values())):
-        width = max(map(len, (heading, *texts)))
-        table.add_column(heading, width=width)
-        room -= width + 2
-    table.add_column("its rule", no_wrap=not whole, overflow="ellipsis", width=room - 2)
+    widths = [max(map(len, column)) + 2 for column in (("teacher", *roles), ("role", *roles.values()))]
+    room = console.width - sum(widths) - 1
+    if not whole:  # as text: a table of so many rows takes a tenth of a second
+        lines = [Text(f" {'teacher':{widths[0]}}{'role':{widths[1]}}its rule", style="bold")]
+        for name, role in roles.items():
+            said = rule(name)
+            shown = said if len(said) <= room else said[: room - 1].rstrip() + "…"
+            lines.append(Text(f" {name:{widths[0]}}{role:{widths[1]}}{shown}"))
+        return Text("\n").join(lines)
+    table = Table(box=None, header_style="bold")
+    for heading, width in zip(("teacher", "role"), widths, strict=True):
+        table.add_column(heading, width=width - 2)
+    table.add_column("its rule", width=room)
     for name, role in roles.items():
         table.add_row(name, role, Text(rule(name)))
     return table
@@ -58,15 +65,13 @@ def watch(
     picture: Annotated[Path | None, typer.Option(help="Write the finished lesson there (png).")] = None,
 ) -> None:
     """Watch one lesson live: the student's skill profile, step by step."""
-    import gymnasium as gym
     from rich.live import Live
 
-    from kdgym.evaluation import decide, encoding, introduce, load_agent
+    from kdgym.evaluation import decide, introduce, load_agent, make_unseen
 
     entry = find(id)
     name = agent or entry.published
-    require_fit(id, name)
-    envs: Any = gym.make_vec(id, num_envs=1, pool="evaluation", autoreset=False, **encoding(name))
+    envs = make_unseen(id, name, 1)
     teacher: Any = load_agent(name, envs, seed=seed)
     observation, _ = envs.reset(seed=seed)
     introduce(teacher, envs, observation)

@@ -167,7 +167,7 @@ def compare(
     seconds_budget: SecondsBudget = None,
 ) -> None:
     """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
-    from kdgym.report import besides_tables, comparison_json, comparison_table, ranked
+    from kdgym.evaluation.report import besides_tables, comparison_json, comparison_table, ranked
     from kdgym.students import is_language_model
 
     set_threads(threads)
@@ -178,7 +178,7 @@ def compare(
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
     learner = {"student": student} if student else {}  # a family has its own, where nobody says
-    items = entry.family.startswith("datagen")  # lessons of items have content that can be destroyed
+    items = entry.family == "datagen"  # lessons of items have content that can be destroyed
     twins = items and is_language_model(student or "") if placebo is None else placebo
     given = parse_settings(settings, device=device, **learner, **_misconceptions(misconceptions))
     options = _options(
@@ -196,7 +196,7 @@ def compare(
         if result.remarks:
             console.print(f"{result.agent}: " + ", ".join(f"{n} {what}" for what, n in result.remarks.items()) + ".")
     if picture is not None:
-        from kdgym.plots import comparison_picture
+        from kdgym.evaluation.plots import comparison_picture
 
         comparison_picture(ranked(results), control, picture)
         console.print(f"Picture: {picture}")
@@ -208,7 +208,7 @@ def headroom(
 ) -> None:
     """Show how much a good teacher can gain: no teaching, the controls, the published rule, and the upper bounds."""
     from kdgym.evaluation import NO_TEACHING
-    from kdgym.report import comparison_json, headroom_table
+    from kdgym.evaluation.report import comparison_json, headroom_table
 
     set_threads(threads)
     entry = find(id)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from kdgym.catalogue import require_fit
 from kdgym.console import AGENT_HELP, Settings, console, parse_settings, progress_bar
 from kdgym.registration import find
 
@@ -76,14 +75,11 @@ def _collect_from_zip(id: str, policy: Path, episodes: int, every: int, seed: in
 def _collect_lessons(
     id: str, agent: str, episodes: int, every: int, seed: int, settings: dict[str, Any]
 ) -> SnapshotStore:
-    import gymnasium as gym
-
-    from kdgym.evaluation import as_policy, encoding
+    from kdgym.evaluation import as_policy, make_unseen
     from kdgym.wrappers.lessons import collect_lessons
 
     find(id)
-    require_fit(id, agent)
-    envs: Any = gym.make_vec(id, num_envs=episodes, autoreset=False, **{**encoding(agent), **settings})
+    envs = make_unseen(id, agent, episodes, **{"pool": "train", **settings})
     act = as_policy(agent, envs.unwrapped, seed)
     with progress_bar() as bar:
         task = bar.add_task("steps", total=envs.unwrapped.steps)

@@ -19,14 +19,14 @@ from kdgym.core import ledger
 from kdgym.core.course_settings import CourseSettings
 from kdgym.core.examiner import Examiner
 from kdgym.core.fields import Layout
-from kdgym.core.lesson import Lesson
-from kdgym.core.misled import Misled
+from kdgym.core.misconceptions import Misled
 from kdgym.core.population import Array, PopulationEnv
+from kdgym.core.rendering import Lesson
 from kdgym.students import Students, Tables, is_language_model, make_students
 from kdgym.tasks import Split, Task, make_task
-from kdgym.tasks.discovery import under_skills
 from kdgym.tasks.examination import draw_items
-from kdgym.tasks.placebo import Placebo
+from kdgym.tasks.views.discovery import under_skills
+from kdgym.tasks.views.placebo import Placebo
 
 MAX_LOSS = 10.0  # nats an answer token; an untrained student is at about 3
 # Purposes of a student's random streams; a level's own begin after them. Those below 0 are for what leaves no trace.
@@ -290,7 +290,7 @@ class Course(PopulationEnv):
             split: see `examine`; the items are the same.
 
         Returns:
-            See `kdgym.core.misled.Misled.examine`.
+            See `kdgym.core.misconceptions.Misled.examine`.
 
         Raises:
             ValueError: the environment has no misconceptions, or there is no such split.

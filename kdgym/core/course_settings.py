@@ -12,7 +12,7 @@ from kdgym.tasks import task_options
 
 
 class CourseSettings(Settings):
-    """Arguments that every level of a course has; `kdgym.envs.datagen.SkillList` says what they mean."""
+    """Arguments that every level of a course has; `kdgym.envs.datagen.skill_list.SkillList` says what they mean."""
 
     task: str = "Math"
     task_options: dict[str, JsonValue] = {}

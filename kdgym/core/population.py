@@ -23,8 +23,8 @@ from torch import Tensor
 from kdgym import random
 from kdgym.core import ledger
 from kdgym.core.fields import Fields, Layout
-from kdgym.core.lesson import Lesson, lesson_panel
-from kdgym.core.program import Program
+from kdgym.core.recorded_step import Program
+from kdgym.core.rendering import Lesson, lesson_panel, lesson_picture
 from kdgym.core.snapshot import Snapshot
 from kdgym.core.validation import checked_actions, checked_options, checked_seeds
 from kdgym.tasks.base import Split
@@ -61,7 +61,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     Attributes:
         steps: length of a full episode; set by the family.
-        recorded: whether a step is a program of the device alone (see `kdgym.core.program`).
+        recorded: whether a step is a program of the device alone (see `kdgym.core.recorded_step`).
         independent: whether a student's numbers are bit for bit the same in any company; elsewhere they agree to rounding.
     """
 
@@ -232,8 +232,6 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     def frame(self, student: int) -> npt.NDArray[np.uint8]:
         """A picture of one student's lesson so far, RGB [height, width, 3]."""
-        from kdgym.plots import lesson_picture  # matplotlib is heavy, and most runs draw nothing
-
         return lesson_picture(self.lesson(student))
 
     def panel(self, student: int) -> RenderableType:

@@ -12,11 +12,7 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from kdgym.evaluation import NO_TEACHING
-from kdgym.leaderboard.costs import dollars, prices
-from kdgym.leaderboard.record import LEVELS, Record, load_record
-from kdgym.leaderboard.submit import Kind, fits_board
-from kdgym.registration import ENVIRONMENTS, Entry, find
-from kdgym.statistics import (
+from kdgym.evaluation.statistics import (
     Interval,
     Scores,
     interquartile_mean,
@@ -24,6 +20,10 @@ from kdgym.statistics import (
     probability_of_improvement,
     smallest_detectable_difference,
 )
+from kdgym.leaderboard.costs import dollars, prices
+from kdgym.leaderboard.record import LEVELS, Record, load_record
+from kdgym.leaderboard.submit import Kind, fits_board
+from kdgym.registration import ENVIRONMENTS, Entry, find
 from kdgym.storage import write_atomically
 
 

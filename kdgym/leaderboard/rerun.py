@@ -15,9 +15,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from kdgym.evaluation import NO_TEACHING, encoding, load_agent, teach
-from kdgym.leaderboard.doorway import Doorway
-from kdgym.leaderboard.jail import Jail, JailError, Limits
 from kdgym.leaderboard.record import Record
+from kdgym.leaderboard.sandbox.agent_sandbox import Jail, JailError, Limits
+from kdgym.leaderboard.sandbox.llm_proxy import Doorway
 from kdgym.leaderboard.submit import open_board
 from kdgym.leaderboard.trace import Rounded
 from kdgym.leaderboard.verify import Finding, secret_generator
@@ -29,6 +29,11 @@ class RerunError(RuntimeError):
 
 
 _FIRST, _LEVEL = 2 * 10**9, 0.99  # seeds of secret students start here; no board's do
+_MOVED = {  # modules that earlier records import, and where they lie today
+    "kdgym.integrations.sb3_training": "kdgym.teaching.sb3_training",
+    "kdgym.integrations.search": "kdgym.teaching.search",
+    "kdgym.llm.teacher": "kdgym.teaching.language_model",
+}
 
 
 def rerun(
@@ -105,6 +110,13 @@ def _fresh(env_id: str, rng: np.random.Generator) -> dict[str, Any]:
     return {"test_draw": int(rng.integers(1, 2**40))} if has_draw else {}
 
 
+def moved(source: str) -> str:
+    """The code of an earlier record, with modules where they lie today; teachers themselves are found by their names alone."""
+    for before, now in _MOVED.items():
+        source = source.replace(f"from {before} import", f"from {now} import")
+    return source
+
+
 @contextmanager
 def _teacher(
     record: Record, envs: Any, weights: Path | None, limits: Limits | None, base_url: str | None
@@ -135,6 +147,6 @@ def _teacher(
             limits = limits or Limits(act=1800.0)  # which language models need for many students
         if agent.source is not None:  # of an SB3 zip there is none
             file = Path(folder) / "agent.py"
-            file.write_text(agent.source, encoding="utf-8")
+            file.write_text(moved(agent.source), encoding="utf-8")
         jail = Jail("", spaces, file, weights if agent.weights else None, limits, endpoint=endpoint)
         yield Rounded(stack.enter_context(jail))

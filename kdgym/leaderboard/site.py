@@ -17,12 +17,12 @@ from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from kdgym.evaluation.statistics import Interval, mean_interval
 from kdgym.leaderboard.board import Board, Row, read_boards
 from kdgym.leaderboard.card import read_cards
 from kdgym.leaderboard.costs import prices, written_items
 from kdgym.leaderboard.submit import open_board
 from kdgym.spaces import WordedBox
-from kdgym.statistics import Interval, mean_interval
 from kdgym.storage import write_atomically
 
 _INK = "#010203"  # stands for the page's text colour, so that pictures follow light and dark

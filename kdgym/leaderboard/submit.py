@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -15,12 +16,12 @@ import numpy as np
 import torch
 
 import kdgym
-from kdgym.catalogue import require_fit
-from kdgym.evaluation import FIRST_SEED, NO_TEACHING, agent_module, encoding, load_agent, teach
+from kdgym.catalogue import packaged, require_fit
+from kdgym.evaluation import FIRST_SEED, NO_TEACHING, agent_class, agent_module, encoding, load_agent, teach
 from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record
 from kdgym.leaderboard.trace import Rounded, write_trace
 from kdgym.registration import find
-from kdgym.students.kernel import fingerprint
+from kdgym.students.tiny.kernel import fingerprint
 
 Progress = Callable[[int], None]
 FEWEST = 2  # students of a person
@@ -116,6 +117,10 @@ def source_of(agent: str) -> str | None:
     base = agent.partition(":")[0]
     if agent == NO_TEACHING or base.endswith(".zip"):
         return None
+    teacher = packaged().get(base)
+    if teacher is not None and teacher.kind != "Agent":
+        preset = inspect.getsource(agent_class(base)).replace(f"class {teacher.kind}(", "class Agent(")
+        return f"from kdgym.teaching import Fixed\n\n\n{preset}"
     file = agent_module(base).__file__
     assert file is not None
     return Path(file).read_text(encoding="utf-8")

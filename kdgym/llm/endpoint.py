@@ -41,7 +41,7 @@ class Endpoint:
 
     Args:
         base_url: for example ``http://127.0.0.1:8000/v1``; or ``http+unix:///path`` of a Unix socket, as in the sandbox of
-            leaderboards (`kdgym.leaderboard.doorway`).
+            leaderboards (`kdgym.leaderboard.sandbox.llm_proxy`).
         model: the model's name there. The key comes from the environment variable ``OPENAI_API_KEY`` alone.
         concurrency: most requests in flight. Waiting requests stand in front of the connection pool and not in its queue.
         timeout: seconds of one attempt.

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from kdgym.students.base import Students
-from kdgym.students.kernel import Tables
-from kdgym.students.reasoner import Reasoners
-from kdgym.students.transformer import Engine, TransformerConfig, TransformerStudents
+from kdgym.students.base import Students, Tables
+from kdgym.students.tiny.reasoner import Reasoners
+from kdgym.students.tiny.transformer import Engine, TransformerConfig, TransformerStudents
 from kdgym.tasks.base import Task
 
 STUDENTS = ("transformer", "reasoner", "hf:MODEL")
@@ -82,7 +81,7 @@ def make_students(
         device: a torch device.
         engine: of tiny students, see `TransformerStudents`.
         dtype: floating-point type of the model.
-        options: of language models, see `kdgym.students.language.LanguageOptions`.
+        options: of language models, see `kdgym.students.language.students.LanguageOptions`.
 
     Raises:
         ValueError: there are no such students, no such device, or an option is refused.
@@ -105,8 +104,8 @@ def make_students(
 def _language_students(name: str, task: Task, device: str, dtype: str, options: str) -> Students:
     """Branches of an environment share the engine, which keeps nothing between calls."""
     from kdgym.llm.models import resolve
-    from kdgym.students.language import LanguageOptions  # transformers takes seconds to import
-    from kdgym.students.language_reasoner import LanguageReasoners
+    from kdgym.students.language.reasoner import LanguageReasoners
+    from kdgym.students.language.students import LanguageOptions  # transformers takes seconds to import
 
     path = resolve(name.removeprefix(_HUGGING_FACE))
     return LanguageReasoners(path, task, LanguageOptions.parse(json.loads(options)), device, getattr(torch, dtype))

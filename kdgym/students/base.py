@@ -6,13 +6,52 @@ student's future depends on (weights, optimiser moments, number of updates).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from kdgym.students.kernel import Tables
 from kdgym.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What a task's ids stand for.
+
+    Attributes:
+        prompts: tokens of every problem, int64 [P, T].
+        answers: tokens of every answer, int64 [N, A].
+        scene: the image of every problem, int64 [P], where there are images.
+        scenes: patches of every image, uint8 [images, n, p].
+        scale: what pixels are multiplied by.
+        written: problem and answer of every row behind the task's own, for students that read text.
+    """
+
+    prompts: Tensor
+    answers: Tensor
+    scene: Tensor | None = None
+    scenes: Tensor | None = None
+    scale: float = 1.0
+    written: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, task: Task, device: torch.device) -> Tables:
+        """A task's own tables."""
+        scene, scenes = (None if t is None else t.to(device) for t in (task.scene, task.scenes))
+        return cls(task.prompt.to(device), task.answer.to(device), scene, scenes, task.pixel_scale)
+
+    def check(self, problem: Tensor, answer: Tensor | None = None) -> None:
+        """C would read past a table.
+
+        Raises:
+            IndexError: there is no such problem or answer.
+        """
+        for ids, table in ((problem, self.prompts), (answer, self.answers)):
+            if ids is not None and ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
+                raise IndexError(
+                    f"Ids from {int(ids.min())} to {int(ids.max())} were given; there are {len(table)} rows."
+                )
 
 
 class Students(Protocol):

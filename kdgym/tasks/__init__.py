@@ -9,13 +9,13 @@ from functools import lru_cache
 from typing import Any
 
 from kdgym.tasks.base import SPLITS, Misconception, Pool, Skill, Split, Task, UnreadableError
-from kdgym.tasks.champ import Champ
-from kdgym.tasks.code import Code
+from kdgym.tasks.champ.task import Champ
+from kdgym.tasks.code.task import Code
 from kdgym.tasks.human_eval import HumanEval
 from kdgym.tasks.math import Math
-from kdgym.tasks.reasoning import Reasoning
+from kdgym.tasks.reasoning.task import Reasoning
 from kdgym.tasks.scratchpad import Scratchpad
-from kdgym.tasks.vqa import VQA
+from kdgym.tasks.vqa.task import VQA
 
 TASKS: dict[str, Callable[..., Task]] = {
     "Math": Math,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kdgym.evaluation import agent_module, introduce
+from kdgym.evaluation import agent_class, introduce
 from kdgym.spaces import WordedBox
 
 Observation = dict[str, np.ndarray]
@@ -45,7 +45,7 @@ def teacher(
         hidden: what only upper bounds get to see.
         seed: of its own draws.
     """
-    agent: Any = agent_module(name).Agent(None, space, seed=seed)
+    agent: Any = agent_class(name)(None, space, seed=seed)
     introduce(agent, SimpleNamespace(metadata=metadata or {}, hidden=lambda: hidden), first)  # type: ignore[arg-type]
     return agent
 

@@ -14,10 +14,10 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 
 import kdgym.agents
-import kdgym.integrations.search
-from kdgym.agents.constant import train as search
-from kdgym.agents.lane_search import train as search_lanes
-from kdgym.catalogue import agent_names
+import kdgym.teaching.search
+from kdgym.agents.datagen.constant import train as search
+from kdgym.agents.orchestrate.lane_search import train as search_lanes
+from kdgym.catalogue import agent_names, rule
 from kdgym.evaluation import agent_module, encoding, introduce, load_agent
 from kdgym.integrations.sb3 import as_vec_env
 from kdgym.integrations.sb3_policies import MaskableSharedPolicy, SharedPolicy
@@ -26,9 +26,9 @@ from kdgym.registration import ENVIRONMENTS, find
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
 SMALL_OF_FAMILY: dict[str, dict[str, Any]] = {
-    "orchestrate_math": {"tasks": 3},
-    "orchestrate_incidents": {"tasks": 3, "incidents": 2},
-    "snapshot": {"steps": 3, "updates": 2, "validation_starts": 4, "test_starts": 8},
+    "orchestrate.math": {"tasks": 3},
+    "orchestrate.incidents": {"tasks": 3, "incidents": 2},
+    "snapshot.snapshot": {"steps": 3, "updates": 2, "validation_starts": 4, "test_starts": 8},
 }
 # Tested in tests/compat/llm:
 NEEDS_A_MODEL = (
@@ -59,7 +59,7 @@ for entry in ENVIRONMENTS:
 
 def small(env_id: str) -> dict[str, Any]:
     """Settings of a short episode."""
-    return SMALL_OF_FAMILY.get(find(env_id).family, SMALL)
+    return SMALL_OF_FAMILY.get(find(env_id).module, SMALL)
 
 
 def make(num_envs: int, env_id: str = ID, **changes: Any) -> Any:
@@ -108,13 +108,13 @@ def test_every_teacher_gives_valid_lessons_wherever_it_is_at_home(
 
 
 def test_every_teacher_says_what_it_does() -> None:
-    silent = [name for name in agent_names() if len((agent_module(name).__doc__ or "").split()) <= 5]
+    silent = [name for name in agent_names() if len(rule(name).split()) <= 5]
     assert not silent
 
 
 def test_teachers_import_no_insides() -> None:
-    allowed, found = ("kdgym.agents", "kdgym.integrations", "kdgym.llm"), []
-    for path in FOLDER.glob("*.py"):
+    allowed, found = ("kdgym.agents", "kdgym.integrations", "kdgym.teaching"), []
+    for path in FOLDER.glob("*/*.py"):
         nodes = list(ast.walk(ast.parse(path.read_text())))
         imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
         imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
@@ -130,13 +130,13 @@ def test_every_rule_of_the_tables_has_a_test_of_its_decisions() -> None:
 
 
 def test_the_template_is_the_shortest() -> None:
-    assert len((FOLDER / "random.py").read_text().splitlines()) <= 20
+    assert len((FOLDER / "any_family" / "random.py").read_text().splitlines()) <= 20
 
 
 @pytest.fixture
 def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, number in (("CANDIDATES", 4), ("STUDENTS", 2), ("ELITE", 2)):
-        monkeypatch.setattr(kdgym.integrations.search, name, number)
+        monkeypatch.setattr(kdgym.teaching.search, name, number)
 
 
 @pytest.mark.slow
@@ -183,7 +183,7 @@ def test_training_works_on_every_numeric_id(
     name: str, env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module: Any = agent_module(name)
-    monkeypatch.setattr(module, "STUDENTS", 2)
+    monkeypatch.setattr(module.Agent, "students", 2)
     path = module.train(env_id, 24, tmp_path)
     envs = make(1, env_id, **encoding(name))
     agent: Any = load_agent(f"{name}:{path}", envs)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdgym.classroom.bids import Bids
-from kdgym.evaluation import agent_module
+from kdgym.envs.classroom.bids import Bids
+from kdgym.evaluation import agent_class
 from kdgym.spaces import FeedbackMoves, Shares, TreeMoves, TutoringMoves
 from kdgym.students.policy_gradient import SHAPINGS
 from kdgym.tasks.feedback import KINDS, WHICH
@@ -57,7 +57,7 @@ def chosen(name: str, space: Any, observation: Observation, best: int, kind: Any
     """The first student's action. Copies go on by candidate 0, whose rule says the same again as nothing was learned."""
     action, copies = tries(name, space, observation, best, kind)
     first, *later = (moves.reshape(len(action), -1, space.shape[0]) for moves in copies.tried)
-    assert first.shape[1] == agent_module(name).CANDIDATES  # type: ignore[attr-defined]
+    assert first.shape[1] == agent_class(name).candidates
     assert np.array_equal(action, first[:, best])
     assert len(later) == 2 and all(np.allclose(moves, first[:, :1]) for moves in later)
     return np.asarray(action[0])
@@ -202,7 +202,7 @@ def followed(name: str, space: Any, rule: int) -> tuple[list[float], dict[str, f
             best = np.arange(len(moves)) % 5 == rule
             return {"accuracy": np.stack([best, 0.5 * best], axis=1)}, None, np.ones(len(moves), dtype=bool), None, None
 
-    agent: Any = agent_module(name).Agent(None, space)
+    agent: Any = agent_class(name)(None, space)
     agent.attach(SimpleNamespace(branch=lambda k: Lesson()))
     agent.reset(observed())
     found = space.decisions(acts(agent, space, observed()), ("sum", "product"))

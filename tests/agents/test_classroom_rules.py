@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdgym.classroom.bids import MOST_CREDITS, Bids
+from kdgym.envs.classroom.bids import MOST_CREDITS, Bids
 from tests.agents.rules import Observation, decisions, observed, teacher
 
 SPACE, SKILLS = Bids([[0, 1], [2]]), ("sum", "product", "difference")

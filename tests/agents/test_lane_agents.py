@@ -10,10 +10,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from kdgym.agents import lane_advantage
-from kdgym.agents.lane_ppo import train
-from kdgym.core.notes import OPERATIONS, PLANS
-from kdgym.core.supervision import LANES
+from kdgym.agents.orchestrate import lane_advantage
+from kdgym.agents.orchestrate.lane_ppo import train
+from kdgym.envs.orchestrate.memory import OPERATIONS, PLANS
+from kdgym.envs.orchestrate.supervision import LANES
 from kdgym.evaluation import introduce, load_agent
 
 ID = "kdgym/Orchestrate-Math-v0"
@@ -30,7 +30,7 @@ def decisions(agent: Any, observation: dict[str, np.ndarray]) -> list[tuple[str,
     return [(LANES[i], PLANS[j], OPERATIONS[k]) for i, j, k in zip(lane, plan, operation, strict=True)]
 
 
-def reward(name: str, students: int = 32, **changes: Any) -> np.ndarray:
+def reward(name: str, students: int, **changes: Any) -> np.ndarray:
     envs = make(students, **changes)
     agent: Any = load_agent(name, envs, seed=0)
     observation, _ = envs.reset(seed=0)
@@ -41,6 +41,7 @@ def reward(name: str, students: int = 32, **changes: Any) -> np.ndarray:
     return score
 
 
+@pytest.mark.slow
 def test_who_was_met_in_training_is_known_again(tmp_path: Path) -> None:
     """Two students: one does everything alone, the other needs a coach; their doubt tells them apart."""
     able, weak = ([("0", f"{d}0000"), ("1", f"{d + 0.01:.5f}")] for d in (0.1, 0.5))
@@ -59,7 +60,7 @@ def test_who_was_met_in_training_is_known_again(tmp_path: Path) -> None:
     assert [lane for lane, *_ in decisions(agent, again)] == ["coach"] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_lanes_are_learned_from_what_others_would_have_earned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane_advantage, "STUDENTS", 2)
     lines: list[str] = []
@@ -73,13 +74,13 @@ def test_lanes_are_learned_from_what_others_would_have_earned(tmp_path: Path, mo
 
 @pytest.mark.thorough
 def test_knowing_whom_to_supervise_beats_every_fixed_lane() -> None:
-    fixed = [reward(f"always_{lane}") for lane in LANES]
+    fixed = [reward(f"always_{lane}", students=12) for lane in LANES]
     best = max(fixed, key=lambda scores: float(scores.mean()))
-    assert (reward("note_once") - best).mean() > 0.02
-    assert (reward("lane_oracle") - best).mean() > 0.05
+    assert (reward("note_once", students=12) - best).mean() > 0.02
+    assert (reward("lane_oracle", students=12) - best).mean() > 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_ppo_trains_and_acts(tmp_path: Path) -> None:
     model = train(ID, 3072, tmp_path, seed=0)
     assert np.isfinite(reward(f"lane_ppo:{model}", students=4, actions="discrete")).all()

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdgym.core.notes import OPERATIONS, PLANS
-from kdgym.core.supervision import LANES
+from kdgym.envs.orchestrate.memory import OPERATIONS, PLANS
+from kdgym.envs.orchestrate.supervision import LANES
 from kdgym.spaces import FeedbackMoves
 from tests.agents.rules import Observation, alike, decisions, observed, teacher
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdgym.agents.start_search import decide
+from kdgym.agents.snapshot.start_search import decide
 from kdgym.spaces import SnapshotMoves
 from tests.agents.rules import Observation, acts, alike, decisions, observed, teacher
 

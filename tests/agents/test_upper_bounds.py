@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.evaluation import agent_module, introduce, load_agent
+from kdgym.evaluation import agent_class, introduce, load_agent
 
 STUDENTS = 2
 SMALL: dict[str, Any] = {"steps": 2, "budget": 192.0, "validation_items": 16}
@@ -44,8 +44,8 @@ def played(name: str, env_id: str, **settings: Any) -> dict[str, np.ndarray]:
 def test_more_candidates_end_at_no_greater_loss(name: str, env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first candidate's rule is the one that follows every move, so with no other the student is taught by it alone."""
     losses = []
-    for candidates in (1, agent_module(name).CANDIDATES):  # type: ignore[attr-defined]
-        monkeypatch.setattr(agent_module(name), "CANDIDATES", candidates)
+    for candidates in (1, agent_class(name).candidates):
+        monkeypatch.setattr(agent_class(name), "candidates", candidates)
         last = played(name, env_id, **SMALL)
         losses.append((last["target"] * last["loss"]).sum(1))
     rule, best = losses
@@ -60,7 +60,7 @@ def test_more_candidates_end_at_no_greater_loss(name: str, env_id: str, monkeypa
 def test_the_rule_that_ends_best_is_followed(name: str, env_id: str) -> None:
     settings = {**SMALL, "budget": 20_000.0}
     ends = []
-    for rule in agent_module(name).Agent.rules:
+    for rule in agent_class(name).rules:
         envs, _ = make(env_id, **settings)
         action, ended = envs.single_action_space.encode(STUDENTS, **rule), np.zeros(1, dtype=bool)
         while not ended.all():
@@ -100,6 +100,7 @@ def test_lane_oracle_takes_the_highest_expected_reward() -> None:
         observation, *_ = envs.step(action)
 
 
+@pytest.mark.slow
 def test_informed_writer_orders_problems_of_the_target_skills() -> None:
     """Which are hidden; every order is for all the money, in proportion to the targets."""
     envs, observation = make("kdgym/DataGen-Math-OpenEnded-v0", steps=1, budget=4096.0, validation_items=8)

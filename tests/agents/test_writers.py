@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.agents import llm_arte
-from kdgym.agents.llm2llm import VARIANTS
+from kdgym.agents.open_ended import llm_arte
+from kdgym.agents.open_ended.llm2llm import VARIANTS
 from kdgym.evaluation import introduce, load_agent
 
 IDS = [f"kdgym/DataGen-{task}-OpenEnded-v0" for task in ("Math", "Code", "VQA")]

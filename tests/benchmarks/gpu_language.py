@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, DataCollatorWithFlattening, Qwen2Config
 
 from kdgym.students import make_students
-from kdgym.students.packing import Item, pack
+from kdgym.students.language.packing import Item, pack
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kdgym.core.program import Program
-from kdgym.envs.datagen import SkillList
+from kdgym.core.recorded_step import Program
+from kdgym.envs.datagen.skill_list import SkillList
 
 SIZES, QUICK_SIZES = (64, 256, 1024, 4096, 16384, 65536), (2, 4)
 WHOLE, QUICK_WHOLE = (64, 4096), (2,)  # students of whole environments

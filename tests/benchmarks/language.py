@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdgym.students import make_students
-from kdgym.students.packing import Item, pack
+from kdgym.students.language.packing import Item, pack
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 
@@ -92,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:  # as many adapters in one PeftModel, trained one after the other
         for i in range(s):
             engine.export(state[i], Path(folder) / f"a{i}")
-        from kdgym.students.pretrained import load_model
+        from kdgym.students.language.pretrained import load_model
 
         load_model.cache_clear()
         base, tokenizer = load_model(engine.path, str(device), getattr(torch, args.dtype))

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from kdgym.statistics import Interval
+from kdgym.evaluation.statistics import Interval
 
 Floats = npt.NDArray[np.float64]
 Cell = tuple[str, str, str]  # task, algorithm, arm
@@ -68,7 +68,7 @@ def middle(values: Floats) -> Interval:
     """Interquartile mean over tasks and seeds [tasks, seeds], with an interval from resampling seeds."""
 
     def statistic(who: npt.NDArray[np.int64], axis: int = -1) -> Floats:
-        """All resamples at once: `kdgym.statistics.interval` takes minutes for the hundreds of intervals of a picture."""
+        """All resamples at once: `interval` of `kdgym.evaluation` takes minutes for the hundreds of a picture."""
         picked = np.moveaxis(values[:, who], 0, -1).reshape(*who.shape[:-1], -1)
         return np.asarray(stats.trim_mean(picked, 0.25, axis=-1))
 

@@ -5,8 +5,9 @@
     python tests/benchmarks/teacher_resets.py run --store runs/lessons.safetensors --out runs/resets       # resumes
     python tests/benchmarks/teacher_resets.py report --out runs/resets --json FILE --picture FILE
 
-`agents/ppo.py` with its own settings on 64 students, equal numbers of environment steps; only where its lessons start differs.
-It is examined from ordinary starts, on 64 students that nobody has taught. One seed's arms are run before the next seed begins.
+`agents/datagen/ppo.py` with its own settings on 64 students, equal numbers of environment steps; only where its lessons start
+differs. It is examined from ordinary starts, on 64 students that nobody has taught. One seed's arms are run before the next
+seed begins.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from rich.table import Table
 from stable_baselines3 import PPO
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.agents.ppo import HYPERPARAMETERS, STUDENTS
+from kdgym.agents.datagen.ppo import Agent as Teacher
 from kdgym.console import progress_bar
 from kdgym.evaluation import FIRST_SEED, teach
+from kdgym.evaluation.statistics import mean_interval
 from kdgym.integrations.sb3 import SB3Agent, as_vec_env
 from kdgym.integrations.sb3_policies import SharedPolicy
-from kdgym.statistics import mean_interval
 from kdgym.storage import write_atomically
 from kdgym.wrappers import SnapshotStore, ValueClusters, VectorSnapshotReset
 
@@ -60,12 +61,12 @@ def examine(model: PPO) -> float:
 def practise(arm: str, seed: int, store: SnapshotStore) -> list[float]:
     """One training: scores before, and after every so many steps."""
     share, classify, horizon = ARMS[arm]
-    envs: Any = gym.make_vec(ID, num_envs=STUDENTS, reward="log_loss")
+    envs: Any = gym.make_vec(ID, num_envs=Teacher.students, reward="log_loss")
     if share:
         sampler = ValueClusters(store, CLUSTERS) if classify else None
         envs = VectorSnapshotReset(envs, store, sampler, horizon, until_step=int(share * STEPS))
     vec_env = as_vec_env(envs)
-    model = PPO(SharedPolicy, vec_env, seed=seed, **HYPERPARAMETERS)
+    model = PPO(SharedPolicy, vec_env, seed=seed, **Teacher.hyperparameters)
     vec_env.seed(1_000 * seed)
     scores = [examine(model)]
     for _ in range(STEPS // EVERY):

@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium as gym
 from torch import Tensor
 
-from kdgym.envs.datagen import SkillList
+from kdgym.envs.datagen.skill_list import SkillList
 
 gym.register(id="Fragile-v0", vector_entry_point=f"{__name__}:Fragile", kwargs={"task": "Math"})
 

@@ -18,7 +18,7 @@ from ray.rllib.connectors.env_to_module import FlattenObservations
 from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.envs.classroom import parallel_env
+from kdgym.envs.classroom.classroom import parallel_env
 from kdgym.integrations.rllib import NextStepAutoreset, register_with_rllib
 from kdgym.wrappers import collect_snapshots, s3rl
 

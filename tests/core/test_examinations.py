@@ -13,8 +13,8 @@ import torch
 
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.core import Snapshot
+from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import ENVIRONMENTS
-from kdgym.statistics import mean_interval
 from kdgym.tasks.examination import fixed_items
 from kdgym.tasks.misconceptions import wrong_rules
 from kdgym.testing import check
@@ -69,7 +69,7 @@ def test_every_id_whose_task_knows_wrong_rules_takes_misconceptions(env_id: str)
     assert found["held"].shape == found["expression"].shape == (2, len(envs.task.misconceptions))
 
 
-COURSES = [e.id for e in ENVIRONMENTS if e.family.startswith(("datagen", "feedback")) and not e.needs_model]
+COURSES = [e.id for e in ENVIRONMENTS if e.module.startswith(("datagen", "feedback.feedback")) and not e.needs_model]
 
 
 @pytest.mark.parametrize("env_id", [env_id for env_id in COURSES if env_id not in KNOWN])

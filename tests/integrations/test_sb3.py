@@ -21,6 +21,8 @@ import kdgym  # noqa: F401  # registers the environments
 from kdgym.integrations.sb3 import SB3Agent, as_vec_env
 from kdgym.integrations.sb3_policies import MaskableSharedPolicy, SharedPolicy
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
 

@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("env_id", "agent"),
     [
         ("kdgym/DataGen-Math-v0", "target_proportional"),
-        ("kdgym/Orchestrate-Math-v0", "atlas"),
+        pytest.param("kdgym/Orchestrate-Math-v0", "atlas", marks=pytest.mark.thorough),
         ("kdgym/DataGen-Math-OpenEnded-v0", "copy_errors"),
     ],
 )

@@ -22,7 +22,7 @@ from kdgym.leaderboard.record import LARGEST, Record, load_record
 from kdgym.leaderboard.submit import make_record
 from kdgym.leaderboard.trace import Replay, Rounded, Trace, write_trace
 from kdgym.leaderboard.verify import EARLIER_KERNELS, KEY, award, check, replay
-from kdgym.students.kernel import fingerprint
+from kdgym.students.tiny.kernel import fingerprint
 from tests.tiers import tiered
 
 pytestmark = pytest.mark.slow
@@ -316,7 +316,7 @@ def test_without_a_key_nothing_is_signed(record: Record, key: str | None, monkey
 def test_a_newcomers_row_is_on_the_page(tmp_path: Path) -> None:
     """The README's way: copy the shortest agent, submit, build, look."""
     mine = tmp_path / "mine.py"
-    mine.write_text((Path(kdgym.registration.__file__).parents[1] / "agents" / "random.py").read_text())
+    mine.write_text((Path(kdgym.registration.__file__).parents[1] / "agents" / "any_family" / "random.py").read_text())
     make_record(ID, "uniform", "uniform", ["kdgym"], kind="control").save(tmp_path / ID / "uniform--kdgym.json")
     command = [
         "submit",

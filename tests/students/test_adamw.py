@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kdgym.students.actor_critic import PPOConfig
 from kdgym.students.adamw import adamw_step
+from kdgym.students.control.actor_critic import PPOConfig
 
 CONFIG = PPOConfig(learning_rate=0.1, beta1=0.8, beta2=0.9, epsilon=0.01, weight_decay=0.3)
 

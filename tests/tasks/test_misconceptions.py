@@ -14,7 +14,7 @@ from torch import Tensor
 from kdgym.tasks import make_task
 from kdgym.tasks.base import Task
 from kdgym.tasks.misconceptions import choose_misconceptions, wrong_rules
-from kdgym.tasks.questions import ANSWERS, PAIRS
+from kdgym.tasks.vqa.questions import ANSWERS, PAIRS
 
 NAMES = ["Code", "Math", "VQA"]
 
@@ -249,6 +249,7 @@ def test_smaller_and_larger_are_swapped(vqa: Any) -> None:
 # --- programs --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "right", "wrong"),
     [
@@ -277,6 +278,7 @@ def test_wrong_programs(code: Any, name: str, kind: str, right: list[str], wrong
     assert {code.write_tokens(answers[p]) for p in found} == {program(wrong)}
 
 
+@pytest.mark.slow
 def test_steps_are_done_as_told(code: Any) -> None:
     answers = mistaken(code, "takes_steps_as_told")
     for p in (code.skill_of == skill(code, "arithmetic")).nonzero().squeeze(1)[::5].tolist():
@@ -285,6 +287,7 @@ def test_steps_are_done_as_told(code: Any) -> None:
         assert code.write_tokens(answers[p]).splitlines()[1:-1] == (lines[::-1] if told else lines)
 
 
+@pytest.mark.slow
 def test_a_wrong_program_that_does_the_same_is_right(code: Any) -> None:
     """x + 1 and then x + 2, in either order."""
     m = [m.name for m in code.misconceptions].index("takes_steps_as_told")

@@ -23,6 +23,8 @@ from kdgym.wrappers import (
     collect_lessons,
 )
 
+pytestmark = pytest.mark.slow
+
 ID = "kdgym/DataGen-Math-v0"
 SMALL = {"steps": 4, "budget": 160, "validation_items": 4, "reward": "log_loss"}
 

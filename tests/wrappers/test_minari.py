@@ -16,6 +16,8 @@ from kdgym.cli import app
 from kdgym.wrappers import SnapshotReset, SnapshotStore
 from kdgym.wrappers.minari import RecordStates, read_minari
 
+pytestmark = pytest.mark.slow
+
 
 class RecordPositions(StepDataCallback):  # type: ignore[misc]
     """As in the data sets that come from D4RL."""

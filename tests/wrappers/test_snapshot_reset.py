@@ -23,6 +23,8 @@ from kdgym.wrappers import (
     s3rl,
 )
 
+pytestmark = pytest.mark.slow
+
 CLASSIC = ("CartPole-v1", "Acrobot-v1", "Pendulum-v1", "MountainCar-v0", "MountainCarContinuous-v0")
 MUJOCO = ("Hopper-v5", "HalfCheetah-v5", "Ant-v5", "Humanoid-v5", "InvertedPendulum-v5")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kdgym.llm.chat import connect
+from kdgym.llm.connect import connect
 from kdgym.llm.endpoint import Endpoint
 
 if TYPE_CHECKING:

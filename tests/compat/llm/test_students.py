@@ -46,10 +46,10 @@ def test_less_than_a_fifth_of_what_it_reads_is_padding(model: str, task: str) ->
 
 
 def test_the_real_model_learns_as_peft_teaches_it(model: str, tmp_path: Path) -> None:
-    """Twenty steps; the second of two students. (AdamW makes steps of equal size out of the smallest gradients, rounding errors
+    """Ten steps; the second of two students. (AdamW makes steps of equal size out of the smallest gradients, rounding errors
     among them, so what two exact computations differ by grows with the learning rate: 1e-3 after seven steps at 1e-3.)
     """
-    students, steps, batch = engine(model, batch=2, learning_rate=1e-4), 20, 2
+    students, steps, batch = engine(model, batch=2, learning_rate=1e-4), 10, 2
     problem = draw_items(students.task, "train", torch.arange(2), 3)[:, : steps * batch]
     answer = students.solution[problem]
     state = students.initialise(torch.arange(2))
@@ -79,11 +79,11 @@ def item_loss(model: Any, prompt: list[int], answer: list[int]) -> torch.Tensor:
 
 
 def test_both_backends_give_the_same_greedy_answers(model: str, server: int) -> None:
-    """Two taught students, 100 problems each, float32: at least 95 % of the answers agree. The server is asked for all of them,
+    """Two taught students, 40 problems each, float32: at least 95 % of the answers agree. The server is asked for all of them,
     also where reading in this process has shown already that the listed solution is the likeliest answer.
     """
     local, served = engine(model), engine(model, backend="vllm", base_url=f"http://127.0.0.1:{server}/v1")
-    problem = draw_items(local.task, "validation", torch.arange(2), 8)[:, :100]
+    problem = draw_items(local.task, "validation", torch.arange(2), 3)[:, :40]
     lesson = draw_items(local.task, "train", torch.arange(2), 2)
     state = local.initialise(torch.arange(2))
     local.train(state, lesson, local.solution[lesson], torch.full((2,), lesson.shape[1]))
@@ -91,9 +91,9 @@ def test_both_backends_give_the_same_greedy_answers(model: str, server: int) -> 
     every = torch.ones(problem.shape, dtype=torch.bool)
     answers = local.decode(state, problem), served.writer.write(state[:, : served.weights], rows, every, None)
     texts = [students.text_of(said.flatten(0, 1)) for students, said in zip((local, served), answers, strict=True)]
-    assert len(texts[0]) == 200
-    assert sum(a == b for a, b in zip(*texts, strict=True)) >= 190
-    assert texts[0][:100] != local.text_of(local.decode(local.initialise(torch.arange(1)), problem[:1])[0])
+    assert len(texts[0]) == 80
+    assert sum(a == b for a, b in zip(*texts, strict=True)) >= 76
+    assert texts[0][:40] != local.text_of(local.decode(local.initialise(torch.arange(1)), problem[:1])[0])
 
 
 def test_a_served_student_is_a_student(model: str, server: int) -> None:

@@ -1,0 +1,1 @@
+"""Teachers that fit wherever actions are numbers."""

@@ -1,0 +1,1 @@
+"""Teachers of Classroom: they bid for the time of one student."""

@@ -1,0 +1,1 @@
+"""Teachers of the DataGen family, Skill-List: shares of money for skills and sources."""

@@ -1,0 +1,1 @@
+"""Teachers of Feedback and of Tutoring."""

@@ -1,0 +1,1 @@
+"""Teachers of DataGen, Open-Ended: they write or order items."""

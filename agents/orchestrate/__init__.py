@@ -1,0 +1,1 @@
+"""Teachers of the Orchestrate family: lanes of supervision, and notes."""

@@ -1,7 +1,0 @@
-"""S3RL without its truncation: status classification alone."""
-
-from kdgym.agents import s3rl
-
-
-class Agent(s3rl.Agent):
-    truncate = False

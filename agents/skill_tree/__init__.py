@@ -1,0 +1,1 @@
+"""Teachers of DataGen, Skill-Tree: they explore and exploit."""

@@ -1,0 +1,1 @@
+"""Teachers of the Snapshot family: where practice starts."""

@@ -1,0 +1,7 @@
+"""S3RL without its clusters: all snapshots are equally likely, and episodes from them are cut short."""
+
+from kdgym.agents.snapshot import s3rl
+
+
+class Agent(s3rl.Agent):
+    classify = False

@@ -1,7 +1,0 @@
-"""S3RL without its clusters: all snapshots are equally likely, and episodes from them are cut short."""
-
-from kdgym.agents import s3rl
-
-
-class Agent(s3rl.Agent):
-    classify = False

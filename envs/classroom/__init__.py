@@ -1,0 +1,1 @@
+"""Classroom: several teachers, one student."""

@@ -1,0 +1,289 @@
+"""Classroom: several teachers, each with a subject of its own, share one student's time.
+
+The student's weights are shared, so subjects help and disturb each other; its time is limited, so teachers compete for it. A
+teacher may be paid for its own subject, for everybody's, or for a mixture: what selfishness costs is the price of anarchy
+(Koutsoupias and Papadimitriou, STACS 1999), measured by ``kdgym classroom anarchy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from pettingzoo.utils import parallel_to_aec
+from pydantic import Field
+from rich.console import Group, RenderableType
+from torch import Tensor
+
+from kdgym import random
+from kdgym.core import SingleEnv
+from kdgym.core.course import draw_targets
+from kdgym.core.population import Array, Info
+from kdgym.envs.classroom.bids import LARGEST_LOSS, MOST_CREDITS, Bids
+from kdgym.envs.classroom.parallel import ClassroomParallelEnv
+from kdgym.envs.classroom.timetable import Timetable, timetable_panel, timetable_picture
+from kdgym.envs.datagen.market import Market, MarketSettings
+
+__all__ = ["Classroom", "ClassroomEnv", "ClassroomSettings", "env", "parallel_env"]
+
+_SUBJECT = 3  # keys of a subject's goals, beside those that `draw_targets` makes of them
+
+
+class ClassroomSettings(MarketSettings):
+    """Arguments of `Classroom`; see there."""
+
+    num_teachers: int = Field(3, ge=1, le=64)
+    subjects: tuple[tuple[str, ...], ...] | None = None
+    mixing: float = Field(0.0, ge=0, le=1)
+    sources: int = Field(1, ge=1, le=16)
+    max_targets: int = Field(2, ge=1)
+
+
+class Classroom(Market):
+    """Teach beside other teachers: bid for the student's time, and plan what to do with it.
+
+    ## Description
+    A student as in DataGen (`kdgym.envs.datagen.skill_list.SkillList`), and N teachers. Each owns a *subject*, a set of the
+    task's skills, with goals of its own. At every step each bids credits of its purse for the student's time, and says how
+    its time is split over its skills (and their sources, if ``sources`` is more than one). Time goes in proportion to bids
+    (Kelly's mechanism: Johari and Tsitsiklis, Mathematics of Operations Research 29, 2004); the student trains once on the
+    mixture of what all teachers made, in random order, and is examined. Where nobody bids, all get the same time.
+
+    Here all teachers act at once and as one, which is the seat of a central planner. `parallel_env` is the same classroom for
+    teachers that are separate agents (PettingZoo).
+
+    ## Action Space
+    `kdgym.envs.classroom.bids.Bids`, a ``Box(-1, 1, (N * (1 + W * M),), float32)``, teacher by teacher: W skills of the largest
+    subject, M sources a skill.
+
+    | entry of a teacher | decision | meaning |
+    |---|---|---|
+    | 0 | bid | b stands for ``(1 + b) ** 2`` credits, 0 to 4, as far as the purse has them; 0 is the even pace |
+    | 1 ... W * M | plan | shares of its time are ``softmax(4 * plan)``; entries beyond the own skills mean nothing |
+
+    ## Observation Space
+    A ``Dict`` of float32 boxes: all of DataGen's Skill-List level (accuracy, loss, change, target, price, source_loss,
+    source_loss_mean, source_spend, budget, time), and
+
+    | key | shape | range | meaning |
+    |---|---|---|---|
+    | gain | (N,) | [-10, 10] | change of each subject's target-weighted score in the last step |
+    | purse | (N,) | [0, 1] | share of each teacher's credits left |
+    | bid | (N,) | [0, 4] | credits each paid in the last step |
+    | share | (N,) | [0, 1] | share of the student's time each got in the last step |
+
+    A teacher by itself sees its own skills in full and the others in summary: `kdgym.envs.classroom.bids.Bids.seen`.
+
+    ## Rewards
+    The common gain: mean of the teachers' gains, a gain being the change of a subject's target-weighted validation accuracy
+    (``reward="accuracy"``) or of minus its loss (``"log_loss"``). A teacher that is an agent of its own gets
+    ``(1 - mixing) * own gain + mixing * common gain``. ``info["gain"]`` has all gains.
+
+    ## Starting State
+    A base student of the pool. One to ``max_targets`` target skills of every subject, with random weights that sum to 1 within
+    the subject. Purses hold one credit for every step.
+
+    ## Episode End
+    ``terminated`` after ``steps`` steps (PettingZoo's ``max_cycles``). Never truncated.
+
+    ## Student
+    As in DataGen.
+
+    ## Budget
+    ``budget`` units of money an episode, in equal allowances, as in DataGen. Purses are a second budget, which no teacher can
+    overdraw; credits that are left at the end are worth nothing.
+
+    ## Splits
+    As in DataGen.
+
+    ## Determinism
+    As in DataGen.
+
+    ## Headroom
+    ``kdgym headroom ID``; ``docs/classroom.md`` shows the tables.
+
+    ## Arguments
+    * ``num_envs``: number of classrooms S.
+    * ``num_teachers``: N; the task's skills are split in their order, as evenly as can be. ``subjects``: names of the skills of
+      every teacher instead.
+    * ``mixing``: see Rewards.
+    * ``max_targets``: most target skills of a subject.
+    * All arguments of `kdgym.envs.datagen.skill_list.SkillList`; ``sources`` is 1 here (a clean one).
+
+    ## Version History
+    * v0: first version.
+    """
+
+    config: ClassroomSettings
+    family, level = "Classroom", "Classroom"
+
+    def __init__(
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+    ) -> None:
+        self._open(ClassroomSettings.parse(settings))
+        self.bids = Bids(self._subjects(), self.config.sources)
+        teachers, f32, f64 = self.bids.teachers, torch.float32, torch.float64
+        self._temperature, device = self.bids.temperature, self.students.device
+        self._places = torch.from_numpy(self.bids.places).to(device)
+        self._member = torch.zeros(len(self.task.skills), teachers, dtype=f64, device=device)
+        for teacher, subject in enumerate(self.bids.subjects):
+            self._member[list(subject), teacher] = teachers  # targets sum to 1 over all, and so to 1 / N over a subject
+        super().__init__(
+            num_envs,
+            self.bids,
+            render_mode,
+            autoreset,
+            observation_space={
+                "gain": spaces.Box(-LARGEST_LOSS, LARGEST_LOSS, (teachers,)),
+                "purse": spaces.Box(0, 1, (teachers,)),
+                "bid": spaces.Box(0, MOST_CREDITS, (teachers,)),
+                "share": spaces.Box(0, 1, (teachers,)),
+            },
+            layout={
+                "gain": ((teachers,), f64),
+                "credits": ((teachers,), f64),
+                "bid": ((teachers,), f32),
+                "share": ((teachers,), f32),
+                "share_history": ((self.config.steps, teachers), f32),
+            },
+        )
+        self.metadata["subjects"] = [[self.task.skills[k].name for k in subject] for subject in self.bids.subjects]
+
+    def _subjects(self) -> list[list[int]]:
+        """The skills of every teacher, as numbers."""
+        names, config = [skill.name for skill in self.task.skills], self.config
+        if config.subjects is None:
+            if config.num_teachers > len(names):
+                raise ValueError(f"num_teachers is {config.num_teachers}, but the task has only {len(names)} skills.")
+            return [part.tolist() for part in np.array_split(np.arange(len(names)), config.num_teachers)]
+        given = [name for subject in config.subjects for name in subject]
+        if sorted(given) != sorted(names) or not all(config.subjects):
+            raise ValueError(f"Every skill belongs to one of the subjects, and no subject is empty; skills: {names}.")
+        return [[names.index(name) for name in subject] for subject in config.subjects]
+
+    # --- the decision process ------------------------------------------------------------------------------------
+
+    def _begin_level(self, rows: Tensor) -> None:
+        super()._begin_level(rows)
+        for name in ("gain", "bid", "share", "share_history"):
+            self.state[name][rows] = 0
+        self.state["credits"][rows] = float(self.config.steps)
+
+    def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        before = self._standing()
+        reward, terminated = super()._teach(action)
+        self.state["gain"] = self._standing() - before
+        return reward, terminated
+
+    def _give_lesson(self, action: Tensor) -> None:
+        state, by_teacher = self.state, action.double().unflatten(1, (self.bids.teachers, -1))
+        bid = torch.minimum((1 + by_teacher[:, :, 0]) ** 2, state["credits"])
+        state["credits"] -= bid
+        state["bid"] = bid
+        total = bid.sum(1, keepdim=True)
+        share = torch.where(total > 0, bid / total.clamp_min(torch.finfo(bid.dtype).tiny), 1 / self.bids.teachers)
+        state["share"] = share
+        state["share_history"][self._everyone, state["step"]] = share.float()
+        logits = (self._temperature * by_teacher[:, :, 1:]).masked_fill(self._places < 0, -torch.inf)
+        of_teacher = share.unsqueeze(2) * torch.softmax(logits, dim=2)
+        shares = torch.zeros_like(state["money"])
+        index = self._places.clamp_min(0).flatten().expand(len(shares), -1)
+        self._study(shares.scatter_add_(1, index, of_teacher.flatten(1)))
+
+    def _standing(self) -> Tensor:
+        """What every teacher's gain is the change of: its subject's target-weighted score, float64 [S, N]."""
+        worth = self.state["accuracy"] if self.config.reward == "accuracy" else -self.state["loss"]
+        return (self.state["target"].double() * worth.double()) @ self._member
+
+    def _draw_targets(self, key: Tensor) -> Tensor:
+        """Every subject's own goals, each subject counting alike: float32 [rows, K], summing to 1."""
+        target = torch.zeros(len(key), len(self.task.skills), device=key.device)
+        for teacher, subject in enumerate(self.bids.subjects):
+            most = min(self.config.max_targets, len(subject))
+            goals = draw_targets(random.fold(key, _SUBJECT + teacher), len(subject), most)
+            target[:, list(subject)] = goals / self.bids.teachers
+        return target
+
+    def _observe_level(self) -> dict[str, Tensor]:
+        state = self.state
+        return {
+            **super()._observe_level(),
+            "gain": state["gain"],
+            "purse": state["credits"] / self.config.steps,
+            "bid": state["bid"],
+            "share": state["share"],
+        }
+
+    # --- who got what --------------------------------------------------------------------------------------------
+
+    def _remarks(self) -> Info:
+        gains = self.state["gain"].cpu().numpy()
+        return {"gain": {f"teacher_{i}": gains[:, i].copy() for i in range(self.bids.teachers)}}
+
+    def outcome(self) -> dict[str, Array]:
+        """``gains``: change of every subject's target-weighted validation accuracy over the episode, and ``time``: each
+        teacher's share of the student's; float64 [S, N].
+        """
+        state, steps = self.state, self.state["step"].clamp_min(1).unsqueeze(1)
+        change = state["accuracy"].double() - state["accuracy_history"][:, 0].double()
+        gains = (state["target"].double() * change) @ self._member
+        time = state["share_history"].double().sum(1) / steps
+        return {"gains": gains.cpu().numpy().copy(), "time": time.cpu().numpy().copy()}
+
+    def timetable(self, student: int) -> Timetable:
+        """Who got one student's time, and what came of it."""
+        state, done = self.state, int(self.state["step"][student])
+        history = state["accuracy_history"][student, : done + 1].double() * state["target"][student].double()
+        return Timetable(
+            share=state["share_history"][student, :done].cpu().numpy().copy(),
+            score=(history @ self._member).cpu().numpy().copy(),
+            credits=state["credits"][student].cpu().numpy().copy(),
+            subjects=self.metadata["subjects"],
+            steps=self.config.steps,
+        )
+
+    def panel(self, student: int) -> RenderableType:
+        """Who got the student's time, and below it the student's skills."""
+        return Group(timetable_panel(self.timetable(student)), super().panel(student))
+
+    def frame(self, student: int) -> npt.NDArray[np.uint8]:
+        """A picture of who got one student's time and what came of it, RGB [height, width, 3]."""
+        return timetable_picture(self.timetable(student))
+
+
+class ClassroomEnv(SingleEnv):
+    __doc__ = Classroom.__doc__
+    population = Classroom
+
+
+def parallel_env(
+    task: str = "Math",
+    num_teachers: int = 3,
+    *,
+    max_cycles: int | None = None,
+    subjects: Sequence[Sequence[str]] | None = None,
+    render_mode: str | None = None,
+    **settings: Any,
+) -> ClassroomParallelEnv:
+    """A classroom whose teachers are agents of their own: PettingZoo's parallel interface.
+
+    Args:
+        task, num_teachers, subjects: see `Classroom`.
+        max_cycles: steps of an episode; 12 if left out.
+        render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
+        settings: `Classroom`'s others.
+    """
+    if max_cycles is not None:
+        settings["steps"] = max_cycles
+    named = None if subjects is None else tuple(map(tuple, subjects))
+    given = {"task": task, "num_teachers": num_teachers, "subjects": named, **settings}
+    return ClassroomParallelEnv(Classroom(1, render_mode, autoreset=False, **given))
+
+
+def env(**settings: Any) -> Any:
+    """The same for agents that take turns (PettingZoo's AEC interface); they do not see each other's bids before all are in."""
+    return parallel_to_aec(parallel_env(**settings))

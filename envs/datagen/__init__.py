@@ -1,0 +1,1 @@
+"""DataGen: the teacher makes or buys training data."""

@@ -1,0 +1,270 @@
+"""DataGen, Open-Ended: the teacher writes the training items itself.
+
+After the Open-Ended environments of DataEnvGym (Khan, Stengel-Eskin, Cho and Bansal, ICLR 2025): no skill has a name, the
+teacher sees what the student got wrong and writes what it should learn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from kdgym import random
+from kdgym.core import SingleEnv, ledger
+from kdgym.core.course import LEVEL, Course
+from kdgym.core.course_settings import CourseSettings
+from kdgym.core.population import Array, Info
+from kdgym.envs.datagen.data_engines import shuffle
+from kdgym.envs.datagen.written_items import MOST_CHARACTERS, REASONS, WrittenLesson, read_lesson
+from kdgym.spaces import JsonText
+from kdgym.students import Tables
+
+_PROBE, _DRAW = range(LEVEL, LEVEL + 2)  # purposes of a student's random streams
+
+
+class OpenEndedSettings(CourseSettings):
+    """Arguments of `OpenEnded`; see there."""
+
+    errors: int = Field(32, ge=1, le=256)
+
+
+class OpenEnded(Course):
+    """Teach by writing training items: the Open-Ended level.
+
+    ## Description
+    The same students, targets, budget and splits as on the Skill-List level, but nobody tells the teacher what the skills are,
+    and there are no data engines of hidden quality: the teacher is the data engine. After every step the student tries
+    practice problems, drawn from the *train* split in proportion to the targets; its errors are shown. (Not validation
+    errors: copying those back would be training on the examination.) The teacher answers with a list of items, which the
+    student learns once each, in random order. A wrong answer is the teacher's own fault: it is learned as well.
+
+    ## Action Space
+    ``Text``: a JSON list. ``{"problem": ..., "answer": "..."}`` is an item of the teacher's own, a problem written as in the
+    errors shown (a sentence; for pictures ``{"cells": [...], "question": "..."}``, see `kdgym.tasks.vqa.task.VQA.render`).
+    ``{"draw": n}`` buys n real items: random problems of the train split with their right answers. ``{"draw": n, "like":
+    problem}`` buys n others of that problem's kind: DataEnvGym's data specification, carried out by an engine that makes no
+    mistakes. Every item read costs 1, refused or not. What is refused, and why, is in ``info``: no JSON, a malformed item, no
+    problem of this task, a problem held out for examinations, no possible answer, over budget.
+
+    ## Observation Space
+    ``Text``: a JSON object.
+
+    | key | meaning |
+    |---|---|
+    | score | target-weighted validation accuracy, [0, 1] |
+    | change | score minus score one step ago |
+    | items | how many items the step's allowance pays for |
+    | steps_left | steps until the end |
+    | practice | how many practice problems were tried, and how many were right |
+    | errors | up to ``errors`` of the wrong ones: ``problem``, the student's ``given`` answer, the ``right`` answer |
+    | wrong_rules | only with ``misconceptions``: what practice says about each known wrong rule |
+
+    Of every wrong rule known of the task, the student's own or not, ``wrong_rules`` tells its ``description``, on how many
+    practice problems it is wrong (``asked``), and how many of those the student answered as it says (``followed``).
+
+    ## Rewards
+    As on the Skill-List level: change of the target-weighted validation accuracy, or of minus the validation loss.
+
+    ## Starting State
+    As on the Skill-List level.
+
+    ## Episode End
+    ``terminated`` after ``steps`` steps. Never truncated.
+
+    ## Student
+    As on the Skill-List level.
+
+    ## Budget
+    ``budget`` units of money an episode, an item costs 1; a step's allowance is the money left divided by the steps left.
+
+    ## Splits
+    Practice problems and drawn items come from ``train``; an item whose problem belongs to another split is refused. Rewards
+    come from ``validation``, `examine` asks ``test``.
+
+    ## Determinism
+    As on the Skill-List level.
+
+    ## Headroom
+    The README shows the table.
+
+    ## Arguments
+    * ``errors``: practice problems of a step.
+    * All others but ``sources``: as on the Skill-List level (`kdgym.envs.datagen.skill_list.SkillList`).
+
+    ## Version History
+    * v0: first version.
+    """
+
+    config: OpenEndedSettings
+    level = "OpenEnded"
+    skills_are_named = False
+    recorded = False  # a lesson is read on the host
+
+    def __init__(
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+    ) -> None:
+        self._prepare(OpenEndedSettings.parse(settings))
+        n, tokens = self.config.errors, self.students.answer_width
+        self._lessons: list[WrittenLesson] = []
+        pool, device = self.task.pool("train"), self.students.device
+        self._train_problems = pool.start.to(device), pool.count.to(device)
+        self._solution = self.task.solution.to(device)
+        super().__init__(
+            num_envs,
+            observation_space={},
+            action_space=JsonText(MOST_CHARACTERS, example="draw"),
+            layout={"probe": ((n,), torch.int64), "given": ((n, tokens), torch.int64)},
+            render_mode=render_mode,
+            autoreset=autoreset,
+            text_space=JsonText(MOST_CHARACTERS, example="score"),
+        )
+
+    # --- the decision process ------------------------------------------------------------------------------------
+
+    def _begin_level(self, rows: Tensor) -> None:
+        self._practise(rows)
+
+    def _receive(self, actions: Sequence[str]) -> Tensor:
+        """Read what the teachers wrote."""
+        texts = [actions] if isinstance(actions, str) else list(actions)
+        if len(texts) != self.num_envs or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"The actions are {len(texts)} of {type(actions).__name__}; give {self.num_envs} texts.")
+        most = torch.floor(self._allowance()).long().clamp_max(self.lesson_size).tolist()
+        self._lessons = [read_lesson(self.task, str(text), n) for text, n in zip(texts, most, strict=True)]
+        return torch.tensor([lesson.processed for lesson in self._lessons], device=self.device)
+
+    def _give_lesson(self, action: Tensor) -> None:
+        """``action``: how many items of each teacher were read, int64 [S]."""
+        state, size, task = self.state, self.lesson_size, self.task
+        written = torch.tensor([len(lesson.answer) for lesson in self._lessons], device=self.device)
+        drawn = torch.tensor([lesson.drawn for lesson in self._lessons], device=self.device)
+        total, place = written + drawn, torch.arange(size, device=self.device)
+        bits, order = random.bits(self.stream(_DRAW, state["step"]), 2 * size).view(-1, 2, size).unbind(1)
+        own = (written.cumsum(0) - written).unsqueeze(1) + place  # behind the task's own problems and answers
+        mine, real = place < written.unsqueeze(1), self._draw(bits, *self._wanted(written))
+        problem = torch.where(mine, len(task.prompt) + own, real)
+        answer = torch.where(mine, len(task.answer) + own, self._solution[real])
+        shuffled = shuffle(order, total)
+        self._train(problem.gather(1, shuffled), answer.gather(1, shuffled), total, self._tables())
+        # Nobody says what skill an item is for, so the picture of the lesson shows the money spread over all.
+        self._pay(total, (action.double().unsqueeze(1) / len(task.skills)).expand(-1, len(task.skills)))
+        ledger.charge(state["ledger"], "teacher", items=action)
+        self._practise(slice(None))
+
+    def _wanted(self, written: Tensor) -> tuple[Tensor, Tensor]:
+        """Of which skill every item is to be, and which problem it is not to be: int64 [S, lesson size] each, -1 for any."""
+        wanted = torch.full((self.num_envs, self.lesson_size, 2), -1)
+        for i, (lesson, first) in enumerate(zip(self._lessons, written.tolist(), strict=True)):
+            if lesson.like:
+                wanted[i, first : first + len(lesson.like)] = torch.tensor(lesson.like)
+        skill, other = wanted.to(self.device).unbind(2)
+        return skill, other
+
+    def _tables(self) -> Tables:
+        """The task's problems and answers, and behind them those that teachers wrote for this step."""
+        task, lessons = self.task, self._lessons
+        prompts = torch.stack([task.prompt[0], *(prompt for lesson in lessons for prompt in lesson.prompt)])[1:]
+        answers = torch.stack([task.answer[0], *(answer for lesson in lessons for answer in lesson.answer)])[1:]
+        scene, scenes = None, None
+        if task.scene is not None and task.scenes is not None:
+            images = torch.stack([task.scenes[0], *(image for lesson in lessons for image in lesson.image)])[1:]
+            scene = torch.cat([task.scene, len(task.scenes) + torch.arange(len(images))]).to(self.device)
+            scenes = torch.cat([task.scenes, images]).to(self.device)
+        prompts, answers = (torch.cat(pair) for pair in ((task.prompt, prompts), (task.answer, answers)))
+        written = tuple(item for lesson in lessons for item in lesson.text)
+        return Tables(prompts.to(self.device), answers.to(self.device), scene, scenes, task.pixel_scale, written)
+
+    def _draw(self, bits: Tensor, skill: Tensor, other: Tensor) -> Tensor:
+        """Problems of the train split, one for each random number; of any skill where it is -1, and not ``other``."""
+        starts, counts = self._train_problems
+        skill = torch.where(skill < 0, random.to_integers(random.fold(bits, 1), len(counts)), skill)
+        start, count = starts[skill], counts[skill]
+        problem = start + random.to_integers(bits, count)
+        return torch.where(problem == other, start + (problem + 1 - start) % count, problem)
+
+    def _practise(self, rows: Tensor | slice) -> None:
+        """Try problems of the train split, by target; charged as the student's inference."""
+        state, n = self.state, self.config.errors
+        bits, place = random.bits(self.stream(_PROBE, state["step"])[rows], 2 * n).view(-1, 2, n).unbind(1)
+        goal = state["target"][rows].double().cumsum(1)
+        skill = torch.searchsorted(goal, random.to_uniform(place) * goal[:, -1:], right=True)
+        probe = self._draw(bits, skill.clamp_max(goal.shape[1] - 1), torch.full_like(skill, -1))
+        state["probe"][rows] = probe
+        state["given"][rows] = self.students.decode(state["student"][rows], probe)
+        self._charge_inference(rows, probe)
+
+    # --- text ----------------------------------------------------------------------------------------------------
+
+    def _observe_level(self) -> dict[str, Tensor]:
+        return {}
+
+    def _present(self, observation: dict[str, Array]) -> tuple[str, ...]:
+        score = (observation["target"] * observation["accuracy"]).sum(1)
+        change = (observation["target"] * observation["change"]).sum(1)
+        over = self.state["step"] >= self.config.steps
+        items = torch.where(over, 0, self._allowance().clamp(0, self.lesson_size)).long().tolist()
+        return tuple(
+            json.dumps(
+                {
+                    "score": round(float(score[i]), 4),
+                    "change": round(float(change[i]), 4),
+                    "items": items[i],
+                    "steps_left": self.config.steps - int(self.state["step"][i]),
+                    **self._practice(i),
+                }
+            )
+            for i in range(self.num_envs)
+        )
+
+    def _practice(self, student: int) -> dict[str, Any]:
+        task, students, probe, given = (
+            self.task,
+            self.students,
+            self.state["probe"][student],
+            self.state["given"][student],
+        )
+        right, said, probe = students.judge(probe, given).cpu(), students.text_of(given), probe.cpu()
+        errors = [
+            {
+                "problem": task.write_problem(int(probe[j])),
+                "given": said[j],
+                "right": task.answer_text(int(task.solution[probe[j]])),
+            }
+            for j in torch.nonzero(~right).flatten().tolist()
+        ]
+        practice = {"practice": {"tried": len(probe), "right": int(right.sum())}, "errors": errors}
+        return practice | self._wrong_rules(student)
+
+    def _wrong_rules(self, student: int) -> dict[str, Any]:
+        """What the practice problems say about each of the task's misconceptions: known rules, not the student's own."""
+        if self.misled is None:
+            return {}
+        asked, followed = self.misled.followed(self.state["probe"][student], self.state["given"][student])
+        counts = zip(self.task.misconceptions, asked.sum(1).tolist(), followed.sum(1).tolist(), strict=True)
+        rules = {m.name: {"description": m.description, "asked": n, "followed": f} for m, n, f in counts}
+        return {"wrong_rules": rules}
+
+    def hidden(self) -> dict[str, Array]:
+        """What the episode hides, for upper bounds only: ``target``, the weight of every skill, float32 [S, K]."""
+        return {"target": self.state["target"].cpu().numpy().copy()}
+
+    def _remarks(self) -> Info:
+        """What became of the items, [S] each, and the first refusals in words."""
+        lessons = self._lessons
+        counts = {reason: np.array([lesson.rejected[reason] for lesson in lessons]) for reason in REASONS}
+        accepted = np.array([len(lesson.answer) + lesson.drawn for lesson in lessons])
+        right = np.array([sum(lesson.right) + lesson.drawn for lesson in lessons])
+        explained = np.array(["\n".join(lesson.explained) for lesson in lessons], dtype=object)
+        verified = right / np.maximum(accepted, 1)
+        return {"items": {"accepted": accepted, "verified": verified, "rejected": counts, "explained": explained}}
+
+
+class OpenEndedEnv(SingleEnv):
+    __doc__ = OpenEnded.__doc__
+    population = OpenEnded

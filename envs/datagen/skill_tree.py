@@ -1,0 +1,228 @@
+"""DataGen, Skill-Tree: the teacher explores subskills and decides how much practice each gets.
+
+After the Skill-Tree environments of DataEnvGym (Khan, Stengel-Eskin, Cho and Bansal, ICLR 2025): per skill, explore (open new
+subskills) or exploit (change what the open ones get).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from pydantic import Field
+from torch import Tensor
+
+from kdgym import random
+from kdgym.core import SingleEnv
+from kdgym.core.course import LEVEL, MAX_LOSS, Course
+from kdgym.core.course_settings import CourseSettings
+from kdgym.core.population import Array
+from kdgym.envs.datagen.data_engines import in_random_order
+from kdgym.envs.datagen.subskills import split_into_regions
+from kdgym.spaces import TreeChoices, TreeMoves
+
+_OPENING, _LESSON = range(LEVEL, LEVEL + 2)  # purposes of a student's random streams
+
+
+class SkillTreeSettings(CourseSettings):
+    """Arguments of `SkillTree`; see there."""
+
+    depth: int = Field(3, ge=1, le=4)
+    opened: int = Field(2, ge=1, le=16)
+    first_items: int = Field(20, ge=1, le=10_000)
+    largest_change: int = Field(40, ge=1, le=10_000)
+    actions: Literal["box", "discrete"] = "box"
+
+
+class SkillTree(Course):
+    """Teach by growing a tree of subskills: the Skill-Tree level.
+
+    ## Description
+    The same students, targets, budget and splits as on the Skill-List level. The train problems of every skill are split into
+    M = 2 ** ``depth`` subskills, regions of problems that have something in common (`kdgym.envs.datagen.subskills`); all are
+    closed at first. At each step the teacher decides for every skill: *explore* opens ``opened`` further subskills, in an
+    order drawn anew every episode, and allocates ``first_items`` items to each; *exploit* changes the allocations of the open
+    ones, which never fall below 0. The student then learns as many right items of every subskill as are allocated to it.
+    Exploring a skill whose subskills are all open changes nothing.
+
+    ## Action Space
+    ``actions="box"``: `kdgym.spaces.TreeMoves`, a ``Box(-1, 1, (K * (1 + M),), float32)``, skill by skill. A positive first
+    entry explores; otherwise the other M entries, times ``largest_change``, are added to the allocations of the open subskills.
+
+    ``actions="discrete"``: `kdgym.spaces.TreeChoices`, a ``MultiDiscrete([5] * K)``: 0 keep the allocations, 1 explore, 2 more
+    and 3 less for every open subskill (half of ``largest_change``), 4 stop them all. `action_masks` says what would have an
+    effect, bool [S, 5 * K].
+
+    ## Observation Space
+    A ``Dict`` of float32 boxes: ``accuracy``, ``loss``, ``change``, ``target``, ``budget`` and ``time`` as on the Skill-List
+    level, and
+
+    | key | shape | range | meaning |
+    |---|---|---|---|
+    | open | (K * M,) | [0, 1] | 1 for open subskills |
+    | allocation | (K * M,) | [0, 1] | items of the next lesson, over the most items that fit into one |
+    | subskill_loss | (K * M,) | [0, 10] | training loss of the items last learned there, just before they were learned |
+    | subskill_spend | (K * M,) | [0, 1] | share of the whole budget spent there so far |
+
+    Where nothing was learned yet, the loss shows the skill's validation loss at the start.
+
+    ## Rewards
+    As on the Skill-List level: change of the target-weighted validation accuracy, or of minus the validation loss.
+
+    ## Starting State
+    As on the Skill-List level; all subskills closed.
+
+    ## Episode End
+    ``terminated`` after ``steps`` steps. Never truncated.
+
+    ## Student
+    As on the Skill-List level.
+
+    ## Budget
+    ``budget`` units of money an episode, an item costs 1. A step may spend the money left divided by the steps left;
+    allocations that ask for more are all cut by the same factor.
+
+    ## Splits
+    Items come from ``train``, rewards and observations from ``validation``, `examine` asks ``test``.
+
+    ## Determinism
+    As on the Skill-List level.
+
+    ## Headroom
+    The README shows the table.
+
+    ## Arguments
+    * ``depth``, ``opened``, ``first_items``, ``largest_change``, ``actions``: as above.
+    * All others but ``sources``: as on the Skill-List level (`kdgym.envs.datagen.skill_list.SkillList`).
+
+    ## Version History
+    * v0: first version.
+    """
+
+    config: SkillTreeSettings
+    level = "SkillTree"
+
+    def __init__(
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+    ) -> None:
+        self._prepare(SkillTreeSettings.parse(settings))
+        device, skills, subskills = self.students.device, len(self.task.skills), 2**self.config.depth
+        regions = split_into_regions(self.task, self.config.depth)
+        self.names, self._problems = regions.names, regions.problems.to(device)
+        self._place = torch.stack([regions.start.flatten(), regions.count.flatten()]).to(device)
+        self._solution = self.task.solution.to(device)
+        self._shape, pairs = (skills, subskills), skills * subskills
+        room = max(1, int(self.config.budget / self.config.steps))
+        box = TreeMoves(skills, subskills, self.config.largest_change / room)
+        self._choices = TreeChoices(skills)
+        unit = spaces.Box(0, 1, (pairs,))
+        super().__init__(
+            num_envs,
+            observation_space={
+                "open": unit,
+                "allocation": unit,
+                "subskill_loss": spaces.Box(0, MAX_LOSS, (pairs,)),
+                "subskill_spend": unit,
+            },
+            action_space=box if self.config.actions == "box" else self._choices,
+            layout={
+                "open": (self._shape, torch.int64),
+                "turn": (self._shape, torch.int64),
+                "allocation": (self._shape, torch.int64),
+                "subskill_loss": ((pairs,), torch.float32),
+                "money": ((pairs,), torch.float64),
+            },
+            render_mode=render_mode,
+            autoreset=autoreset,
+        )
+
+    def _begin_level(self, rows: Tensor) -> None:
+        state, (skills, subskills) = self.state, self._shape
+        turn = random.bits(self.stream(_OPENING)[rows], skills * subskills).view(-1, skills, subskills)
+        state["turn"][rows] = turn.argsort(dim=2).argsort(dim=2)
+        for name in ("open", "allocation", "money"):
+            state[name][rows] = 0
+        state["subskill_loss"][rows] = state["loss"][rows].repeat_interleave(subskills, dim=1)
+
+    def _give_lesson(self, action: Tensor) -> None:
+        explore, change = self._decide(action)
+        self._grow(explore, change)
+        state, size = self.state, self.lesson_size
+        wanted = state["allocation"].flatten(1).double()
+        room = self._allowance().clamp_max(size).unsqueeze(1) / wanted.sum(1, keepdim=True).clamp_min(1)
+        count = torch.floor(wanted * room.clamp_max(1)).long()
+        order, which = random.bits(self.stream(_LESSON, state["step"]), 2 * size).view(-1, 2, size).unbind(1)
+        region = in_random_order(count, order)
+        first, number = self._place[:, region]
+        problem = self._problems[first + random.to_integers(which, number)]
+        item_loss = self._train(problem, self._solution[problem], count.sum(1))
+        loss = torch.zeros_like(state["money"]).scatter_add_(1, region, item_loss)
+        last = (loss / count.clamp_min(1)).float().clamp(0, MAX_LOSS)
+        state["subskill_loss"] = torch.where(count > 0, last, state["subskill_loss"])
+        state["money"] += count
+        self._pay(count.sum(1), count.double().unflatten(1, self._shape).sum(2))
+
+    def _decide(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Which skills explore, bool [S, K], and by how much the others change, int64 [S, K, M]."""
+        skills, subskills = self._shape
+        if self.config.actions == "box":
+            given = action.view(-1, skills, 1 + subskills)
+            return given[:, :, 0] > 0, torch.round(given[:, :, 1:] * self.config.largest_change).long()
+        choice, step, moves = action.long().unsqueeze(2), (self.config.largest_change + 1) // 2, TreeChoices
+        change = step * ((choice == moves.MORE).long() - (choice == moves.LESS).long())
+        change = torch.where(choice == moves.STOP, -self.state["allocation"], change)
+        return choice.squeeze(2) == moves.EXPLORE, change.expand(-1, -1, subskills)
+
+    def _grow(self, explore: Tensor, change: Tensor) -> None:
+        state, opened = self.state, self.state["open"]
+        turn = torch.where(opened > 0, self._shape[1], state["turn"])  # of the closed ones, whose turn is first
+        new = explore.unsqueeze(2) & (opened == 0) & (turn.argsort(dim=2).argsort(dim=2) < self.config.opened)
+        exploited = (state["allocation"] + change * opened).clamp(0, self.lesson_size)
+        kept = torch.where(explore.unsqueeze(2), state["allocation"], exploited)
+        state["allocation"] = torch.where(new, self.config.first_items, kept).clamp_max(self.lesson_size)
+        state["open"] = opened | new
+
+    def _observe_level(self) -> dict[str, Tensor]:
+        state = self.state
+        return {
+            "open": state["open"].flatten(1).float(),
+            "allocation": state["allocation"].flatten(1) / self.lesson_size,
+            "subskill_loss": state["subskill_loss"],
+            "subskill_spend": state["money"] / self.config.budget,
+        }
+
+    # --- discrete actions ----------------------------------------------------------------------------------------
+
+    def _receive(self, actions: Array) -> Tensor:
+        if self.config.actions == "box":
+            return super()._receive(actions)
+        given, expected = np.asarray(actions), (self.num_envs, self._shape[0])
+        if given.shape != expected or not np.issubdtype(given.dtype, np.integer):
+            raise ValueError(
+                f"The actions are {given.dtype} of shape {given.shape}; give integers of shape {expected}."
+            )
+        if given.min() < 0 or given.max() > TreeChoices.STOP:
+            raise ValueError(
+                f"The actions run from {given.min()} to {given.max()}; 0 to {TreeChoices.STOP} is allowed."
+            )
+        return torch.from_numpy(given.astype(np.int64)).to(self.device)
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Which discrete choices would have an effect, bool [S, 5 * K]; keeping is always possible."""
+        opened, allocation = (self.state[name].flatten(1).cpu().numpy() for name in ("open", "allocation"))
+        return self._choices.masks(opened, allocation)
+
+
+class SkillTreeEnv(SingleEnv):
+    __doc__ = SkillTree.__doc__
+    population = SkillTree
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """See `SkillTree.action_masks`: bool [5 * K], as sb3-contrib's ``MaskablePPO`` asks for."""
+        students = self.students
+        assert isinstance(students, SkillTree)
+        masks: npt.NDArray[np.bool_] = students.action_masks()[0]
+        return masks

@@ -1,0 +1,1 @@
+"""Feedback and Tutoring: the teacher comments on attempts."""

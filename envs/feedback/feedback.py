@@ -1,0 +1,332 @@
+"""Feedback: students practise by reinforcement, and the teacher decides which of their attempts to comment on, and how.
+
+After ThinkTuning (RRV et al., EMNLP 2025), where a fixed fraction of a student's GRPO rollouts gets a teacher's feedback; here
+the fraction, the attempts, the feedback and its weight in the loss are the teacher's action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from kdgym.core import SingleEnv, ledger
+from kdgym.core.course import LEVEL, MAX_LOSS, Course
+from kdgym.core.fields import Layout
+from kdgym.core.population import Array
+from kdgym.core.validation import checked_choices
+from kdgym.envs.feedback.decision import LEVELS, Decision
+from kdgym.envs.feedback.settings import PracticeSettings
+from kdgym.spaces import FeedbackMoves
+from kdgym.students import Reasoners, is_language_model
+from kdgym.students.base_students.pool import draw_numbers
+from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
+from kdgym.students.practice import COLUMNS, Attempts, Commentator, Practitioners, ask, attempt, summary, tally, uniform
+from kdgym.students.tiny.habits import Carelessness, careless_students
+from kdgym.tasks.feedback import WHICH, choose_attempts
+from kdgym.tasks.scratchpad import Scratchpad
+
+_PLACEMENT, _ATTEMPT, _CHOICE, _CONTINUATION = range(LEVEL, LEVEL + 4)  # purposes of a student's random streams
+# Base students who rarely succeed alone, and such who often do.
+CARELESSNESS = {
+    "rarely": Carelessness(18_432, habits=0.4, habit=(0.55, 0.8), slip=(0.02, 0.2)),
+    "often": Carelessness(22_528, habits=0.25, habit=(0.2, 0.45), slip=(0.02, 0.1)),
+}
+_SPENT = ("rollout_tokens", "guided_tokens", "feedback_tokens", "updates")
+
+
+class Practice(Course):
+    """Teach by commenting on a student's own attempts.
+
+    ## Description
+    Each student is a small transformer that writes out arithmetic in steps, ``35 + 4 - 3`` as ``+4=43;-3=40.`` in base 6, and
+    has bad habits: it knows every step, and yet copies a wrong operator or operand, miscounts, or forgets a carry, each in its
+    own way and often enough to fail (`kdgym.students.tiny.habits`). It practises by GRPO: at every update it tries one
+    problem of each of K skills G times, by sampling; attempts at one problem are a group, their reward is whether the final
+    answer is right, their advantage the reward's deviation from the group. The teacher decides for a whole step, ``updates``
+    updates, which attempts to comment on and how. After a comment the student goes on writing, and this guided attempt takes
+    the place of its own in the group (`kdgym.tasks.feedback`). The teacher's tokens enter the loss by a shaping of its choice
+    (`kdgym.students.policy_gradient`).
+
+    ## Action Space
+    ``actions="box"``: `kdgym.spaces.FeedbackMoves`, a ``Box(-1, 1, (15,), float32)``:
+
+    | entries | decision | meaning |
+    |---|---|---|
+    | 0 | fraction | of each group to comment on, from none at -1 to all at 1 |
+    | 1-4 | which | the largest counts: wrong, mixed, random, stuck (`kdgym.tasks.feedback.choose_attempts`) |
+    | 5-8 | kind | the largest counts: mark, next_step, prefix, full_solution |
+    | 9 | length | of next_step and prefix, from one step at -1 to all of them at 1 |
+    | 10-13 | shaping | the largest counts: mask, plain, ratio, advantage_aware |
+    | 14 | weight | of the teacher's tokens in the loss, from 0 at -1 to 1 at 1 |
+
+    ``actions="discrete"``: ``MultiDiscrete([5, 4, 4, 4, 4, 3])``, the same decisions; amounts are evenly spaced levels.
+
+    ## Observation Space
+    A ``Dict`` of float32 boxes; K skills, by number of steps and whether any carries:
+
+    | key | shape | range | meaning |
+    |---|---|---|---|
+    | accuracy | (K,) | [0, 1] | unguided greedy accuracy on the episode's validation items |
+    | loss | (K,) | [0, 10] | loss of their written-out solutions, nats a token |
+    | change | (K,) | [-1, 1] | accuracy minus accuracy one step ago |
+    | target | (K,) | [0, 1] | how much each skill counts: all alike |
+    | success | (K,) | [0, 1] | share of the student's own sampled attempts in the last step that were right |
+    | guided_success | (K,) | [0, 1] | share of the guided attempts that ended right; 0 where there were none |
+    | no_signal | (K,) | [0, 1] | share of the groups that ended all right or all wrong |
+    | entropy | (K,) | [0, 10] | mean surprise at the own tokens, an estimate of the entropy, nats |
+    | errors | (K * 5,) | [0, 1] | share of the attempts whose first error was of each kind (`kdgym.tasks.scratchpad.ERRORS`) |
+    | feedback | (1,) | [0, 1] | share of the budget spent on feedback so far |
+    | budget | (1,) | [0, 1] | share of the budget left |
+    | time | (1,) | [0, 1] | share of the steps left |
+
+    ## Rewards
+    Change of the validation accuracy, mean over the skills (``reward="accuracy"``), or of minus the validation loss
+    (``"log_loss"``), minus ``feedback_cost`` times the share of the budget that this step's feedback took.
+
+    ## Starting State
+    A base student of the pool (``succeed="rarely"``: about a fifth of the answers are right; ``"often"``: most are), fresh
+    optimiser. What the teacher sees first is from one round of attempts that are neither paid for nor learned from.
+    ``reset(options={"restart": "continue"})`` keeps the weights.
+
+    ## Episode End
+    ``terminated`` after ``steps`` steps. Never truncated.
+
+    ## Student
+    As in DataGen (12 thousand weights), sampled at temperature 1 with a key-value cache.
+
+    ## Budget
+    ``budget`` tokens an episode: of attempts, of what follows feedback, and of feedback at ``price`` each. An update may spend
+    what is left divided by the updates left; groups are held one after another as long as it lasts. The default lets a silent
+    teacher hold nearly all; whoever speaks holds fewer. ``info["practice"]`` itemises a step: ``rollout_tokens`` of attempts,
+    ``guided_tokens`` of what follows feedback, ``feedback_tokens``, and ``updates`` that anything was learned from.
+
+    ## Splits
+    Students practise on ``train``, rewards and observations come from ``validation``, `examine` asks ``test``; no problem
+    continues one of another split. No feedback is ever given in an examination.
+
+    ## Determinism
+    Equal settings, seeds, actions and population give bitwise equal observations on one machine at one thread. Another
+    population may differ by rounding, which may change a sampled token.
+
+    ## Headroom
+    ``docs/feedback.md`` shows the tables.
+
+    ## Arguments
+    * ``num_envs``: number of students S; ``task_options``: of `kdgym.tasks.scratchpad.Scratchpad`.
+    * ``pool``: base students, ``"train"`` or ``"evaluation"``; ``succeed``: ``"rarely"`` or ``"often"``.
+    * ``steps``, ``updates``, ``group``: steps of an episode, updates of a step, attempts G of a group.
+    * ``budget``, ``price``, ``feedback_cost``: as above.
+    * ``learning_rate``, ``epochs``, ``clip``, ``kl``: of GRPO: ``epochs`` AdamW steps an update, ``kl`` weighs the divergence
+      from the base student; ``shaping_constant``: c of pi / (pi + c).
+    * ``validation_items``: a skill; ``reward``, ``actions``: as above; the rest: see `kdgym.core.population.PopulationEnv`.
+
+    ## Version History
+    * v0: first version.
+    """
+
+    config: PracticeSettings
+    family, level, currency = "Feedback", "Practice", "tokens"
+    arguments: ClassVar[type[PracticeSettings]] = PracticeSettings
+    recorded = False  # how many attempts are continued is known on the host alone
+    students: Practitioners
+
+    def __init__(
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+    ) -> None:
+        self._prepare(self.arguments.parse(settings))
+        config, k = self.config, len(self.task.skills)
+        reasons = isinstance(self.students, Reasoners) and isinstance(self.task, Scratchpad)
+        if not (reasons or is_language_model(config.student)) or config.placebo or config.skills:
+            raise ValueError(
+                "Feedback is for task='Scratchpad' with student='reasoner', or a task in words with student='hf:...', with the "
+                f"task's own skills and without placebo; got task={config.task!r}, skills={config.skills!r}, "
+                f"student={config.student!r}, placebo={config.placebo}."
+            )
+        self.objective = Objective(config.clip, config.kl, config.shaping_constant)
+        named = {"which": WHICH, "kind": self.students.kinds, "length": (), "shaping": SHAPINGS, "weight": ()}
+        self.moves = FeedbackMoves({"fraction": (), **named})
+        levels = [LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
+        errors = k * len(self.students.errors)
+        seen = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": errors}
+        moves, seen_besides, kept_besides = self._besides()
+        super().__init__(
+            num_envs,
+            observation_space={
+                **{name: spaces.Box(0, MAX_LOSS if name == "entropy" else 1, (n,)) for name, n in seen.items()},
+                "feedback": spaces.Box(0, 1, (1,)),
+                **seen_besides,
+            },
+            action_space=moves or (self.moves if config.actions == "box" else spaces.MultiDiscrete(levels)),
+            layout={
+                **{name: ((n,), torch.float32) for name, n in seen.items()},
+                "base": ((self.students.weights if config.kl else 0,), self.students.dtype),
+                "feedback": ((), torch.float64),
+                **kept_besides,
+            },
+            render_mode=render_mode,
+            autoreset=autoreset,
+        )
+        self._seen_names = tuple(seen)
+        self.commentator: Commentator | None = None
+        self._spent = torch.zeros(num_envs, 4, dtype=torch.float64, device=self.device)
+
+    def _begin_level(self, rows: Tensor) -> None:
+        state = self.state
+        for name in ("feedback", *self._seen_names):
+            state[name][rows] = 0
+        state["base"][rows] = state["student"][rows, : state["base"].shape[1]]
+        key, group = self.stream(_PLACEMENT)[rows], self.config.group
+        first = attempt(self.students, state["student"][rows], key, group, self.config.problems)
+        nothing = torch.zeros_like(first.right)
+        self._show(rows, tally(self.students, first, nothing, first.right, nothing, ~nothing[:, :, 0]))
+        self._charge_inference(rows, first.problem)
+
+    def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        before = self.state["feedback"].clone()
+        gain, terminated = super()._teach(action)
+        share = self.config.price * (self.state["feedback"] - before) / self.config.budget
+        return gain - self.config.feedback_cost * share, terminated
+
+    def _give_lesson(self, action: Tensor) -> None:
+        self._spent.zero_()
+        decision = Decision.of(self.moves, action, self.students.most_steps)
+        tallies = [self._practise(decision, update) for update in range(self.config.updates)]
+        self._show(slice(None), torch.stack(tallies).sum(0))
+
+    def _practise(self, decision: Decision, update: int) -> Tensor:
+        """One update: attempts in groups, feedback on some, the students go on from it, and learn from all of them."""
+        state, students, at = self.state, self.students, self.state["step"] * self.config.updates + update
+        config = self.config
+        tried = attempt(students, state["student"], self.stream(_ATTEMPT, at), config.group, config.problems)
+        asked, question = self._questions(tried)
+        key, right = self.stream(_CHOICE, at), tried.right.flatten(1)
+        chosen = choose_attempts(key, tried.right, decision.fraction, decision.which, asked).flatten(1)
+        words = self._ask(tried, chosen, decision.kind)
+        said = students.comment(tried.problem, tried.tokens, right, decision.kind, decision.length, words)
+        guided = chosen & (said.given > said.own)
+        chance = uniform(self.stream(_CONTINUATION, at), tried.tokens.shape)
+        tokens, log_p = students.resume(state["student"], tried.problem, chance, said.tokens, said.given, guided)
+        tokens = torch.where(guided.unsqueeze(2), tokens, tried.tokens)
+        log_p = torch.where(guided.unsqueeze(2), log_p, tried.log_p)
+        feedback = said.mask & guided.unsqueeze(2)
+        rollouts = Rollouts(tried.problem, tokens, log_p, students.written(tokens), feedback)
+        continued = (rollouts.valid.sum(2) - said.given).clamp_min(0) * guided
+        attempts = students.written(tried.tokens).sum(2) + question
+        held = self._afford(attempts, continued, feedback.sum(2), tried.problem, update)
+        ends = students.judge(tried.problem, tokens).view_as(tried.right)
+        self._learn(rollouts, group_advantages(ends.float()).flatten(1), held, decision)
+        return tally(students, tried, guided.view_as(ends), ends, feedback.sum(2).view_as(ends), held)
+
+    def _besides(self) -> tuple[spaces.Space[Any] | None, dict[str, spaces.Space[Any]], Layout]:
+        """What a family that builds on this one has besides: its own action space, more to see, more to keep."""
+        return None, {}, {}
+
+    def _questions(self, tried: Attempts) -> tuple[Tensor | None, Tensor | int]:
+        """Attempts that may get feedback, bool [S, P, G], and tokens that asking takes [S, B]; here nobody has to ask."""
+        return None, 0
+
+    def _ask(self, tried: Attempts, chosen: Tensor, kind: Tensor) -> Callable[[int, int], str] | None:
+        """What the commentator, if there is one, says to the attempts chosen; its tokens are billed to the teacher."""
+        if self.commentator is None:
+            return None
+        comments = ask(self.students, self.commentator, tried, chosen, kind)
+        tokens = torch.zeros_like(self.state["spent"])
+        for (student, _), (_, spent) in comments.items():
+            tokens[student] += spent
+        ledger.charge(self.state["ledger"], "teacher", tokens=tokens)
+        return lambda s, b: comments[s, b][0] if (s, b) in comments else ""
+
+    def _afford(self, attempts: Tensor, continued: Tensor, feedback: Tensor, problem: Tensor, update: int) -> Tensor:
+        """Hold groups one after another while this update's allowance lasts: tokens [S, B] -> bool [S, P]. Charged."""
+        state, config = self.state, self.config
+        updates_left = (config.steps - state["step"]) * config.updates - update
+        tokens = torch.stack([attempts, continued, feedback]).unflatten(2, (-1, config.group)).sum(3).double()
+        price = tokens[0] + tokens[1] + config.price * tokens[2]
+        held: Tensor = price.cumsum(1) <= ((config.budget - state["spent"]) / updates_left).unsqueeze(1)
+        attempts, continued, feedback = (tokens * held).sum(2)
+        state["spent"] += (price * held).sum(1)
+        state["feedback"] += feedback
+        self._spent += torch.stack([attempts, continued, feedback, held.any(1)], dim=1)
+        skill = self.task.skill_of.to(problem.device)[problem[:, :: config.group]]
+        history = state["spending_history"][self._everyone, state["step"]]
+        by_skill = torch.zeros_like(history, dtype=price.dtype).scatter_add_(1, skill, price * held).float()
+        state["spending_history"][self._everyone, state["step"]] = history + by_skill
+        flops = self.students.flops_per_token * (attempts + continued)
+        bill = {"items": held.sum(1) * config.group, "tokens": attempts + continued, "flops": flops}
+        ledger.charge(state["ledger"], "student_inference", **bill)
+        ledger.charge(state["ledger"], "teacher", tokens=feedback, money=config.price * feedback)
+        return held
+
+    def _learn(self, rollouts: Rollouts, advantage: Tensor, held: Tensor, decision: Decision) -> None:
+        """GRPO on the groups that were held. What has no advantage, and no divergence to pay for, is not read again."""
+        state, config, students = self.state, self.config, self.students
+        counted, base = held.repeat_interleave(config.group, dim=1), None
+        matters = counted & (advantage != 0) if config.kl == 0 else counted
+        told, gain, kept = rollouts.only(matters), *pick(matters, advantage, matters)
+        share = matters.sum(1) / counted.sum(1).clamp_min(1)  # a loss is the mean over all that counts
+        if config.kl > 0:
+            base = students.log_p(state["base"], told.problem, told.tokens)
+
+        def loss(log_p: Tensor, part: slice) -> Tensor:
+            shaping, weight = decision.shaping[part], decision.weight[part]
+            anchor = None if base is None else base[part]
+            mean = grpo_loss(log_p, told.of(part), gain[part], kept[part], shaping, weight, self.objective, anchor)
+            return mean * share[part]
+
+        for epoch in range(config.epochs):
+            learners = state["student"], told.problem, told.tokens  # at first just those who wrote
+            students.update(*learners, loss, held.any(1), config.learning_rate, None if epoch else told.log_p)
+        items = config.epochs * counted.sum(1)
+        tokens = config.epochs * (students.rollout_tokens(rollouts.problem, rollouts.valid) * counted).sum(1)
+        bill = {"items": items, "tokens": tokens, "flops": students.training_flops * students.flops_per_token * tokens}
+        ledger.charge(state["ledger"], "student_training", **bill)
+
+    def _show(self, rows: Tensor | slice, total: Tensor) -> None:
+        """Keep what teachers see of a tally [rows, K, columns]; of skills that nobody practised, they see the last time."""
+        practised = total[:, :, COLUMNS.index("groups")] > 0
+        for name, value in summary(total, self.config.group).items():
+            known = practised.repeat_interleave(value.shape[1] // practised.shape[1], dim=1)
+            finite = torch.nan_to_num(value.float(), nan=MAX_LOSS).clamp(0, MAX_LOSS)
+            self.state[name][rows] = torch.where(known, finite, self.state[name][rows])
+
+    def _remarks(self) -> dict[str, Any]:
+        spent = self._spent.cpu().numpy() * ~self._finished[:, None]
+        return {"practice": dict(zip(_SPENT, spent.T, strict=True))}
+
+    def _observe_level(self) -> dict[str, Tensor]:
+        share = self.config.price * self.state["feedback"] / self.config.budget
+        return {**{name: self.state[name] for name in self._seen_names}, "feedback": share.unsqueeze(1)}
+
+    # --- actions -------------------------------------------------------------------------------------------------
+
+    def _receive(self, actions: Array) -> Tensor:
+        if self.config.actions == "box":
+            return super()._receive(actions)
+        assert isinstance(self.single_action_space, spaces.MultiDiscrete)
+        chosen = checked_choices(actions, self.num_envs, self.single_action_space)
+        named = zip(self.moves.choices, chosen.T, strict=True)
+        decisions = {name: column / (LEVELS.get(name, 2) - 1) for name, column in named}
+        return torch.from_numpy(self.moves.encode(self.num_envs, **decisions)).to(self.device)
+
+    # --- students ------------------------------------------------------------------------------------------------
+
+    def _draw_base(self, key: Tensor, recipe: dict[str, Any]) -> Tensor:
+        if not isinstance(self.students, Reasoners):
+            return super()._draw_base(key, recipe)
+        carelessness, recipe = CARELESSNESS[self.config.succeed], {**recipe, **self.students.recipe}
+        task, base = cast(Scratchpad, self.task), draw_numbers(key)
+        return careless_students(self.students, task, self.config.pool, recipe, carelessness, base)
+
+    def _draw_targets(self, key: Tensor) -> Tensor:
+        """All skills count alike."""
+        skills = len(self.task.skills)
+        return torch.full((len(key), skills), 1 / skills, device=key.device)
+
+
+class PracticeEnv(SingleEnv):
+    __doc__ = Practice.__doc__
+    population = Practice

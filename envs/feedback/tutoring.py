@@ -1,0 +1,166 @@
+"""Tutoring: a pupil practises by reinforcement and may ask; a tutor answers what was asked, or stays silent.
+
+Both can be learned. A pupil who asks about everything for nothing leaves the tutor with `kdgym.envs.feedback.feedback`'s
+environment.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from pydantic import Field
+from torch import Tensor
+
+from kdgym.core import SingleEnv
+from kdgym.core.fields import Layout
+from kdgym.envs.feedback.feedback import Practice
+from kdgym.envs.feedback.settings import PracticeSettings
+from kdgym.envs.feedback.tutoring_aec import TutoringAECEnv
+from kdgym.spaces import TutoringMoves
+from kdgym.students.practice import Attempts
+
+
+class TutoringSettings(PracticeSettings):
+    """Arguments of `Tutoring`; see there."""
+
+    question_tokens: float = Field(2.0, ge=0, le=1000)
+    question_cost: float = Field(0.05, ge=0, le=10)
+
+
+class Tutoring(Practice):
+    """Ask, and answer: a pupil decides which of its attempts it asks about, a tutor what it says to them.
+
+    ## Description
+    Students practise as in `kdgym.envs.feedback.feedback.Practice`, by GRPO on groups of attempts. The pupil says, for every
+    skill, about which share of a group it asks: those of its attempts that it was least sure of (mean surprise at its own
+    tokens). The tutor decides as Feedback's teacher does (which attempts, what kind of feedback, how it counts), but comments
+    only on what it was asked about. Here both act at once and as one. `tutoring_env` is the same for agents that take turns
+    (PettingZoo); there the tutor knows what it is asked before it answers.
+
+    ## Action Space
+    `kdgym.spaces.TutoringMoves`, a ``Box(-1, 1, (K + 15,), float32)``:
+
+    | entries | whose | meaning |
+    |---|---|---|
+    | 0 ... K - 1 | pupil | share of a group of each skill to ask about, from nothing at -1 to everything at 1 |
+    | K ... K + 14 | tutor | as in `kdgym.envs.feedback.feedback.Practice` |
+
+    ## Observation Space
+    All of `kdgym.envs.feedback.feedback.Practice`, and
+
+    | key | shape | range | meaning |
+    |---|---|---|---|
+    | ask | (K,) | [0, 1] | what the pupil asked in the last step, as shares of its groups |
+    | questions | (1,) | [0, 1] | share of the budget spent on questions so far |
+
+    The pupil as an agent of its own does not see ``loss``, ``errors`` and ``target``; the tutor sees everything, and in ``ask``
+    what it is being asked now.
+
+    ## Rewards
+    As in Feedback, minus ``question_cost`` times the share of the budget that this step's questions took. Agents of their own
+    pay each for itself: the pupil for its questions, the tutor (by ``feedback_cost``) for its words.
+
+    ## Starting State
+    As in Feedback.
+
+    ## Episode End
+    ``terminated`` after ``steps`` steps (PettingZoo's ``max_cycles``). Never truncated.
+
+    ## Student
+    As in Feedback.
+
+    ## Budget
+    As in Feedback; a question takes ``question_tokens`` of the pupil's tokens.
+
+    ## Splits
+    As in Feedback.
+
+    ## Determinism
+    As in Feedback.
+
+    ## Headroom
+    ``docs/classroom.md`` shows the tables.
+
+    ## Arguments
+    * ``question_tokens``, ``question_cost``: as above.
+    * All arguments of `kdgym.envs.feedback.feedback.Practice` but ``actions``, which are a box.
+
+    ## Version History
+    * v0: first version.
+    """
+
+    config: TutoringSettings
+    family, level, arguments = "Classroom", "Tutoring", TutoringSettings
+
+    def __init__(
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+    ) -> None:
+        if settings.get("actions", "box") != "box":
+            raise ValueError(f"actions is {settings['actions']!r}; a tutor and its pupil act in a box.")
+        super().__init__(num_envs, render_mode, autoreset, **settings)
+
+    def _besides(self) -> tuple[spaces.Space[Any] | None, dict[str, spaces.Space[Any]], Layout]:
+        skills = len(self.task.skills)
+        seen: dict[str, spaces.Space[Any]] = {"ask": spaces.Box(0, 1, (skills,)), "questions": spaces.Box(0, 1, (1,))}
+        kept: Layout = {"ask": ((skills,), torch.float32), "questions": ((), torch.float64)}
+        return TutoringMoves(skills, self.moves.choices), seen, kept
+
+    def _begin_level(self, rows: Tensor) -> None:
+        super()._begin_level(rows)
+        for name in ("ask", "questions"):
+            self.state[name][rows] = 0
+
+    def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        before = self.state["questions"].clone()
+        reward, terminated = super()._teach(action)
+        share = (self.state["questions"] - before) / self.config.budget
+        return reward - self.config.question_cost * share, terminated
+
+    def _give_lesson(self, action: Tensor) -> None:
+        skills = len(self.task.skills)
+        self.state["ask"] = (action[:, :skills] + 1) / 2
+        super()._give_lesson(action[:, skills:])
+
+    def _number_asked(self, problem: Tensor) -> Tensor:
+        """About how many attempts of every group the pupil asks: problems [S, B] -> int64 [S, P]."""
+        skill = self.task.skill_of.to(problem.device)[problem[:, :: self.config.group]]
+        return torch.round(self.state["ask"].gather(1, skill) * self.config.group).long()
+
+    def _questions(self, tried: Attempts) -> tuple[Tensor, Tensor]:
+        mine = self.students.written(tried.tokens)
+        surprise = -(tried.log_p * mine).sum(2) / mine.sum(2).clamp_min(1)
+        rank = surprise.view_as(tried.right).argsort(dim=2, descending=True, stable=True).argsort(2)
+        asked = rank < self._number_asked(tried.problem).unsqueeze(2)
+        return asked, self.config.question_tokens * asked.flatten(1)
+
+    def _afford(self, attempts: Tensor, continued: Tensor, feedback: Tensor, problem: Tensor, update: int) -> Tensor:
+        held = super()._afford(attempts, continued, feedback, problem, update)
+        self.state["questions"] += self.config.question_tokens * (self._number_asked(problem) * held).sum(1)
+        return held
+
+    def _observe_level(self) -> dict[str, Tensor]:
+        questions = (self.state["questions"] / self.config.budget).unsqueeze(1)
+        return {**super()._observe_level(), "ask": self.state["ask"], "questions": questions}
+
+
+class TutoringEnv(SingleEnv):
+    __doc__ = Tutoring.__doc__
+    population = Tutoring
+
+
+def tutoring_env(
+    task: str = "Scratchpad", *, max_cycles: int | None = None, render_mode: str | None = None, **settings: Any
+) -> TutoringAECEnv:
+    """A pupil and a tutor who take turns: PettingZoo's AEC interface.
+
+    Args:
+        task: what is practised: arithmetic in written steps, or, with ``student="hf:..."``, a task in words.
+        max_cycles: steps of an episode; 8 if left out.
+        render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
+        settings: `Tutoring`'s others.
+    """
+    if max_cycles is not None:
+        settings["steps"] = max_cycles
+    return TutoringAECEnv(Tutoring(1, render_mode, autoreset=False, task=task, **settings))

@@ -1,0 +1,24 @@
+"""Orchestrate over arithmetic with a scratchpad: small students who were schooled to take hints, and do not know every rule."""
+
+import torch
+
+from kdgym.core import SingleEnv
+from kdgym.envs.orchestrate.frozen_students import World
+from kdgym.envs.orchestrate.math_students import Forgetful
+from kdgym.envs.orchestrate.orchestrate import Orchestrate
+from kdgym.envs.orchestrate.settings import MathSettings
+
+
+class OrchestrateMath(Orchestrate):
+    __doc__ = Orchestrate.__doc__
+    config: MathSettings
+    settings_type = MathSettings
+
+    def _world(self, device: torch.device) -> World:
+        config = self.config
+        return Forgetful(config.pool, config.tasks, config.radix, config.steps, device)
+
+
+class OrchestrateMathEnv(SingleEnv):
+    __doc__ = Orchestrate.__doc__
+    population = OrchestrateMath

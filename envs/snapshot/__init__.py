@@ -1,0 +1,1 @@
+"""Snapshot: the teacher chooses where practice starts."""

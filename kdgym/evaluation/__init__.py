@@ -1,0 +1,35 @@
+"""The protocol that produces a score, and the teachers it asks."""
+
+from kdgym.evaluation.agents import (
+    NO_TEACHING,
+    Agent,
+    Observation,
+    agent_class,
+    agent_module,
+    as_policy,
+    decide,
+    encoding,
+    introduce,
+    load_agent,
+    make_unseen,
+)
+from kdgym.evaluation.protocol import FIRST_SEED, Progress, Result, evaluate, teach
+
+__all__ = [
+    "FIRST_SEED",
+    "NO_TEACHING",
+    "Agent",
+    "Observation",
+    "Progress",
+    "Result",
+    "agent_class",
+    "agent_module",
+    "as_policy",
+    "decide",
+    "encoding",
+    "evaluate",
+    "introduce",
+    "load_agent",
+    "make_unseen",
+    "teach",
+]

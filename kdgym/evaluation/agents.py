@@ -1,0 +1,167 @@
+"""Teachers: what one is, where they are found, and how they are asked."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol, runtime_checkable
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+
+from kdgym.catalogue import OWN_AGENT, agent_names, packaged, require_fit
+from kdgym.core import PopulationEnv
+from kdgym.suggestions import did_you_mean
+
+Observation = dict[str, npt.NDArray[np.float32]]
+NO_TEACHING = "no teaching"
+
+
+@runtime_checkable
+class Agent(Protocol):
+    """A teacher of S students at once: observations are arrays [S, n], an action is an array [S, m].
+
+    `kdgym.teaching.Teacher` is the base with all hooks. A class of its own needs only ``act``; its hooks are used, too.
+    """
+
+    def act(self, observation: Observation) -> npt.NDArray[np.float32]:
+        """What to do now."""
+
+
+def agent_module(name: str) -> ModuleType:
+    """The module of an agent: a name of `agent_names`, or the path of a Python file.
+
+    Raises:
+        ValueError: there is no such agent, or the file is not Python.
+    """
+    if name in packaged():
+        module = importlib.import_module(packaged()[name].module)
+    elif name.endswith(".py") and Path(name).is_file():
+        spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        setattr(module, OWN_AGENT, name)
+        try:
+            spec.loader.exec_module(module)
+        except SyntaxError as error:
+            raise ValueError(f"The agent {name} is not valid Python: {error}.") from error
+    elif name.endswith(".py"):
+        raise ValueError(f"{name}: file not found.")
+    else:
+        raise ValueError(
+            f"There is no agent {name!r}.{did_you_mean(name, agent_names())} Give a name that kdgym list shows; a file like "
+            "mine.py; NAME:FILE for a trained one, for example ppo:runs/ppo/model.zip; or a Stable-Baselines3 zip."
+        )
+    return module
+
+
+def agent_class(name: str) -> type[Any]:
+    """The class of an agent: a name of `agent_names`, or the path of a Python file with a class ``Agent``.
+
+    Raises:
+        ValueError: there is no such agent, or the file defines no ``Agent`` with an ``act`` method.
+    """
+    module = agent_module(name)
+    kind: Any = getattr(module, packaged()[name].kind if name in packaged() else "Agent", None)
+    if not callable(getattr(kind, "act", None)):
+        raise ValueError(f"The agent {name!r} defines no class Agent with a method act(observation).")
+    return kind  # type: ignore[no-any-return]  # it has an act
+
+
+def load_agent(name: str, envs: PopulationEnv, seed: int = 0, options: Mapping[str, Any] | None = None) -> Agent:
+    """Make the agent ``name``: a name, a Python file, ``NAME:FILE`` for a trained one, or an SB3 zip.
+
+    Of ``options``, it gets those that its class names in ``options``.
+
+    Raises:
+        ValueError: there is no such agent or file, or its class does not take what it is given.
+    """
+    if name.endswith(".zip") and ":" not in name:
+        from kdgym.integrations.sb3 import SB3Agent  # SB3 is only needed by those who use it
+
+        return SB3Agent.from_zip(Path(name), envs.single_observation_space, envs.single_action_space)
+    base, _, file = name.partition(":")
+    kind = agent_class(base)
+    wanted = {key: value for key, value in (options or {}).items() if key in getattr(kind, "options", ())}
+    try:
+        inspect.signature(kind).bind(envs.single_observation_space, envs.single_action_space, seed=seed, **wanted)
+    except TypeError as error:
+        needed = ", ".join(["observation_space", "action_space", "seed=0", *wanted])
+        raise ValueError(
+            f"The class Agent of {base} takes {inspect.signature(kind)}; it has to take ({needed})."
+        ) from error
+    agent: Agent = kind(envs.single_observation_space, envs.single_action_space, seed=seed, **wanted)
+    if file:
+        if not Path(file).is_file():
+            raise ValueError(f"The agent {name} needs the file {file}: file not found.")
+        agent.load(Path(file))  # type: ignore[attr-defined]
+    return agent
+
+
+def make_unseen(env_id: str, agent: str, students: int, **settings: Any) -> Any:
+    """A population of unseen students that do not start over by themselves, as a teacher needs it.
+
+    Args:
+        env_id: the environment.
+        agent: see `load_agent`; it is not loaded, but it may speak another encoding of the actions.
+        students: how many.
+        settings: passed to the environment, and stronger than all this.
+
+    Raises:
+        ValueError: there is no such environment or agent, or the agent does not fit it.
+    """
+    require_fit(env_id, agent)
+    given = {"pool": "evaluation", "autoreset": False, **encoding(agent), **settings}
+    return gym.make_vec(env_id, num_envs=students, **given)
+
+
+def encoding(agent: str) -> dict[str, Any]:
+    """The setting of the environment that makes it take this agent's actions, where the agent asks for one."""
+    actions = attribute(agent, "actions")
+    return {"actions": actions} if actions else {}
+
+
+def attribute(agent: str, name: str) -> Any:
+    """What the agent's class says of itself; None of one without a class here: no teaching, and an SB3 zip."""
+    if agent == NO_TEACHING or (agent.endswith(".zip") and ":" not in agent):
+        return None
+    return getattr(agent_class(agent.partition(":")[0]), name, None)
+
+
+def introduce(agent: Any, envs: PopulationEnv, observation: Observation) -> None:
+    """Begin an episode for an agent: attach upper bounds to the environment, and reset agents that have a memory."""
+    if getattr(agent, "upper_bound", False):
+        agent.attach(envs)
+    if hasattr(agent, "study"):
+        agent.study(envs.metadata)
+    if hasattr(envs, "commentator"):
+        envs.commentator = getattr(agent, "comment", None)
+    if hasattr(agent, "reset"):
+        agent.reset(observation)
+
+
+def decide(agent: Any, envs: PopulationEnv, observation: Observation) -> Any:
+    """The agent's next actions; what they cost the agent itself is billed to the teacher."""
+    action = np.asarray(agent.act(observation))
+    if hasattr(agent, "spent"):
+        envs.bill("teacher", **agent.spent())
+    return action
+
+
+def as_policy(name: str, envs: PopulationEnv, seed: int = 0) -> Callable[[Observation], Any]:
+    """An agent as a function from what it sees to what it does, for one episode of these students; see `load_agent`."""
+    agent, begun = load_agent(name, envs, seed), False
+
+    def act(observation: Observation) -> Any:
+        nonlocal begun
+        if not begun:
+            introduce(agent, envs, observation)
+            begun = True
+        return decide(agent, envs, observation)
+
+    return act

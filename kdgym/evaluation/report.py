@@ -1,0 +1,173 @@
+"""Comparisons as tables and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from kdgym.evaluation.protocol import Result
+from kdgym.evaluation.statistics import (
+    Interval,
+    auroc_interval,
+    interquartile_mean,
+    log_scores,
+    mean_interval,
+    probability_of_improvement,
+    ratio_interval,
+    smallest_detectable_difference,
+)
+from kdgym.registration import find
+
+
+def ranked(results: Sequence[Result]) -> list[Result]:
+    """Best first, by mean score after the last step."""
+    return sorted(results, key=lambda result: -result.after.mean())
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    """A table that fits a terminal of 80 columns; all but the text columns are numbers."""
+    table = Table(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption="* upper bound: sees or does more than a teacher may",
+        expand=False,
+    )
+    for name in columns:
+        text = name in ("teacher", "row")
+        table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=not text)
+    return table
+
+
+def _name(result: Result) -> str:
+    return (
+        f"{result.agent} *" if result.upper_bound else result.agent.partition(":")[0]
+    )  # not the file of a trained one
+
+
+def comparison_table(results: Sequence[Result], control: Result) -> Table:
+    """One row an agent, best first: score, and paired differences (95 % intervals) to the control and to the row below."""
+    title = f"{control.env_id}: {find(control.env_id).measure}, {len(control.seeds)} unseen students"
+    table = _table(title, ("teacher", "mean", "IQM", f"minus {control.agent}", "minus next row"))
+    rows = ranked(results)
+    for result, below in zip(rows, [*rows[1:], None], strict=True):
+        table.add_row(
+            _name(result),
+            f"{result.after.mean():.2f}",
+            f"{interquartile_mean(result.after):.2f}",
+            "" if result is control else str(mean_interval(result.after - control.after)),
+            "" if below is None else str(mean_interval(result.after - below.after)),
+        )
+    return table
+
+
+def placebo_table(results: Sequence[Result]) -> Table:
+    """What was learned, apart from adaptation to the format: mean scores of twins, and paired differences."""
+    table = _table("A twin's lessons had their content destroyed", ("teacher", "before", "format", "learned", "after"))
+    for result in ranked(results):
+        twin = result.besides["placebo"]
+        table.add_row(
+            _name(result),
+            f"{result.before.mean():.2f}",
+            str(mean_interval(twin - result.before)),
+            str(mean_interval(result.after - twin)),
+            f"{result.after.mean():.2f}",
+        )
+    return table
+
+
+def _as_json(interval: Interval) -> dict[str, float]:
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
+
+
+def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any]:
+    """Everything the table says, with the raw per-seed records it was computed from."""
+    rows = ranked(results)
+    return {
+        "env_id": control.env_id,
+        "control": control.agent,
+        "episodes": len(control.seeds),
+        "agents": [
+            {
+                "agent": result.agent,
+                "upper_bound": result.upper_bound,
+                "score": _as_json(mean_interval(result.after)),
+                "iqm": interquartile_mean(result.after),
+                "minus_control": _as_json(mean_interval(result.after - control.after)),
+                "minus_next": None if below is None else _as_json(mean_interval(result.after - below.after)),
+                "better_than_next": None if below is None else probability_of_improvement(result.after, below.after),
+                "detectable_difference": smallest_detectable_difference(result.after - control.after),
+                **{name: _as_json(interval) for name, interval in besides(result).items()},
+            }
+            for result, below in zip(rows, [*rows[1:], None], strict=True)
+        ],
+        "records": [result.to_json() for result in rows],
+    }
+
+
+def headroom_table(results: Sequence[Result], control: Result, best: Result, roles: dict[str, str]) -> Table:
+    """What there is to win: every row's share of the way from the control to the best upper bound."""
+    title = f"Headroom of {control.env_id}, {len(control.seeds)} unseen students, test split"
+    table = _table(title, ("row", "teacher", "mean", f"minus {control.agent}", "of headroom"))
+    room = float((best.after - control.after).mean())
+    for result in reversed(ranked(results)):
+        gain = mean_interval(result.after - control.after)
+        share = f"{gain.mean / room:.0%}" if room > 0 else ""
+        table.add_row(roles[result.agent], _name(result), f"{result.after.mean():.2f}", str(gain), share)
+    return table
+
+
+def besides(result: Result) -> dict[str, Interval]:
+    """What else was measured, over students: of misconceptions, of the diagnosis, of retention."""
+    measured, intervals = result.besides, {}
+    if "held" in measured:
+        held = measured["held"]
+        for name in ("expression_before", "expression", "cured"):
+            intervals[name] = mean_interval((measured[name] * held).sum(1) / held.sum(1))
+        intervals["harm"] = mean_interval(measured["harm"])
+        if "belief" in measured and not held.all():
+            intervals["auroc"] = auroc_interval(held, measured["belief"])
+            intervals["log_score"] = mean_interval(log_scores(held, measured["belief"]))
+            base_rate = np.full(held.shape, held.mean())  # what a teacher says that knows only how many there are
+            intervals["log_score_base_rate"] = mean_interval(log_scores(held, base_rate))
+    if "retained_before" in measured:
+        before, after = measured["retained_before"], measured["retained_after"]
+        intervals["retained_before"], intervals["retained_after"] = mean_interval(before), mean_interval(after)
+        if before.any():
+            intervals["retention"] = ratio_interval(after, before)
+    if "money" in measured:
+        intervals |= {name: mean_interval(measured[name]) for name in ("success", "money")}
+        intervals["per_money"] = ratio_interval(measured["success"], measured["money"])
+    return intervals
+
+
+_BESIDES = {  # title -> heading -> what `besides` calls it
+    "Success and cost of a task; money in units of what a success is worth": {
+        "success": "success", "money": "money", "success/money": "per_money"},
+    "Misconceptions, test split: wrong rules followed, share cured, share of what was right harmed": {
+        "followed": "expression", "cured": "cured", "harm": "harm"},
+    "Diagnosis: who began with which misconception": {
+        "AUROC": "auroc", "log score": "log_score", "base rate": "log_score_base_rate"},
+    "Targets, test split, before and after unrelated training": {
+        "before": "retained_before", "after": "retained_after", "retention": "retention"},
+}  # fmt: skip
+
+
+def besides_tables(results: Sequence[Result]) -> list[Table]:
+    """Tables of what else was measured, with 95 % intervals: placebo twins, misconceptions, diagnosis, retention."""
+    measured = {result.agent: besides(result) for result in results}
+    tables = [placebo_table(results)] if all("placebo" in result.besides for result in results) else []
+    for title, columns in _BESIDES.items():
+        rows = [result for result in ranked(results) if next(iter(columns.values())) in measured[result.agent]]
+        if rows:
+            tables.append(_table(title, ("teacher", *columns)))
+        for result in rows:
+            found = measured[result.agent]
+            tables[-1].add_row(
+                _name(result), *(found[name].unsigned() if name in found else "" for name in columns.values())
+            )
+    return tables

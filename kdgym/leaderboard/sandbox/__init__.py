@@ -1,0 +1,1 @@
+"""A stranger's agent in a process of its own, without network or files."""

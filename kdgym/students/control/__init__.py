@@ -1,0 +1,1 @@
+"""Actor-critics that learn control, many at once."""

@@ -1,0 +1,1 @@
+"""Tiny transformers, many at once: in torch, and in a C kernel."""

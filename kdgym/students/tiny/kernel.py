@@ -1,0 +1,273 @@
+"""The fast path on a CPU: ``kernel.c``, compiled once for a network's sizes, and called on many students.
+
+The compiled library lies in the user's cache under a name that depends on the source, the sizes, the compiler and the
+processor. Compiling takes about a second.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+from kdgym import random
+from kdgym.storage import cache_directory
+from kdgym.students.base import Tables
+from kdgym.students.tiny.network import Network, NetworkShape
+
+_SOURCES = [Path(__file__).with_name(name) for name in ("kernel.c", "layers.h", "linear_algebra.h")]
+_WIDEST = 16  # floats of the widest vector; matrices have rows of whole vectors
+_OPTIONS = ["-std=gnu11", "-O3", "-funroll-loops", "-fPIC", "-shared"]
+# Sums in any order, but NaN stays NaN: a student that diverged must not look like one that did not.
+_OPTIONS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]
+
+
+class KernelUnavailableError(RuntimeError):
+    """The kernel cannot be had on this machine or for these sizes; the message says why and what helps."""
+
+
+class _CTables(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("prompts", "answers", "scene", "scenes")]
+    _fields_ += [("scale", ctypes.c_float)]
+
+
+def _pointers(tables: Tables) -> _CTables:
+    """The C structure of the same name; valid while the tensors are."""
+    tensors = (tables.prompts, tables.answers, tables.scene, tables.scenes)
+    return _CTables(*(None if t is None else t.data_ptr() for t in tensors), tables.scale)
+
+
+class Kernel:
+    """Training and examination of students whose states are rows of a float32 tensor on the CPU.
+
+    Args:
+        shape: sizes of the network.
+        batch: sequences of one update.
+
+    Raises:
+        KernelUnavailableError: no compiler was found, it failed, or the sizes do not suit the kernel.
+    """
+
+    def __init__(self, shape: NetworkShape, batch: int) -> None:
+        head = shape.width // shape.heads
+        if any(n % _WIDEST for n in (shape.width, shape.width * shape.feed_forward, 2 * head)):
+            raise KernelUnavailableError(
+                f"The kernel takes a width, a hidden width and twice a head's width that are multiples of {_WIDEST}; "
+                f"got {shape.width}, {shape.width * shape.feed_forward} and {2 * head}."
+            )
+        sizes = {"V": shape.vocabulary, "T": shape.prompt, "A": shape.answer, "D": shape.width, "H": shape.heads}
+        sizes |= {"F": shape.width * shape.feed_forward, "LAYERS": shape.layers, "B": batch}
+        sizes |= {"PATCHES": shape.patches, "PIXELS": shape.pixels}
+        self._library = _library(tuple(f"-D{name}={size}" for name, size in sizes.items()))
+        self._work: list[Tensor] = []
+
+    def train(
+        self, state: Tensor, part: int, tables: Tables, problem: Tensor, answer: Tensor, count: Tensor, adamw: Tensor
+    ) -> Tensor:
+        """See `kdgym.students.tiny.transformer.TransformerStudents.train`.
+
+        Args:
+            state: [S, R], changed in place; weights, two moments and the number of updates, ``part`` floats each.
+            part: floats between those.
+            tables: what the ids stand for.
+            problem, answer: int64 [S, N].
+            count: int64 [S].
+            adamw: learning rate, beta1, beta2, epsilon and weight decay, float32 [5].
+        """
+        tables.check(problem, answer)
+        problem, answer, count = problem.contiguous(), answer.contiguous(), count.clamp_max(problem.shape[1])
+        losses = torch.zeros(problem.shape)
+        room = problem.shape[1]
+        self._run("kdgym_train", state, part, _pointers(tables), problem, answer, count, room, adamw, losses)
+        return losses
+
+    def evaluate(
+        self, state: Tensor, tables: Tables, problem: Tensor, solution: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One pass over the problems int64 [S, N] with the answers ``solution`` int64 [S, N].
+
+        Returns:
+            Verdicts bool [S, N]; losses [S, N]; at every place of the answer the token that the student finds likeliest after
+            the answer's tokens before it, int64 [S, N, A].
+        """
+        tables.check(problem, solution)
+        problem, solution = problem.contiguous(), solution.contiguous()
+        right, losses = torch.empty(problem.shape, dtype=torch.bool), torch.empty(problem.shape)
+        tokens = torch.empty(*problem.shape, tables.answers.shape[1], dtype=torch.int64)
+        self._run(
+            "kdgym_evaluate", state, _pointers(tables), problem, solution, problem.shape[1], right, losses, tokens
+        )
+        return right, losses, tokens
+
+    def decode(self, state: Tensor, tables: Tables, problem: Tensor, begun: Tensor, known: Tensor) -> Tensor:
+        """Greedy answers int64 [S, N, A] that go on after the first ``known`` (int64 [S, N]) tokens of ``begun`` [S, N, A]."""
+        tables.check(problem)
+        problem, known = problem.contiguous(), known.contiguous()
+        tokens = begun.clone(memory_format=torch.contiguous_format)
+        self._run("kdgym_decode", state, _pointers(tables), problem, known, problem.shape[1], tokens)
+        return tokens
+
+    def sample(
+        self, state: Tensor, tables: Tables, problem: Tensor, chance: Tensor, begun: Tensor, known: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Answers drawn by random numbers, and the log-probabilities of their tokens: int64 and float32 [S, N, A].
+
+        Args:
+            state: [S, R].
+            tables: what the ids stand for.
+            problem: int64 [S, N].
+            chance: random numbers in [0, 1), float64 [S, N, A].
+            begun: answers int64 [S, N, A], of which the first ``known``, int64 [S, N], tokens stand.
+        """
+        tables.check(problem)
+        problem, known, chance = problem.contiguous(), known.contiguous(), chance.double().contiguous()
+        tokens, log_p = begun.clone(memory_format=torch.contiguous_format), torch.empty(begun.shape)
+        room = problem.shape[1]
+        self._run("kdgym_sample", state, _pointers(tables), problem, known, room, chance, tokens, log_p)
+        return tokens, log_p
+
+    def log_p(self, state: Tensor, tables: Tables, problem: Tensor, tokens: Tensor) -> Tensor:
+        """Log-probabilities [S, N, A] of answers int64 [S, N, A] to problems int64 [S, N]."""
+        everything = torch.full_like(problem, tokens.shape[2])
+        return self.sample(state, tables, problem, torch.zeros(tokens.shape), tokens, everything)[1]
+
+    def gradient(
+        self, state: Tensor, weights: int, tables: Tables, problem: Tensor, tokens: Tensor, slope: Tensor
+    ) -> Tensor:
+        """The gradient [S, weights] of a function of those log-probabilities.
+
+        Args:
+            state, tables, problem, tokens: as in `log_p`.
+            weights: of a student.
+            slope: the function's derivatives by the log-probabilities, [S, N, A].
+        """
+        tables.check(problem)
+        problem, tokens, slope = problem.contiguous(), tokens.contiguous(), slope.contiguous()
+        gradient, room = torch.empty(len(state), weights), problem.shape[1]
+        self._run("kdgym_gradient", state, _pointers(tables), problem, tokens, room, slope, gradient, weights)
+        return gradient
+
+    def _run(self, name: str, state: Tensor, *arguments: Tensor | int | ctypes.Structure) -> None:
+        """Let torch's number of threads work through the students; each takes the next one that is waiting."""
+        students = len(state)
+        threads = max(1, min(torch.get_num_threads(), students))
+        while len(self._work) < threads:
+            self._work.append(torch.zeros(self._library.kdgym_workspace(), dtype=torch.uint8))
+        following = torch.zeros(1, dtype=torch.int64)
+        everything: list[Any] = [following, students, state, state.stride(0), *arguments]
+        raw = [_raw(argument) for argument in everything]
+        types = [ctypes.c_int64 if isinstance(a, int) else ctypes.c_void_p for a in everything]
+        call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *types)((name, self._library))
+        if threads == 1:
+            call(self._work[0].data_ptr(), *raw)
+            return
+        with ThreadPoolExecutor(threads) as pool:  # of this call alone, so that a forked process finds no dead threads
+            list(pool.map(lambda work: call(work.data_ptr(), *raw), self._work[:threads]))
+
+
+def _raw(argument: Tensor | int | ctypes.Structure) -> int:
+    if isinstance(argument, Tensor):
+        return argument.data_ptr()
+    return argument if isinstance(argument, int) else ctypes.addressof(argument)
+
+
+@functools.cache
+def _library(sizes: tuple[str, ...]) -> ctypes.CDLL:
+    compiler = _compiler()
+    target = [*_OPTIONS, *_processor(), *sizes]
+    identity = "\0".join([*(path.read_text() for path in _SOURCES), *target, _predefined(compiler)])
+    name = hashlib.sha256(identity.encode()).hexdigest()[:24] + ".so"
+    path = cache_directory() / "kernels" / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            return _load_or_compile(compiler, target, path)
+    except OSError:  # a cache that cannot be written or read: compile for this process alone, which shows other causes
+        with tempfile.TemporaryDirectory() as folder:
+            return _load_or_compile(compiler, target, Path(folder) / name)
+
+
+def _load_or_compile(compiler: list[str], options: list[str], path: Path) -> ctypes.CDLL:
+    if not path.is_file():
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            output = Path(folder) / path.name
+            _call([*compiler, *options, str(_SOURCES[0]), "-o", str(output), "-lm"])
+            os.replace(output, path)
+    library = ctypes.CDLL(str(path))
+    library.kdgym_workspace.restype = ctypes.c_int64
+    return library
+
+
+def _compiler() -> list[str]:
+    """The C compiler: ``$CC``, or the first of cc, gcc and clang."""
+    given = os.environ.get("CC")
+    if given:
+        return shlex.split(given)
+    found = next((path for path in map(shutil.which, ("cc", "gcc", "clang")) if path), None)
+    if found is None:
+        raise KernelUnavailableError(
+            "No C compiler was found (cc, gcc or clang). Install one, for example the package gcc, or name one in $CC."
+        )
+    return [found]
+
+
+def _processor() -> list[str]:
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return ["-march=native", "-mprefer-vector-width=512"]
+    return ["-mcpu=native"]
+
+
+def _predefined(compiler: list[str]) -> str:
+    """What the compiler says of itself and of this processor's instructions."""
+    return _call([*compiler, *_processor(), "-dM", "-E", "-x", "c", os.devnull])
+
+
+@functools.cache
+def fingerprint() -> str:
+    """Eight hexadecimal digits of what a fixed computation gives here, bit by bit; ``"none"`` where there is no kernel.
+
+    Equal fingerprints mean equal rounding, and so equal students, whatever compiler, processor or source they are due
+    to. The computation is an update, an examination, an answer and a gradient of two students.
+    """
+    shape, batch, items = NetworkShape(vocabulary=17, prompt=7, answer=3), 4, 64
+    try:
+        kernel = Kernel(shape, batch)
+    except KernelUnavailableError:
+        return "none"
+    weights, key = Network(shape, torch.device("cpu"), torch.float32).weights, torch.arange(2)
+    prompts, answers = (
+        random.integers(random.fold(torch.arange(8), n), n, shape.vocabulary) for n in (shape.prompt, shape.answer)
+    )
+    tables, problem = Tables(prompts, answers), random.integers(key, items, len(prompts))
+    state = torch.zeros(2, 3 * weights + 1)
+    state[:, :weights] = random.uniform(key, weights).float() - 0.5
+    adamw = torch.tensor([1e-2, 0.9, 0.99, 1e-8, 0.01])
+    outputs = [kernel.train(state, weights, tables, problem, problem, torch.tensor([items, items // 2]), adamw), state]
+    outputs += kernel.evaluate(state, tables, problem, problem)
+    begun = torch.zeros(2, items, shape.answer, dtype=torch.int64)
+    tokens = kernel.decode(state, tables, problem, begun, known=torch.zeros_like(problem))
+    log_p = kernel.log_p(state, tables, problem, tokens)
+    outputs += [tokens, log_p, kernel.gradient(state, weights, tables, problem, tokens, log_p)]
+    return hashlib.sha256(b"".join(output.numpy().tobytes() for output in outputs)).hexdigest()[:8]
+
+
+def _call(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except FileNotFoundError as error:
+        raise KernelUnavailableError(f"The C compiler {command[0]!r} does not exist; correct $CC.") from error
+    except subprocess.CalledProcessError as error:
+        raise KernelUnavailableError(f"The C compiler failed: {shlex.join(command)}\n{error.stderr.strip()}") from error

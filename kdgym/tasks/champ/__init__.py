@@ -1,0 +1,1 @@
+"""CHAMP: mathematical problems with hints, for language models."""

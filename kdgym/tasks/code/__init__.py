@@ -1,0 +1,1 @@
+"""Code: short programs in a language of lists, and what they compute."""

@@ -1,0 +1,1 @@
+"""Tasks of reasoning-gym, spelled for tiny students."""

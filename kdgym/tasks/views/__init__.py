@@ -1,0 +1,1 @@
+"""A task seen through other skills, or with its content destroyed."""

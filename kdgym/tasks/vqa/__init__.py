@@ -1,0 +1,1 @@
+"""VQA: questions about small pictures of digits."""

@@ -1,0 +1,172 @@
+"""What all teachers that are language models share: asking for every student at once, reading, writing down, counting."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from kdgym.llm.chat import Answer, Conversation, Transcript
+from kdgym.llm.connect import connect
+from kdgym.teaching.base import Teacher
+
+Seen = dict[str, Any]  # what the teacher of one student sees
+
+
+class LanguageTeacher(Teacher, ABC):
+    """A teacher that asks a language model; an agent says what it asks, and what it makes of the answers.
+
+    An answer that never came, was cut short, or does not fit ``answer`` counts as None: the agent then does what its docstring
+    states. Every such case is in the transcript (``"default": true``), in `remarks` and in a warning.
+
+    Args:
+        observation_space, action_space: of one student.
+        seed: not used; the model takes the likeliest tokens.
+        base_url: endpoint of the model, ``transformers`` or ``vllm``; see `kdgym.llm.connect.connect`.
+        model: its name there.
+        transcript: JSONL file to append every question to.
+        max_tokens: longest answer.
+        limits: ``token_budget`` and ``seconds_budget``; see `kdgym.llm.endpoint.Endpoint`.
+
+    Attributes:
+        answer: type of a usable answer; its JSON schema constrains what the model may say.
+
+    Raises:
+        ValueError: it is not said where the model is.
+    """
+
+    options = ("base_url", "model", "transcript", "max_tokens", "token_budget", "seconds_budget")
+    answer: Any
+    system: ClassVar[str] = "You teach a student. Answer in JSON."
+
+    def __init__(
+        self,
+        observation_space: Any,
+        action_space: Any,
+        seed: int = 0,
+        base_url: str = "",
+        model: str = "",
+        transcript: str = "",
+        max_tokens: int = 512,
+        **limits: float,
+    ) -> None:
+        if not base_url or not model:
+            raise ValueError(
+                "This teacher is a language model and needs one: give --base-url http://127.0.0.1:8000/v1 --model NAME "
+                "for an endpoint, or --base-url transformers --model smollm2 for a model in this process."
+            )
+        super().__init__(observation_space, action_space, seed)
+        self.model, self.max_tokens = model, max_tokens
+        self.chat = connect(base_url, model, **limits)
+        self.transcript = Transcript(Path(transcript)) if transcript else None
+        self.asked, self.defaults, self.step = 0, 0, 0
+        self._tokens = np.zeros(0)
+
+    # --- what an agent says --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def questions(self, seen: Seen) -> list[str]:
+        """What to ask about one student now."""
+
+    @abstractmethod
+    def lesson(self, seen: Seen, answers: list[Any]) -> Any:
+        """One student's action; an answer for every question, None where there was no usable one."""
+
+    # --- the teacher's interface ---------------------------------------------------------------------------------
+
+    def act(self, observation: Any) -> list[Any]:
+        """One action a student."""
+        seen = _rows(observation)
+        self._tokens = np.zeros(len(seen))
+        actions = self.teach(seen)
+        self.step += 1
+        return actions
+
+    def teach(self, seen: list[Seen]) -> list[Any]:
+        """Every student's action: one round of questions, unless an agent needs more."""
+        answers = self.round([self.questions(one) for one in seen], self.answer)
+        return [self.lesson(one, mine) for one, mine in zip(seen, answers, strict=True)]
+
+    def round(self, questions: list[list[str]], answer: Any) -> list[list[Any]]:
+        """All students' questions at once, and what was answered to each student's; None where it was not usable.
+
+        Args:
+            questions: of every student.
+            answer: type of a usable answer.
+        """
+        whose = [student for student, mine in enumerate(questions) for _ in mine]
+        given, tokens = self.ask(whose, [text for mine in questions for text in mine], answer)
+        np.add.at(self._tokens, np.array(whose, dtype=int), tokens)
+        answers: list[list[Any]] = [[] for _ in questions]
+        for student, one in zip(whose, given, strict=True):
+            answers[student].append(one)
+        return answers
+
+    def ask(self, students: list[int], questions: list[str], answer: Any) -> tuple[list[Any], list[int]]:
+        """The answers, None where there was no usable one, and how many tokens each took.
+
+        Args:
+            students: whom each question is about.
+            questions: what to ask.
+            answer: type of a usable answer.
+        """
+        reader, before = TypeAdapter(answer), self.defaults
+        conversations = [self._conversation(text) for text in questions]
+        given = self.chat.answer(conversations, reader.json_schema(), self.max_tokens) if questions else []
+        answers = [self._read(*one, reader) for one in zip(students, conversations, given, strict=True)]
+        if self.defaults > before:
+            warnings.warn(
+                f"{self.model} gave no usable answer to {self.defaults} of {self.asked} questions so far; there the teacher "
+                "did what it does by default.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        return answers, [answer.prompt_tokens + answer.completion_tokens for answer in given]
+
+    def spent(self) -> dict[str, Any]:
+        """Tokens of the last decision as the model counted them, prompts included, [S]; lost attempts are not known."""
+        return {"tokens": self._tokens}
+
+    def remarks(self) -> dict[str, int]:
+        """How many questions were asked, and to how many there was no usable answer."""
+        return {"questions": self.asked, "without a usable answer": self.defaults}
+
+    # -------------------------------------------------------------------------------------------------------------
+
+    def _conversation(self, text: str) -> Conversation:
+        return [{"role": "system", "content": self.system}, {"role": "user", "content": text}]
+
+    def _read(self, student: int, conversation: Conversation, answer: Answer, reader: TypeAdapter[Any]) -> Any:
+        error, value = answer.error, None
+        if not error:
+            try:
+                value = reader.validate_json(answer.text)
+            except ValidationError as problem:
+                found = problem.errors()[0]
+                error = f"unusable answer: {'.'.join(map(str, found['loc']))} {found['msg']}"
+        self.asked += 1
+        self.defaults += bool(error)
+        if self.transcript is not None:
+            head = {"step": self.step, "student": student, "model": self.model, "prompt": conversation}
+            self.transcript.write({**head, **vars(answer), "error": error, "default": bool(error)})
+        return value
+
+
+def written_lesson(items: list[dict[str, str]], seen: Seen) -> str:
+    """An Open-Ended action: these items, as far as the money reaches, and real ones for the rest."""
+    lesson: list[dict[str, Any]] = [*items[: seen["items"]]]
+    rest = seen["items"] - len(lesson)
+    return json.dumps(lesson + ([{"draw": rest}] if rest else []))
+
+
+def _rows(observation: Any) -> list[Seen]:
+    """A population's observation, student by student."""
+    if isinstance(observation, dict):
+        students = len(next(iter(observation.values())))
+        return [{key: value[i] for key, value in observation.items()} for i in range(students)]
+    return [json.loads(text) for text in observation]

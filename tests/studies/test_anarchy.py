@@ -1,0 +1,75 @@
+"""The price of anarchy: planner and teachers meet the same students, and finished trainings are not repeated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kdgym.agents.classroom import bid_planner, bid_ppo
+from kdgym.studies import anarchy
+from kdgym.studies.anarchy import Row, measure_anarchy
+from tests.studies.command import study
+
+ID = "kdgym/Classroom-Math-v0"
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bid_ppo, "CLASSROOMS", 2)
+    monkeypatch.setattr(bid_planner.Agent, "candidates", 2)
+
+
+def test_the_price_is_the_planners_gain_over_theirs() -> None:
+    planner = Row("planner", None, np.array([0.4, 0.6]), np.zeros(2))
+    teachers = Row("teachers", 0.0, np.array([0.2, 0.3]), np.array([0.1, 0.3]))
+    found = teachers.measured(planner)
+    assert found["price"].mean == pytest.approx(2.0)
+    assert found["short"].mean == pytest.approx(-0.25)
+    assert found["gini"].mean == pytest.approx(0.2)
+    assert planner.measured(planner)["price"].mean == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("tiny")
+def test_the_command_trains_compares_draws_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, files = tmp_path / "teachers", {"--picture": tmp_path / "a.png", "--json": tmp_path / "a.json"}
+    options = [text for name, path in files.items() for text in (name, str(path))]
+    command = [
+        "--out",
+        str(out),
+        "--mixings",
+        "0,1",
+        "--steps",
+        "72",
+        "--runs",
+        "1",
+        "--episodes",
+        "2",
+    ]
+    done = study(anarchy, *command, *options)
+    assert done.exit_code == 0, done.exception
+    assert "bid_ppo, mixing 1 minus bid_ppo, mixing 0, paired" in done.output
+    found = json.loads(files["--json"].read_text())
+    assert [row["mixing"] for row in found["rows"]][-2:] == [0.0, 1.0]
+    assert files["--picture"].stat().st_size > 10_000
+
+    def trained(*_: Any, **__: Any) -> None:
+        raise AssertionError("a finished training was repeated")
+
+    monkeypatch.setattr(bid_ppo, "train", trained)
+    again = study(anarchy, *command, "--json", str(tmp_path / "b.json"))
+    assert again.exit_code == 0, again.exception
+    assert json.loads((tmp_path / "b.json").read_text()) == found
+
+
+@pytest.mark.parametrize(
+    ("env_id", "mixings", "message"),
+    [("kdgym/DataGen-Math-v0", [0.0], "has one teacher"), (ID, [2.0], "from 0 .own gain. to 1")],
+)
+def test_bad_requests_are_refused(env_id: str, mixings: list[float], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        measure_anarchy(env_id, mixings, tmp_path, steps=1, runs=1, episodes=2)

@@ -1,0 +1,69 @@
+"""The base of teachers: hooks that do nothing, and an error for one that is misspelt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from kdgym.evaluation import agent_class, introduce, teach
+from kdgym.leaderboard.submit import source_of
+from kdgym.teaching import Fixed, Teacher
+
+ID = "kdgym/DataGen-Math-v0"
+SMALL: dict[str, Any] = {"steps": 2, "budget": 64.0, "validation_items": 2, "autoreset": False}
+
+
+@pytest.mark.parametrize(("misspelt", "meant"), [("stduy", "study"), ("resett", "reset"), ("remark", "remarks")])
+def test_a_misspelt_hook_is_an_error(misspelt: str, meant: str) -> None:
+    with pytest.raises(TypeError, match=f"{misspelt}, which is no hook. Did you mean {meant}"):
+        type("Agent", (Teacher,), {misspelt: lambda self, given: None})
+
+
+def test_methods_of_its_own_are_no_hooks() -> None:
+    kind = type("Agent", (Teacher,), {"profile": lambda self: 1, "_reset": lambda self: 2})
+    assert kind(None, None).profile() == 1
+
+
+def test_a_teacher_without_hooks_teaches_like_a_class_of_its_own() -> None:
+    def act(self: Any, observation: Any) -> Any:
+        return np.zeros((len(observation["time"]), *self.action_space.shape), dtype=np.float32)
+
+    def init(self: Any, observation_space: Any, action_space: Any, seed: int = 0) -> None:
+        self.action_space = action_space
+
+    outcomes = []
+    for kind in (type("Agent", (Teacher,), {"act": act}), type("Agent", (), {"__init__": init, "act": act})):
+        envs: Any = gym.make_vec(ID, num_envs=2, **SMALL)
+        agent = kind(envs.single_observation_space, envs.single_action_space)
+        outcomes.append(teach(envs, agent, 0)[0])
+    assert np.array_equal(outcomes[0]["after"], outcomes[1]["after"])
+    assert outcomes[0]["remarks"] == outcomes[1]["remarks"] == {}
+
+
+def test_an_upper_bound_is_given_the_environment_and_nobody_else() -> None:
+    envs: Any = gym.make_vec(ID, num_envs=1, **SMALL)
+    observation, _ = envs.reset(seed=0)
+    plain, informed = Teacher(None, None), type("Agent", (Teacher,), {"upper_bound": True})(None, None)
+    for teacher in (plain, informed):
+        introduce(teacher, envs, observation)
+    assert informed.envs is envs
+    assert not hasattr(plain, "envs")
+
+
+def test_a_teacher_that_decides_nothing_or_keeps_nothing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(NotImplementedError, match="defines no act"):
+        Teacher(None, None).act({})
+    with pytest.raises(ValueError, match="keeps nothing in files"):
+        Teacher(None, None).load(tmp_path)
+
+
+def test_the_code_of_a_preset_stands_for_itself() -> None:
+    scope: dict[str, Any] = {}
+    exec(source_of("thinktuning_mask") or "", scope)
+    assert issubclass(scope["Agent"], Fixed)
+    assert scope["Agent"].rule == agent_class("thinktuning_mask").rule
+    assert scope["Agent"].__doc__ == agent_class("thinktuning_mask").__doc__
