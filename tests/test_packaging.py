@@ -21,10 +21,19 @@ def python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=False)
 
 
+def cloned(folder: Path) -> Path:
+    """What a clone has of the package: building in the checkout would mix in what an earlier build left there."""
+    for name in (*FOLDERS, ".build"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("README.md", "LICENSE", "MANIFEST.in", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
 @pytest.mark.slow
 def test_the_wheel_holds_the_tree_under_one_name(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
+    subprocess.run([*command, str(cloned(tmp_path / "clone"))], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     expected = {
@@ -42,11 +51,7 @@ def test_the_wheel_holds_the_tree_under_one_name(tmp_path: Path) -> None:
 def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A clone called kdgym, and a folder of packages in which it is installed, as pip does it."""
     folder = tmp_path_factory.mktemp(request.param)
-    clone, site = folder / "kdgym", folder / "site"
-    for name in (*FOLDERS, ".build"):
-        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("README.md", "LICENSE", "MANIFEST.in", "pyproject.toml"):
-        shutil.copy(ROOT / name, clone)
+    clone, site = cloned(folder / "kdgym"), folder / "site"
     wheel = ProjectBuilder(clone).build(request.param, folder / "dist")
     zipfile.ZipFile(wheel).extractall(site)
     return clone, site
