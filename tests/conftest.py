@@ -73,10 +73,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of a task that takes long to make are not in ``make test-fast``; those of its ids are not in ``make test``."""
     for item in items:
-        values = getattr(item, "callspec", None) and item.callspec.params.values()  # type: ignore[attr-defined]
-        if any(isinstance(value, str) and name in value for value in values or () for name in LONG_TO_MAKE):
+        given = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        texts = [value for value in given if isinstance(value, str)]
+        if any(name in text for text in texts for name in LONG_TO_MAKE):
             item.add_marker(pytest.mark.slow)
-        if any(isinstance(value, str) and value.startswith(LATER) for value in values or ()):
+        if any(text.startswith(LATER) for text in texts):
             item.add_marker(pytest.mark.thorough)
 
 

@@ -4,37 +4,34 @@
 trains one policy for every degree of common interest. A step is a step of one teacher.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from stable_baselines3 import PPO
 
 from kdgym.integrations.sb3 import SB3Agent
 from kdgym.integrations.sb3_policies import SharedPolicy
 from kdgym.teaching import Floats
 from kdgym.teaching.sb3 import SB3Teacher
 from kdgym.teaching.sb3_classroom import TeachersVecEnv
-from kdgym.teaching.sb3_training import train_on_policy
-
-CLASSROOMS = 64
-HYPERPARAMETERS: dict[str, Any] = {
-    "n_steps": 12,  # an episode, so that a rollout ends with it
-    "batch_size": 768,
-    "n_epochs": 8,
-    "gamma": 0.5,  # see agents/datagen/ppo.py
-    "gae_lambda": 0.9,
-    "learning_rate": 2e-3,
-    "clip_range": 0.4,
-    "target_kl": 0.1,
-    "policy_kwargs": {"log_std_init": -0.7},
-}
 
 
 class Agent(SB3Teacher):
     """The trained teachers; ``bid_ppo:runs/bid-ppo/model.zip`` on the command line."""
+
+    network = SharedPolicy
+    students = 64
+    settings = {"reward": "log_loss", "mixing": 0.0}
+    adapt = TeachersVecEnv
+    hyperparameters = {
+        "n_steps": 12,  # an episode, so that a rollout ends with it
+        "batch_size": 768,
+        "n_epochs": 8,
+        "gamma": 0.5,  # see agents/datagen/ppo.py
+        "gae_lambda": 0.9,
+        "learning_rate": 2e-3,
+        "clip_range": 0.4,
+        "target_kl": 0.1,
+        "policy_kwargs": {"log_std_init": -0.7},
+    }
 
     def load(self, path: Path) -> None:
         """Use the policy in SB3's zip, which is one teacher's."""
@@ -45,28 +42,4 @@ class Agent(SB3Teacher):
         return self.policy().act(self.action_space.rows(observation)).reshape(len(observation["time"]), -1)
 
 
-def train(
-    env_id: str,
-    steps: int,
-    out: Path,
-    seed: int = 0,
-    report: Callable[[int, str], None] = lambda done, text: None,
-    mixing: float = 0.0,
-) -> Path:
-    """Train on classrooms of the training pool; returns SB3's zip. See `train_on_policy` for what is kept and resumed."""
-
-    def build(vec_env: Any, seed: int) -> PPO:
-        return PPO(SharedPolicy, vec_env, seed=seed, **HYPERPARAMETERS)
-
-    settings = {"reward": "log_loss", "mixing": mixing}
-    return train_on_policy(
-        build,
-        env_id,
-        steps,
-        out,
-        seed=seed,
-        num_envs=CLASSROOMS,
-        report=report,
-        settings=settings,
-        adapt=TeachersVecEnv,
-    )
+train = Agent.train

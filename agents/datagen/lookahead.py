@@ -4,6 +4,8 @@ One step of rollout policy improvement (Bertsekas, Tsitsiklis and Wu, Journal of
 target and by what is missing. It cheats twice: it knows the clean sources, and it may practise on the student without paying.
 """
 
+from typing import Any
+
 import numpy as np
 
 from kdgym.teaching import Floats
@@ -11,10 +13,15 @@ from kdgym.teaching.lookahead import Lookahead
 
 
 class Agent(Lookahead):
+    def act(self, observation: dict[str, Floats]) -> Any:
+        self.clean = self.envs.hidden()["kind"] == 0
+        return super().act(observation)
+
     def candidate(self, observation: dict[str, Floats], number: int) -> Floats:
         """0: by target and what is missing; 1: by target; 2: the root of 0; others: variations, some with other skills."""
-        clean = self.envs.hidden()["kind"] == 0
-        clean = clean.repeat(len(observation["target"]) // len(clean), axis=0)  # copies of a student lie side by side
+        clean = self.clean.repeat(
+            len(observation["target"]) // len(self.clean), axis=0
+        )  # copies of a student lie side by side
         target, missing = observation["target"].astype(float), 1.02 - observation["accuracy"]
         weight = target if number == 1 else target * missing
         if number == 2:

@@ -100,7 +100,7 @@ class AlwaysAsk(Fixed):
     """A pupil who asks about everything, and a tutor with ThinkTuning's rule: wrong attempts up to a quarter of each group.
 
     After RRV et al. (EMNLP 2025), where nobody asks and nobody pays for asking; the feedback counts like the pupil's own tokens
-    (`agents/feedback/thinktuning_plain.py`).
+    (`ThinktuningPlain`).
     """
 
     rule = {

@@ -1,4 +1,4 @@
-"""Fixed lanes of the Orchestrate family: the same supervision for every task, without notes."""
+"""Fixed lanes of the Orchestrate family: the same supervision for every task."""
 
 from kdgym.teaching import Fixed
 

@@ -2,7 +2,7 @@
 
 The student's weights are shared, so subjects help and disturb each other; its time is limited, so teachers compete for it. A
 teacher may be paid for its own subject, for everybody's, or for a mixture: what selfishness costs is the price of anarchy
-(Koutsoupias and Papadimitriou, STACS 1999), measured by ``kdgym classroom anarchy``.
+(Koutsoupias and Papadimitriou, STACS 1999), measured by ``python -m kdgym.studies.anarchy``.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kdgym.core.rendering import LEVELS, Floats
+from kdgym.core.rendering import LEVELS, Floats, drawn
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999999")  # Okabe and Ito
 
@@ -61,8 +61,7 @@ def common_gain(timetable: Timetable) -> float:
 
 def timetable_picture(timetable: Timetable) -> npt.NDArray[np.uint8]:
     """Time above, scores below, one colour a teacher: RGB [height, width, 3]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # heavy, and most runs draw nothing
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # heavy, and most runs draw nothing
 
     figure = Figure(figsize=(8, 5.6), dpi=100, layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
@@ -83,6 +82,4 @@ def timetable_picture(timetable: Timetable) -> npt.NDArray[np.uint8]:
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"Step {done} of {timetable.steps}: common gain {common_gain(timetable):+.2f}")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return drawn(figure)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Floats = npt.NDArray[np.float32]
 LEVELS = " ▁▂▃▄▅▆▇█"
@@ -68,8 +72,7 @@ def lesson_panel(lesson: Lesson) -> RenderableType:
 
 def lesson_picture(lesson: Lesson) -> npt.NDArray[np.uint8]:
     """The lesson so far as RGB [height, width, 3]: accuracy and spending of every skill over the steps, targets first."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # heavy, and most runs draw nothing
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # heavy, and most runs draw nothing
 
     order = np.argsort(-lesson.target, kind="stable")
     names = [f"{lesson.skills[k]}  {lesson.target[k]:.0%}" if lesson.target[k] > 0 else lesson.skills[k] for k in order]
@@ -95,6 +98,13 @@ def lesson_picture(lesson: Lesson) -> npt.NDArray[np.uint8]:
         f"Step {len(lesson.spending)} of {lesson.steps}: target score {score[0]:.2f} → {score[-1]:.2f}, "
         f"budget left {lesson.budget_left:.0%}"
     )
+    return drawn(figure)
+
+
+def drawn(figure: Figure) -> npt.NDArray[np.uint8]:
+    """A finished figure as RGB [height, width, 3]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

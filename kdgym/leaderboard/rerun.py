@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from kdgym.evaluation import NO_TEACHING, encoding, load_agent, teach
+from kdgym.evaluation import NO_TEACHING, load_agent, make_unseen, teach
 from kdgym.leaderboard.record import Record
 from kdgym.leaderboard.sandbox.agent_sandbox import Jail, JailError, Limits
 from kdgym.leaderboard.sandbox.llm_proxy import Doorway
@@ -89,7 +89,7 @@ def rerun(
 @lru_cache(maxsize=4)
 def _control(env_id: str, control: str, seeds: tuple[int, ...], **settings: Any) -> npt.NDArray[np.float64]:
     """What students score whom the board's control teaches, [S]; the board's own are the same for all its records."""
-    envs = open_board(env_id, len(seeds), {**encoding(control), **settings})
+    envs = make_unseen(env_id, control, len(seeds), **settings)
     scores: npt.NDArray[np.float64] = teach(envs, Rounded(load_agent(control, envs)), list(seeds))[0]["after"]
     return scores
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from stable_baselines3 import PPO
 
-from kdgym.integrations.sb3 import SB3Agent
+from kdgym.integrations.sb3 import SB3Agent, as_vec_env
 from kdgym.teaching.base import Floats, Teacher
 from kdgym.teaching.sb3_training import Report, train_on_policy
 
@@ -22,6 +22,7 @@ class SB3Teacher(Teacher):
         hyperparameters: of the algorithm.
         students: taught side by side while it learns.
         settings: of the environment while it learns.
+        adapt: from the population to what it is trained on; see `train_on_policy`.
     """
 
     algorithm: ClassVar[Any] = PPO
@@ -29,6 +30,7 @@ class SB3Teacher(Teacher):
     hyperparameters: ClassVar[Mapping[str, Any]] = {}
     students: ClassVar[int] = 64
     settings: ClassVar[Mapping[str, Any]] = {}
+    adapt: ClassVar[Any] = staticmethod(as_vec_env)
     trained: SB3Agent | None = None
 
     def load(self, path: Path) -> None:
@@ -54,12 +56,31 @@ class SB3Teacher(Teacher):
         return self.trained
 
     @classmethod
-    def train(cls, env_id: str, steps: int, out: Path, seed: int = 0, report: Report = lambda done, text: None) -> Path:
-        """Train on students of the training pool; returns SB3's zip. See `train_on_policy` for what is kept and resumed."""
+    def train(
+        cls,
+        env_id: str,
+        steps: int,
+        out: Path,
+        seed: int = 0,
+        report: Report = lambda done, text: None,
+        **settings: Any,
+    ) -> Path:
+        """Train on students of the training pool; returns SB3's zip. See `train_on_policy` for what is kept and resumed.
+
+        ``settings`` come on top of those of the class.
+        """
 
         def build(vec_env: Any, seed: int) -> Any:
             return cls.algorithm(cls.network, vec_env, seed=seed, **cls.hyperparameters)
 
         return train_on_policy(
-            build, env_id, steps, out, seed=seed, num_envs=cls.students, report=report, settings=cls.settings
+            build,
+            env_id,
+            steps,
+            out,
+            seed=seed,
+            num_envs=cls.students,
+            report=report,
+            settings={**cls.settings, **settings},
+            adapt=cls.adapt,
         )

@@ -19,7 +19,7 @@ ID = "kdgym/Classroom-Math-v0"
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bid_ppo, "CLASSROOMS", 2)
+    monkeypatch.setattr(bid_ppo.Agent, "students", 2)
     monkeypatch.setattr(bid_planner.Agent, "candidates", 2)
 
 

@@ -61,8 +61,9 @@ def test_other_environments_are_refused() -> None:
 
 @pytest.mark.slow
 def test_training_resumes_bitwise_and_its_model_teaches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bid_ppo, "CLASSROOMS", 4)
-    monkeypatch.setattr(bid_ppo, "HYPERPARAMETERS", {**bid_ppo.HYPERPARAMETERS, "batch_size": 36, "n_epochs": 1})
+    monkeypatch.setattr(bid_ppo.Agent, "students", 4)
+    changed = {**bid_ppo.Agent.hyperparameters, "batch_size": 36, "n_epochs": 1}
+    monkeypatch.setattr(bid_ppo.Agent, "hyperparameters", changed)
     rollout = 4 * 3 * 12
     whole = bid_ppo.train(ID, 8 * rollout, tmp_path / "whole", mixing=0.5)
     bid_ppo.train(ID, 4 * rollout, tmp_path / "parts", mixing=0.5)
