@@ -127,5 +127,5 @@ class Market(Course):
         which of the task's misconceptions each student began with, ``held``, bool [S, misconceptions].
         """
         ordinary = torch.zeros(self.num_envs, len(self.task.misconceptions), dtype=torch.bool)
-        held = self.state["held"] if self.misled else ordinary
+        held = self.state["held"] if self.misconceptions else ordinary
         return {"kind": self.state["kind"].cpu().numpy().copy(), "held": held.cpu().numpy().copy()}

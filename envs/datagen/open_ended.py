@@ -243,9 +243,9 @@ class OpenEnded(Course):
 
     def _wrong_rules(self, student: int) -> dict[str, Any]:
         """What the practice problems say about each of the task's misconceptions: known rules, not the student's own."""
-        if self.misled is None:
+        if self.misconceptions is None:
             return {}
-        asked, followed = self.misled.followed(self.state["probe"][student], self.state["given"][student])
+        asked, followed = self.misconceptions.followed(self.state["probe"][student], self.state["given"][student])
         counts = zip(self.task.misconceptions, asked.sum(1).tolist(), followed.sum(1).tolist(), strict=True)
         rules = {m.name: {"description": m.description, "asked": n, "followed": f} for m, n, f in counts}
         return {"wrong_rules": rules}
@@ -254,7 +254,7 @@ class OpenEnded(Course):
         """What the episode hides, for upper bounds only: ``target``, the weight of every skill, float32 [S, K]."""
         return {"target": self.state["target"].cpu().numpy().copy()}
 
-    def _remarks(self) -> Info:
+    def _step_info(self) -> Info:
         """What became of the items, [S] each, and the first refusals in words."""
         lessons = self._lessons
         counts = {reason: np.array([lesson.rejected[reason] for lesson in lessons]) for reason in REASONS}

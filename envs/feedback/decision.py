@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from kdgym.spaces import FeedbackMoves
+from kdgym.spaces import MixedBox
 
 LEVELS = {"fraction": 5, "length": 4, "weight": 3}  # of the discrete actions' amounts
 
@@ -23,7 +23,7 @@ class Decision:
     weight: Tensor
 
     @classmethod
-    def of(cls, moves: FeedbackMoves, action: Tensor, most: int) -> Decision:
+    def of(cls, moves: MixedBox, action: Tensor, most: int) -> Decision:
         """An action [S, n] of `moves`; ``most`` steps of feedback are the longest."""
         parts = action.split([max(1, len(options)) for options in moves.choices.values()], dim=1)
         decision = {

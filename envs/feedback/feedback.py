@@ -20,7 +20,7 @@ from kdgym.core.population import Array
 from kdgym.core.validation import checked_choices
 from kdgym.envs.feedback.decision import LEVELS, Decision
 from kdgym.envs.feedback.settings import PracticeSettings
-from kdgym.spaces import FeedbackMoves
+from kdgym.spaces import MixedBox
 from kdgym.students import Reasoners, is_language_model
 from kdgym.students.base_students.pool import draw_numbers
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
@@ -38,7 +38,7 @@ CARELESSNESS = {
 _SPENT = ("rollout_tokens", "guided_tokens", "feedback_tokens", "updates")
 
 
-class Practice(Course):
+class Feedback(Course):
     """Teach by commenting on a student's own attempts.
 
     ## Description
@@ -52,7 +52,7 @@ class Practice(Course):
     (`kdgym.students.policy_gradient`).
 
     ## Action Space
-    ``actions="box"``: `kdgym.spaces.FeedbackMoves`, a ``Box(-1, 1, (15,), float32)``:
+    ``actions="box"``: `kdgym.spaces.MixedBox`, a ``Box(-1, 1, (15,), float32)``:
 
     | entries | decision | meaning |
     |---|---|---|
@@ -148,24 +148,24 @@ class Practice(Course):
             )
         self.objective = Objective(config.clip, config.kl, config.shaping_constant)
         named = {"which": WHICH, "kind": self.students.kinds, "length": (), "shaping": SHAPINGS, "weight": ()}
-        self.moves = FeedbackMoves({"fraction": (), **named})
+        self.moves = MixedBox({"fraction": (), **named})
         levels = [LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
         errors = k * len(self.students.errors)
         seen = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": errors}
-        moves, seen_besides, kept_besides = self._besides()
+        moves, seen_extras, kept_extras = self._extras()
         super().__init__(
             num_envs,
             observation_space={
                 **{name: spaces.Box(0, MAX_LOSS if name == "entropy" else 1, (n,)) for name, n in seen.items()},
                 "feedback": spaces.Box(0, 1, (1,)),
-                **seen_besides,
+                **seen_extras,
             },
             action_space=moves or (self.moves if config.actions == "box" else spaces.MultiDiscrete(levels)),
             layout={
                 **{name: ((n,), torch.float32) for name, n in seen.items()},
                 "base": ((self.students.weights if config.kl else 0,), self.students.dtype),
                 "feedback": ((), torch.float64),
-                **kept_besides,
+                **kept_extras,
             },
             render_mode=render_mode,
             autoreset=autoreset,
@@ -221,8 +221,8 @@ class Practice(Course):
         self._learn(rollouts, group_advantages(ends.float()).flatten(1), held, decision)
         return tally(students, tried, guided.view_as(ends), ends, feedback.sum(2).view_as(ends), held)
 
-    def _besides(self) -> tuple[spaces.Space[Any] | None, dict[str, spaces.Space[Any]], Layout]:
-        """What a family that builds on this one has besides: its own action space, more to see, more to keep."""
+    def _extras(self) -> tuple[spaces.Space[Any] | None, dict[str, spaces.Space[Any]], Layout]:
+        """What a family that builds on this one adds: its own action space, more to see, more to keep."""
         return None, {}, {}
 
     def _questions(self, tried: Attempts) -> tuple[Tensor | None, Tensor | int]:
@@ -293,7 +293,7 @@ class Practice(Course):
             finite = torch.nan_to_num(value.float(), nan=MAX_LOSS).clamp(0, MAX_LOSS)
             self.state[name][rows] = torch.where(known, finite, self.state[name][rows])
 
-    def _remarks(self) -> dict[str, Any]:
+    def _step_info(self) -> dict[str, Any]:
         spent = self._spent.cpu().numpy() * ~self._finished[:, None]
         return {"practice": dict(zip(_SPENT, spent.T, strict=True))}
 
@@ -327,6 +327,6 @@ class Practice(Course):
         return torch.full((len(key), skills), 1 / skills, device=key.device)
 
 
-class PracticeEnv(SingleEnv):
-    __doc__ = Practice.__doc__
-    population = Practice
+class FeedbackEnv(SingleEnv):
+    __doc__ = Feedback.__doc__
+    population = Feedback

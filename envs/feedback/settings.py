@@ -24,7 +24,7 @@ _LONGEST_ATTEMPT = 64  # tokens of a language model
 
 
 class PracticeSettings(CourseSettings):
-    """Arguments of `kdgym.envs.feedback.feedback.Practice`; see there."""
+    """Arguments of `kdgym.envs.feedback.feedback.Feedback`; see there."""
 
     task: str = "Scratchpad"
     student: str = "reasoner"

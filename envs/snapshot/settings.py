@@ -11,7 +11,7 @@ from kdgym.students.control.actor_critic import PPOConfig
 
 
 class SnapshotSettings(Settings):
-    """Arguments of `kdgym.envs.snapshot.snapshot.Starts`; see there."""
+    """Arguments of `kdgym.envs.snapshot.snapshot.Snapshot`; see there."""
 
     task: str = "MountainCar"
     pool: Literal["train", "evaluation"] = "train"

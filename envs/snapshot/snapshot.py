@@ -54,7 +54,7 @@ def make_playground(config: SnapshotSettings) -> Playground:
     return TorchPlayground(control, store, students, config.actors, config.rollout, config.updates)
 
 
-class Starts(PopulationEnv):
+class Snapshot(PopulationEnv):
     """Teach by choosing where practice starts.
 
     ## Description
@@ -331,9 +331,9 @@ class Starts(PopulationEnv):
         )
 
     def _branched(self, num_envs: int) -> PopulationEnv:
-        return Starts(num_envs, autoreset=False, **self.config.model_dump())
+        return Snapshot(num_envs, autoreset=False, **self.config.model_dump())
 
 
-class StartsEnv(SingleEnv):
-    __doc__ = Starts.__doc__
-    population = Starts
+class SnapshotEnv(SingleEnv):
+    __doc__ = Snapshot.__doc__
+    population = Snapshot

@@ -19,7 +19,7 @@ from kdgym.core import ledger
 from kdgym.core.course_settings import CourseSettings
 from kdgym.core.examiner import Examiner
 from kdgym.core.fields import Layout
-from kdgym.core.misconceptions import Misled
+from kdgym.core.misconceptions import Misconceptions
 from kdgym.core.population import Array, PopulationEnv
 from kdgym.core.rendering import Lesson
 from kdgym.students import Students, Tables, is_language_model, make_students
@@ -101,7 +101,7 @@ class Course(PopulationEnv):
                 "validation": ((skills * config.validation_items,), i64),
                 "accuracy_history": ((config.steps + 1, skills), f32),
                 "spending_history": ((config.steps, skills), f32),
-                **(self.misled.layout if self.misled else {}),
+                **(self.misconceptions.layout if self.misconceptions else {}),
                 **layout,
             },
             settings={
@@ -138,7 +138,9 @@ class Course(PopulationEnv):
         self.recorded = self.recorded and self.students.recordable
         if config.misconceptions and is_language_model(config.student):
             raise ValueError("Language models are not schooled in misconceptions; use student='transformer'.")
-        self.misled = Misled(self.students, config.pool, config.misconceptions) if config.misconceptions else None
+        self.misconceptions = (
+            Misconceptions(self.students, config.pool, config.misconceptions) if config.misconceptions else None
+        )
 
     def _make_students(self, task: Task) -> Students:
         c = self.config
@@ -166,13 +168,13 @@ class Course(PopulationEnv):
             options = sorted(self.config.task_options.items())
             recipe = {"task": [self.task.name, self.task.version, self.task.edition, options]}
             key = self.stream(_BASE)[rows]
-            if self.misled:
-                base, state["held"][rows] = self.misled.draw_base(key, recipe)
+            if self.misconceptions:
+                base, state["held"][rows] = self.misconceptions.draw_base(key, recipe)
             else:
                 base = self._draw_base(key, recipe)
             state["student"][rows, : students.weights] = base
         state["student"][rows, students.weights :] = 0
-        if self.misled:
+        if self.misconceptions:
             state["start"][rows] = state["student"][rows, : students.weights]
         state["target"][rows] = self._draw_targets(self.stream(_TARGET)[rows])
         key = self.stream(_VALIDATION)[rows]
@@ -290,14 +292,14 @@ class Course(PopulationEnv):
             split: see `examine`; the items are the same.
 
         Returns:
-            See `kdgym.core.misconceptions.Misled.examine`.
+            See `kdgym.core.misconceptions.Misconceptions.examine`.
 
         Raises:
             ValueError: the environment has no misconceptions, or there is no such split.
         """
-        if self.misled is None:
+        if self.misconceptions is None:
             raise ValueError("These students have no misconceptions; make the environment with misconceptions=2, say.")
-        return _on_host(self.misled.examine(self.state, self._examiner.items(split)))
+        return _on_host(self.misconceptions.examine(self.state, self._examiner.items(split)))
 
     def examine_retention(self, items: int, split: Split = "test") -> dict[str, Array]:
         """What is left of the targets after unrelated training; on copies, so that it changes nothing and charges nothing.
