@@ -223,7 +223,7 @@ class Classroom(CourseEnv):
 
     # --- who got what --------------------------------------------------------------------------------------------
 
-    def _remarks(self) -> Info:
+    def _step_info(self) -> Info:
         gains = self.state["gain"].cpu().numpy()
         return {"gain": {f"teacher_{i}": gains[:, i].copy() for i in range(self.bids.teachers)}}
 

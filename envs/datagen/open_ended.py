@@ -262,7 +262,7 @@ class OpenEnded(CourseEnv):
         """What the episode hides, for upper bounds only: ``target``, the weight of every skill, float32 [S, K]."""
         return {"target": self.state["target"].cpu().numpy().copy()}
 
-    def _remarks(self) -> Info:
+    def _step_info(self) -> Info:
         """What became of the items, [S] each, and the first refusals in words."""
         lessons = self._lessons
         counts = {reason: np.array([lesson.rejected[reason] for lesson in lessons]) for reason in REASONS}

@@ -19,8 +19,8 @@ from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, Course, CourseEnv
 from kdgym.core.population import Array
 from kdgym.core.validation import checked_choices
 from kdgym.envs.feedback.questions import Questions
-from kdgym.envs.feedback.settings import PracticeSettings
-from kdgym.spaces import FeedbackMoves, TutoringMoves
+from kdgym.envs.feedback.settings import FeedbackSettings
+from kdgym.spaces import MixedBox, TutoringMoves
 from kdgym.students import Reasoners, is_language_model
 from kdgym.students.base_students.pool import draw_numbers
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
@@ -53,7 +53,7 @@ class Decision:
     weight: Tensor
 
     @classmethod
-    def of(cls, moves: FeedbackMoves, action: Tensor, most: int) -> Decision:
+    def of(cls, moves: MixedBox, action: Tensor, most: int) -> Decision:
         """An action [S, n] of `moves`; ``most`` steps of feedback are the longest."""
         parts = action.split([max(1, len(options)) for options in moves.choices.values()], dim=1)
         decision = {
@@ -64,7 +64,7 @@ class Decision:
         return cls(**decision)
 
 
-class Practice(CourseEnv):
+class Feedback(CourseEnv):
     """Teach by commenting on a student's own attempts.
 
     ## Description
@@ -78,7 +78,7 @@ class Practice(CourseEnv):
     (`kdgym.students.policy_gradient`).
 
     ## Action Space
-    ``actions="box"``: `kdgym.spaces.FeedbackMoves`, a ``Box(-1, 1, (15,), float32)``:
+    ``actions="box"``: `kdgym.spaces.MixedBox`, a ``Box(-1, 1, (15,), float32)``:
 
     | entries | decision | meaning |
     |---|---|---|
@@ -155,9 +155,9 @@ class Practice(CourseEnv):
     """
 
     course: Course[Any]
-    config: PracticeSettings
+    config: FeedbackSettings
     family, level, currency = "Feedback", "Practice", "tokens"
-    arguments: ClassVar[type[PracticeSettings]] = PracticeSettings
+    arguments: ClassVar[type[FeedbackSettings]] = FeedbackSettings
     asks: ClassVar[bool] = False  # whether a pupil decides which attempts may get feedback
     recorded = False  # how many attempts are continued is known on the host alone
     students: Practitioners
@@ -169,7 +169,7 @@ class Practice(CourseEnv):
         config, students, k = course.config, _practitioners(course), len(course.task.skills)
         self.objective = Objective(config.clip, config.kl, config.shaping_constant)
         named = {"which": WHICH, "kind": students.kinds, "length": (), "shaping": SHAPINGS, "weight": ()}
-        self.moves = FeedbackMoves({"fraction": (), **named})
+        self.moves = MixedBox({"fraction": (), **named})
         action_space: spaces.Space[Any] = self.moves
         if config.actions == "discrete":
             levels = [LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
@@ -339,7 +339,7 @@ class Practice(CourseEnv):
             finite = torch.nan_to_num(value.float(), nan=MAX_LOSS).clamp(0, MAX_LOSS)
             self.state[name][rows] = torch.where(known, finite, self.state[name][rows])
 
-    def _remarks(self) -> dict[str, Any]:
+    def _step_info(self) -> dict[str, Any]:
         spent = self._spent.cpu().numpy() * ~self._finished[:, None]
         return {"practice": dict(zip(_SPENT, spent.T, strict=True))}
 
@@ -384,6 +384,6 @@ def _practitioners(course: Course[Any]) -> Practitioners:
     return cast(Practitioners, students)
 
 
-class PracticeEnv(SingleEnv):
-    __doc__ = Practice.__doc__
-    population = Practice
+class FeedbackEnv(SingleEnv):
+    __doc__ = Feedback.__doc__
+    population = Feedback

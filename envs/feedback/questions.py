@@ -11,11 +11,11 @@ from torch import Tensor
 
 from kdgym.core.course import Course
 from kdgym.core.fields import Fields, Layout
-from kdgym.envs.feedback.settings import PracticeSettings
+from kdgym.envs.feedback.settings import FeedbackSettings
 from kdgym.students.practice import Attempts, Practitioners
 
 
-class TutoringSettings(PracticeSettings):
+class TutoringSettings(FeedbackSettings):
     """Arguments of `kdgym.envs.feedback.tutoring.Tutoring`; see there."""
 
     question_tokens: float = Field(2.0, ge=0, le=1000)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from kdgym.core import SingleEnv
-from kdgym.envs.feedback.feedback import Practice
+from kdgym.envs.feedback.feedback import Feedback
 from kdgym.envs.feedback.questions import TutoringSettings
 from kdgym.envs.feedback.tutoring_aec import TutoringAECEnv
 
 
-class Tutoring(Practice):
+class Tutoring(Feedback):
     """Ask, and answer: a pupil decides which of its attempts it asks about, a tutor what it says to them.
 
     ## Description
-    Students practise as in `kdgym.envs.feedback.feedback.Practice`, by GRPO on groups of attempts. The pupil says, for every
+    Students practise as in `kdgym.envs.feedback.feedback.Feedback`, by GRPO on groups of attempts. The pupil says, for every
     skill, about which share of a group it asks: those of its attempts that it was least sure of (mean surprise at its own
     tokens). The tutor decides as Feedback's teacher does (which attempts, what kind of feedback, how it counts), but comments
     only on what it was asked about. Here both act at once and as one. `tutoring_env` is the same for agents that take turns
@@ -30,10 +30,10 @@ class Tutoring(Practice):
     | entries | whose | meaning |
     |---|---|---|
     | 0 ... K - 1 | pupil | share of a group of each skill to ask about, from nothing at -1 to everything at 1 |
-    | K ... K + 14 | tutor | as in `kdgym.envs.feedback.feedback.Practice` |
+    | K ... K + 14 | tutor | as in `kdgym.envs.feedback.feedback.Feedback` |
 
     ## Observation Space
-    All of `kdgym.envs.feedback.feedback.Practice`, and
+    All of `kdgym.envs.feedback.feedback.Feedback`, and
 
     | key | shape | range | meaning |
     |---|---|---|---|
@@ -70,7 +70,7 @@ class Tutoring(Practice):
 
     ## Arguments
     * ``question_tokens``, ``question_cost``: as above.
-    * All arguments of `kdgym.envs.feedback.feedback.Practice` but ``actions``, which are a box.
+    * All arguments of `kdgym.envs.feedback.feedback.Feedback` but ``actions``, which are a box.
 
     ## Version History
     * v0: first version.

@@ -21,7 +21,7 @@ from kdgym.core import ledger
 from kdgym.core.course_settings import CourseSettings
 from kdgym.core.examiner import Examiner
 from kdgym.core.fields import Fields, Layout
-from kdgym.core.misconceptions import Misled
+from kdgym.core.misconceptions import Misconceptions
 from kdgym.core.population import Array, PopulationEnv
 from kdgym.core.rendering import Lesson
 from kdgym.students import Students, Tables, is_language_model, make_students
@@ -73,7 +73,7 @@ class Course(Generic[Config_co]):
         # Base students were pretrained before their problems were grouped anew: they are the same under either view.
         self._pretrained = self.students if self.task is own else self._make_students(own)
         self.misconceptions = (
-            Misled(self.students, config.pool, config.misconceptions) if config.misconceptions else None
+            Misconceptions(self.students, config.pool, config.misconceptions) if config.misconceptions else None
         )
         self.examiner = Examiner(self.students, config.test_items, config.test_draw)
         self.step_items = max(1, int(config.budget / config.steps))
@@ -337,7 +337,7 @@ class CourseEnv(PopulationEnv):
             split: see `examine`; the items are the same.
 
         Returns:
-            See `kdgym.core.misconceptions.Misled.examine`.
+            See `kdgym.core.misconceptions.Misconceptions.examine`.
 
         Raises:
             ValueError: the environment has no misconceptions, or there is no such split.

@@ -25,7 +25,7 @@ from kdgym.core import ledger
 from kdgym.core.fields import Fields, Layout
 from kdgym.core.recorded_step import Program
 from kdgym.core.rendering import Lesson, lesson_panel, lesson_picture
-from kdgym.core.snapshot import Snapshot
+from kdgym.core.snapshot import StudentSnapshot
 from kdgym.core.validation import checked_actions, checked_options, checked_seeds
 from kdgym.tasks.base import Split
 
@@ -41,7 +41,7 @@ _COMMON: Layout = {
     "ledger": (ledger.SHAPE, torch.float64),
     "billed": (ledger.SHAPE, torch.float64),
 }
-_LUCK = ("seed", "episode")  # fields that all of a student's random streams come from
+_RANDOM_STREAMS = ("seed", "episode")  # fields that all of a student's random streams come from
 
 
 class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
@@ -184,7 +184,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         if len(waiting):
             self._leave_out(waiting, as_they_were, outcome)
         reward, done = outcome[:, 0].copy(), outcome[:, 1] > 0
-        cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE)), **self._remarks()}
+        cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE)), **self._step_info()}
         observation = self._present(self._split(outcome[:, 2 + ledger.SIZE :]))
         if self._autoreset and done.any():
             info = self._next_episode(observation, cost, done)
@@ -260,7 +260,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """What teachers are shown of the boxes."""
         return observation
 
-    def _remarks(self) -> Info:
+    def _step_info(self) -> Info:
         """What the last actions have to be told, beside their cost: arrays [S]."""
         return {}
 
@@ -276,12 +276,12 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     # --- snapshots -----------------------------------------------------------------------------------------------
 
-    def snapshot(self, students: Who = slice(None), luck: bool = True) -> Snapshot:
+    def snapshot(self, students: Who = slice(None), random_streams: bool = True) -> StudentSnapshot:
         """A copy of everything the future of these students depends on.
 
         Args:
             students: which ones: a number, a slice, or an int64 array [n].
-            luck: with the numbers that all their random streams come from; otherwise zeros stand there.
+            random_streams: whether to copy the numbers that all their random streams come from; otherwise zeros stand there.
 
         Raises:
             RuntimeError: before the first reset.
@@ -289,18 +289,18 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         if not self._started:
             raise RuntimeError("There is nothing to snapshot before the first reset; call reset first.")
         rows = self.state.rows(self._part(students))
-        if not luck:
-            self.state.overwrite(rows, _LUCK)
-        return Snapshot(self.settings, rows)
+        if not random_streams:
+            self.state.overwrite(rows, _RANDOM_STREAMS)
+        return StudentSnapshot(self.settings, rows)
 
-    def restore(self, snapshot: Snapshot, students: Who = slice(None), luck: bool = True) -> None:
+    def restore(self, snapshot: StudentSnapshot, students: Who = slice(None), random_streams: bool = True) -> None:
         """Put students back: from here on everything happens bitwise as it did after `snapshot`.
 
         Args:
             snapshot: of as many students.
             students: see `snapshot`.
-            luck: False leaves these students the random streams they have now: they stand where others stood, and go on
-                as they themselves would.
+            random_streams: False leaves these students the random streams they have now: they stand where others stood, and
+                go on as they themselves would.
 
         Raises:
             ValueError: the snapshot was taken under other settings, or holds another number of students.
@@ -308,9 +308,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         part = self._part(students)
         snapshot.require(self.settings, len(self.state["seed"][part]))
         rows = snapshot.rows
-        if not luck:
+        if not random_streams:
             rows = [row.clone() for row in rows]
-            self.state.overwrite(rows, _LUCK, self.state.rows(part))
+            self.state.overwrite(rows, _RANDOM_STREAMS, self.state.rows(part))
         self.state.put(part, rows)
         self._started = True
         self._finished = self.state["done"].cpu().numpy() > 0
@@ -334,7 +334,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             raise ValueError(f"k is {k}; a student is copied at least once.")
         snapshot = self.snapshot()
         branches = self._branched(self.num_envs * k)
-        branches.restore(Snapshot(self.settings, [row.repeat_interleave(k, dim=0) for row in snapshot.rows]))
+        branches.restore(StudentSnapshot(self.settings, [row.repeat_interleave(k, dim=0) for row in snapshot.rows]))
         return branches
 
     def bill(self, actor: str, **amounts: npt.ArrayLike) -> None:
