@@ -22,7 +22,7 @@ from kdgym.core.fields import Layout
 from kdgym.core.misconceptions import Misled
 from kdgym.core.population import Array, PopulationEnv
 from kdgym.core.rendering import Lesson
-from kdgym.students import Students, Tables, is_language_model, make_students
+from kdgym.students import Batch, Students, Tables, is_language_model, make_students
 from kdgym.tasks import Split, Task, make_task
 from kdgym.tasks.examination import draw_items
 from kdgym.tasks.views.discovery import under_skills
@@ -218,7 +218,7 @@ class Course(PopulationEnv):
         students = self.students
         if self._placebo is not None:
             answer = self._placebo.answers(problem, answer, total, self.stream(_PLACEBO, self.state["step"]))
-        loss = students.train(self.state["student"], problem, answer, total, tables).double()
+        loss = students.train(self.state["student"], Batch(problem, answer, total), tables).double()
         learned = torch.arange(problem.shape[1], device=self.device) < total.unsqueeze(1)
         tokens = (students.tokens(problem, answer, tables) * learned).sum(1)
         flops = students.training_flops * students.flops_per_token * tokens

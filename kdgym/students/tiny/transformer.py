@@ -21,9 +21,9 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.students.adamw import AdamWConfig, adamw_step
-from kdgym.students.base import Tables
+from kdgym.students.base import Batch, Tables
 from kdgym.students.base_students.pool import base_students, draw_numbers
-from kdgym.students.tiny.kernel import Kernel, KernelUnavailableError
+from kdgym.students.tiny.kernel import Kernel, KernelUnavailableError, check_batch
 from kdgym.students.tiny.network import Network, NetworkShape
 from kdgym.tasks.base import Task
 
@@ -157,36 +157,32 @@ class TransformerStudents:
 
     # --- learning ------------------------------------------------------------------------------------------------
 
-    def train(
-        self, state: Tensor, problem: Tensor, answer: Tensor, count: Tensor, tables: Tables | None = None
-    ) -> Tensor:
-        """One pass of AdamW over each student's items, in place.
-
-        Args:
-            state: [S, row], changed in place.
-            problem: problem ids, int64 [S, N].
-            answer: ids of the answers to learn, int64 [S, N]; they may be wrong.
-            count: how many of the N items student i has, int64 [S]; items from ``count[i]`` on are ignored. A last batch
-                that is not full makes a proportionally smaller step.
-            tables: what the ids stand for, where it is not the task's own problems and answers.
-
-        Returns:
-            Loss of every item just before the update that used it (nats an answer token), [S, N]; 0 where ignored.
-        """
+    def train(self, state: Tensor, batch: Batch, tables: Tables | None = None) -> Tensor:
+        """See `Students.train`."""
+        check_batch(batch, len(state), self.answer_width, self.network.shape.vocabulary)
         tables = tables or self.tables
         if self._kernel is not None:
-            return self._kernel.train(state, self._stride, tables, problem, answer, count, self._optimiser)
+            return self._kernel.train(state, self._stride, tables, batch, self._optimiser)
         size = self.config.batch
-        losses = torch.zeros(problem.shape, dtype=self.dtype, device=self.device)
+        losses = torch.zeros(batch.problem.shape, dtype=self.dtype, device=self.device)
         slot = torch.arange(size, device=self.device)
-        for begin in range(0, problem.shape[1], size):
+        for begin in range(0, batch.problem.shape[1], size):
             part = slice(begin, begin + size)
-            targets = tables.answers[answer[:, part]]
-            inputs, image = self._inputs(problem[:, part], targets, tables)
-            valid = (slot[: targets.shape[1]] < (count - begin)[:, None]).to(self.dtype)
-            losses[:, part], gradient = self.network.loss_and_gradient(state, inputs, targets, valid, image)
+            targets = tables.answers[batch.target[:, part]]
+            inputs, image = self._inputs(batch.problem[:, part], targets, tables)
+            real = slot[: targets.shape[1]] < (batch.count - begin)[:, None]
+            valid, weight, soft = real.to(self.dtype), *self._targets(batch, part, real)
+            losses[:, part], gradient = self.network.loss_and_gradient(
+                state, inputs, targets, valid, image, weight, soft
+            )
             self.step(state, gradient, valid.sum(1, keepdim=True) / size, self.config)
         return losses
+
+    def _targets(self, batch: Batch, part: slice, real: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Weights and soft targets of a mini-batch, whose filler (which may be NaN) is 0."""
+        weight, soft = (None if t is None else t[:, part].to(self.dtype) for t in (batch.weight, batch.soft))
+        weight = weight if weight is None else torch.where(real, weight, 0)
+        return weight, soft if soft is None else torch.where(real[:, :, None, None], soft, 0)
 
     def step(self, state: Tensor, gradient: Tensor, share: Tensor, optimiser: AdamWConfig) -> None:
         """One AdamW step down a gradient [S, weights], in place; see `adamw_step`."""
