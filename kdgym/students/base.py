@@ -126,6 +126,27 @@ class Students(Protocol):
     def evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
         """Unaided exact match and loss: problem ids [S, N] -> bool [S, N], nats an answer token [S, N]."""
 
+    def logits(self, state: Tensor, problem: Tensor, answer: Tensor | None = None) -> Tensor:
+        """Scores of every next token where answers are written, teacher-forced along the given ones; no gradients.
+
+        Args:
+            state: [S, row].
+            problem: ids, int64 [S, N].
+            answer: ids of what is read, int64 [S, N]; None for the listed solutions.
+
+        Returns:
+            [S, N, A, V]. For language models, A is the longest of these answers, and what stands behind a shorter one is 0.
+        """
+
+    def features(self, state: Tensor, problem: Tensor, layer: int, answer: Tensor | None = None) -> Tensor:
+        """The residual stream at the places of `logits`, after block ``layer``: [S, N, A, D]; no gradients.
+
+        Layer 0 is what the first block reads. Language models' last layer includes the final norm, as in transformers.
+
+        Raises:
+            ValueError: there is no such layer.
+        """
+
     def decode(self, state: Tensor, problem: Tensor) -> Tensor:
         """Unaided answers: problem ids [S, N] -> the student's own tokens, int64 [S, N, answer_width]."""
 

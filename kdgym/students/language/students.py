@@ -195,16 +195,19 @@ class LanguageStudents:
         items = self.prompts.items(problem.flatten().tolist(), answer.flatten().tolist(), tables)
         return torch.tensor([len(p) + len(a) for p, a in items], device=problem.device).view_as(problem)
 
-    def read(self, tokens: Tensor, position: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
-        """The bound students' last hidden states, [S, L, width]."""
+    def read(
+        self, tokens: Tensor, position: Tensor, mask: Tensor, cache: Any = None, layer: int | None = None
+    ) -> Tensor:
+        """The bound students' last hidden states, or those of a layer, [S, L, width]."""
         output = self.backbone(
             input_ids=tokens,
             position_ids=position,
             attention_mask=mask,
             use_cache=cache is not None,
+            output_hidden_states=layer is not None,
             **{self._cache_argument: cache},
         )
-        hidden: Tensor = output.last_hidden_state
+        hidden: Tensor = output.last_hidden_state if layer is None else output.hidden_states[layer]
         return hidden
 
     def speak(self, hidden: Tensor) -> Tensor:
@@ -290,6 +293,33 @@ class LanguageStudents:
         """Unaided greedy answers in the model's own tokens, padded by the end of the turn; see `Students.decode`."""
         return self._examine(state, problem)[2]
 
+    def logits(self, state: Tensor, problem: Tensor, answer: Tensor | None = None) -> Tensor:
+        """See `Students.logits`; V is the model's vocabulary, so ask for few items at a time."""
+        return self._read_answers(state, problem, answer, None)
+
+    def features(self, state: Tensor, problem: Tensor, layer: int, answer: Tensor | None = None) -> Tensor:
+        """See `Students.features`."""
+        layers = self.model.config.num_hidden_layers
+        if not 0 <= layer <= layers:
+            raise ValueError(f"There is no layer {layer}; choose from 0 to {layers}.")
+        return self._read_answers(state, problem, answer, layer)
+
+    @torch.no_grad()
+    def _read_answers(self, state: Tensor, problem: Tensor, answer: Tensor | None, layer: int | None) -> Tensor:
+        """What stands where answer tokens are predicted, float32 [S, N, A, ...]: a layer's hidden states, or logits."""
+        answer = self.solution[problem] if answer is None else answer
+        rows = self._rows(problem, answer, [problem.shape[1]] * len(problem))
+        longest = max((len(tokens) for row in rows for _, tokens in row), default=0)
+        width = len(self._head.weight) if layer is None else self._head.weight.shape[1]
+        found = torch.zeros(*problem.shape, longest, width, device=self.device)
+        for place, items in self._passes(rows):
+            packed = pack(items).to(self.device)
+            with self.adapted.bound(state[place[0], : self.weights]):
+                hidden = self.read(packed.tokens, packed.position, packed.mask(), layer=layer)
+                here = self._answers(packed, hidden) if layer is None else hidden[packed.row, packed.slot].float()
+            found[place][packed.row, packed.number, packed.place] = here
+        return found
+
     def judge(self, problem: Tensor, said: Tensor) -> Tensor:
         """Verdicts of the task on answers [..., answer_width] to problems [...]."""
         answers = self.text_of(said.flatten(0, -2))
@@ -305,20 +335,14 @@ class LanguageStudents:
         """Loss [S, N] of the listed solutions, whether they are what greedy decoding says [S, N], and what it says
         [S, N, answer_width].
         """
-        students, n = problem.shape
-        rows = self._rows(problem, self.solution[problem], [n] * students)
-        longest = max(len(p) + len(a) for row in rows for p, a in row)
-        size = max(1, min(_EXAMINED, self.options.most_tokens // longest))
+        rows = self._rows(problem, self.solution[problem], [problem.shape[1]] * len(problem))
         loss = torch.zeros(problem.shape, device=self.device)
         solved = torch.zeros(problem.shape, dtype=torch.bool, device=self.device)
-        said = torch.full((students, n, self.answer_width), self.prompts.end, device=self.device)
-        for begin in range(0, n, size):
-            part = [row[begin : begin + size] for row in rows]
-            for group in self._groups(part):
-                place = group, slice(begin, begin + size)
-                weights = state[group, : self.weights]
-                with self.adapted.bound(weights):
-                    loss[place], solved[place], said[place] = self._read_and_write(weights, part[group])
+        said = torch.full((*problem.shape, self.answer_width), self.prompts.end, device=self.device)
+        for place, items in self._passes(rows):
+            weights = state[place[0], : self.weights]
+            with self.adapted.bound(weights):
+                loss[place], solved[place], said[place] = self._read_and_write(weights, items)
         return loss, solved, said
 
     def _read_and_write(self, weights: Tensor, rows: list[list[Item]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -357,6 +381,15 @@ class LanguageStudents:
             )
         return rows
 
+    def _passes(self, rows: list[list[Item]]) -> Iterator[tuple[tuple[slice, slice], list[list[Item]]]]:
+        """Equally long rows, a forward pass at a time: which students' which items, and these."""
+        longest = max((len(p) + len(a) for row in rows for p, a in row), default=1)
+        size = max(1, min(_EXAMINED, self.options.most_tokens // longest))
+        for begin in range(0, max(map(len, rows), default=0), size):
+            part = [row[begin : begin + size] for row in rows]
+            for group in self._groups(part):
+                yield (group, slice(begin, begin + size)), part[group]
+
     def _groups(self, rows: list[list[Item]]) -> Iterator[slice]:
         """Neighbouring students whose rows fit into one forward pass together."""
         begin, longest = 0, 0
@@ -377,8 +410,7 @@ class LanguageStudents:
         """Nats an answer token of every item, [S, n]; 0 where there is none. For tokens, or distributions [S, >= n, A, V]."""
         target = packed.target
         if soft is not None:
-            number = packed.item % packed.answer_length.shape[1]
-            target = soft[packed.row, number, packed.place].to(logits.dtype)
+            target = soft[packed.row, packed.number, packed.place].to(logits.dtype)
         token_loss = F.cross_entropy(logits, target, reduction="none")
         total = torch.zeros(packed.answer_length.numel(), device=self.device).index_add(0, packed.item, token_loss)
         return total.view_as(packed.answer_length) / packed.answer_length.clamp_min(1)

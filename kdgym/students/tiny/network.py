@@ -128,11 +128,16 @@ class Network:
             inputs: prompt and answer tokens, int64 [S, B, T + A - 1].
             image: patches [S, B, n, p], where the shape has any.
         """
+        last = self.features(weights, inputs, self.shape.layers, image)
+        scores: Tensor = _normalise(last.flatten(1, 2))[0] @ self.views(weights)[2]
+        return scores.view(*inputs.shape[:2], self.shape.answer, -1)
+
+    def features(self, weights: Tensor, inputs: Tensor, layer: int, image: Tensor | None = None) -> Tensor:
+        """The residual stream after the first ``layer`` blocks at the answer positions, [S, B, A, d]; see `logits`."""
         matrices = self.views(weights)
         x, _ = self._embed(matrices, inputs, image)
-        last = self._forward(x, matrices, inputs.shape[1], [])
-        scores: Tensor = _normalise(last)[0] @ matrices[2]
-        return scores.view(*inputs.shape[:2], self.shape.answer, -1)
+        x = self._forward(x, matrices[: 3 + 4 * layer], inputs.shape[1], [])
+        return x.view(*inputs.shape[:2], -1, self.shape.width)[:, :, -self.shape.answer :]
 
     def loss_and_gradient(
         self,
@@ -222,8 +227,8 @@ class Network:
         return [letters.mT @ dx[:, :, n:].flatten(1, 2), dx.sum(1)], d_patches
 
     def _forward(self, x: Tensor, matrices: list[Tensor], b: int, kept: list[_Kept]) -> Tensor:
-        """Residual stream: all positions [S, B * L, d] -> the answer positions [S, B * A, d]."""
-        for i in range(self.shape.layers):
+        """Residual stream: all positions [S, B * L, d] -> the same after these blocks; after the last, only the answer's."""
+        for i in range((len(matrices) - 3) // 4):
             x = self._block(x, matrices[3 + 4 * i : 7 + 4 * i], b, kept)
         return x
 

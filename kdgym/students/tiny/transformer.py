@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -228,6 +229,28 @@ class TransformerStudents:
             loss.append(-picked.squeeze(-1).mean(-1))
         likeliest = torch.cat(tokens, dim=1)
         return (likeliest == answers).all(-1), torch.cat(loss, dim=1), likeliest
+
+    @torch.no_grad()
+    def logits(self, state: Tensor, problem: Tensor, answer: Tensor | None = None) -> Tensor:
+        """See `Students.logits`."""
+        return self._read(self.network.logits, state, problem, answer)
+
+    @torch.no_grad()
+    def features(self, state: Tensor, problem: Tensor, layer: int, answer: Tensor | None = None) -> Tensor:
+        """See `Students.features`."""
+        if not 0 <= layer <= self.config.layers:
+            raise ValueError(f"There is no layer {layer}; choose from 0 to {self.config.layers}.")
+
+        def read(state: Tensor, inputs: Tensor, image: Tensor | None) -> Tensor:
+            return self.network.features(state, inputs, layer, image)
+
+        return self._read(read, state, problem, answer)
+
+    def _read(self, read: Callable[..., Tensor], state: Tensor, problem: Tensor, answer: Tensor | None) -> Tensor:
+        """What a pass over problems and answers gives, a few sequences at a time."""
+        tokens = self.tables.answers[self.solution[problem] if answer is None else answer]
+        parts = torch.arange(problem.shape[1], device=self.device).split(_EVALUATION_BATCH)
+        return torch.cat([read(state, *self._inputs(problem[:, p], tokens[:, p], self.tables)) for p in parts], dim=1)
 
     @torch.no_grad()
     def decode(self, state: Tensor, problem: Tensor) -> Tensor:

@@ -150,6 +150,29 @@ def verdicts(students: LanguageStudents, problem: int, *texts: str) -> list[int]
     return [int(right) for right in students.judge(torch.full((len(texts),), problem), tokens)]
 
 
+def test_logits_and_features_are_transformers_own(
+    model: Path, engine: LanguageStudents, taught: Tensor, lesson: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    """Of answers that are not the listed solutions, over more items than fit into a pass."""
+    problem, answer = (part[:, :40] for part in lesson)
+    answer = answer.roll(1, dims=1)
+    alone = peft_model(model, engine, taught[1], tmp_path)
+    logits = engine.logits(taught, problem, answer)
+    features = [engine.features(taught, problem, layer, answer) for layer in range(3)]
+    items = engine.prompts.items(problem[1].tolist(), answer[1].tolist())
+    assert logits.shape[2] == max(len(a) for _, a in items) and not logits.requires_grad
+    for i in (0, 17, 39):
+        p, a = items[i]
+        output = alone(torch.tensor([p + a]), output_hidden_states=True)
+        torch.testing.assert_close(logits[1, i, : len(a)], output.logits[0, len(p) - 1 : -1], atol=1e-4, rtol=0)
+        assert (logits[1, i, len(a) :] == 0).all()
+        for layer, found in enumerate(features):
+            expected = output.hidden_states[layer][0, len(p) - 1 : -1]
+            torch.testing.assert_close(found[1, i, : len(a)], expected, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="no layer 3; choose from 0 to 2"):
+        engine.features(taught, problem, 3)
+
+
 # --- what is learned ---------------------------------------------------------------------------------------------------
 
 

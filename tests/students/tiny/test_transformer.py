@@ -134,6 +134,40 @@ def test_an_answer_is_right_only_as_a_whole(engine: TransformerStudents, schoole
     assert not right[tokens_right < engine.tables.answers.shape[1]].any()
 
 
+def test_logits_are_what_examinations_are_made_from(engine: TransformerStudents, schooled: Tensor) -> None:
+    problem = draw(engine, torch.arange(8), 100)
+    logits, tokens = engine.logits(schooled, problem), engine.tables.answers[engine.solution[problem]]
+    right, loss = engine.evaluate(schooled, problem)
+    expected = torch.nn.functional.cross_entropy(logits.movedim(-1, 1), tokens, reduction="none").mean(-1)
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+    assert ((logits.argmax(-1) == tokens).all(-1) != right).sum() <= 1  # two may be equally likely to the last bit
+    assert not logits.requires_grad
+
+
+def test_logits_follow_the_answer_that_is_given(engine: TransformerStudents, schooled: Tensor) -> None:
+    problem = draw(engine, torch.arange(8), 10)
+    other = engine.solution[problem].roll(1, dims=1)
+    one, two = engine.logits(schooled, problem), engine.logits(schooled, problem, other)
+    assert torch.equal(one[:, :, 0], two[:, :, 0])  # before the first token is read
+    read = engine.tables.answers[engine.solution[problem]] != engine.tables.answers[other]
+    assert (one != two).any(-1)[:, :, 1][read[:, :, 0]].all()
+
+
+def test_features_end_in_the_logits(engine: TransformerStudents, schooled: Tensor) -> None:
+    problem = draw(engine, torch.arange(8), 70)
+    last = engine.features(schooled, problem, engine.config.layers)
+    output = engine.network.views(schooled)[2].unsqueeze(1)
+    expected = last / torch.sqrt((last**2).mean(-1, keepdim=True) + 1e-6) @ output
+    torch.testing.assert_close(engine.logits(schooled, problem), expected, rtol=1e-4, atol=1e-4)
+    assert engine.features(schooled, problem, 0).shape == (8, 70, 3, engine.config.width)
+
+
+@pytest.mark.parametrize("layer", [-1, 2])
+def test_a_layer_that_is_not_there_is_refused(engine: TransformerStudents, schooled: Tensor, layer: int) -> None:
+    with pytest.raises(ValueError, match=f"no layer {layer}; choose from 0 to 1"):
+        engine.features(schooled, draw(engine, torch.arange(8), 2), layer)
+
+
 # --- the optimiser -----------------------------------------------------------------------------------------------
 
 
