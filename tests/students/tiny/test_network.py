@@ -42,7 +42,7 @@ def plain_logits(shape: NetworkShape, matrices: list[Tensor], inputs: Tensor) ->
     def norm(x: Tensor) -> Tensor:
         return x / torch.sqrt((x**2).mean(-1, keepdim=True) + 1e-6)
 
-    tokens, places, output, *_ = matrices
+    tokens, places, output, *blocks = matrices
     d, heads, length = shape.width, shape.heads, shape.length
     x = tokens[inputs] + places
     for i in range(shape.layers):
