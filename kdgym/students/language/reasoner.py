@@ -51,10 +51,8 @@ class _Rows:
 
     def whose(self, packed: Pack) -> tuple[Tensor, Tensor, Tensor]:
         """Student, attempt and place within the attempt of every answer token, int64 [T] each."""
-        flat = packed.item
-        beginning = packed.answer_length.flatten().cumsum(0) - packed.answer_length.flatten()
-        place = torch.arange(len(flat), device=flat.device) - beginning[flat]
-        return self.student[packed.row], self.attempt[:, : packed.ask.shape[1]].flatten()[flat], place
+        attempt = self.attempt[:, : packed.ask.shape[1]].flatten()[packed.item]
+        return self.student[packed.row], attempt, packed.place
 
 
 class LanguageReasoners(LanguageStudents):

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from kdgym import random
+from kdgym.students import Batch
 from kdgym.students.language.reasoner import LanguageReasoners
 from kdgym.students.language.students import LanguageOptions
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss
@@ -46,7 +47,7 @@ def state(engine: LanguageReasoners) -> Tensor:
     """Students who differ from the base and from each other."""
     state = engine.initialise(torch.arange(STUDENTS))
     problem = engine.task.pool("train").start[:4].expand(STUDENTS, -1) + torch.arange(STUDENTS).unsqueeze(1)
-    engine.train(state, problem, problem, torch.full((STUDENTS,), 4))
+    engine.train(state, Batch(problem, problem, torch.full((STUDENTS,), 4)))
     return state
 
 
