@@ -25,8 +25,9 @@ from typing import IO, Any
 from gymnasium import Space
 
 from kdgym.leaderboard.sandbox.llm_proxy import INSIDE, LLMProxy
-from kdgym.leaderboard.sandbox.wire import HEAD, LARGEST, pack, space_to_plain, unpack
+from kdgym.leaderboard.sandbox.wire import HEAD, LARGEST, pack, unpack
 from kdgym.llm.chat import UNIX
+from kdgym.spaces import space_to_plain
 
 _CLONE_THREAD = 0x00010000
 _MIB = 1024**2
