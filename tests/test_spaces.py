@@ -296,5 +296,5 @@ def test_only_spaces_are_made_from_names() -> None:
     for name in ("subprocess:run", "kdgym.spaces:Box", "kdgym.spaces:Nothing", "Tuple", "json"):
         with pytest.raises(ValueError, match="derive from PlainSpace"):
             space_from_plain({"space": name, "arguments": {}})
-    with pytest.raises(ValueError, match="cannot be written as data. Use Box, .* or derive Tuple from PlainSpace"):
+    with pytest.raises(ValueError, match=r"cannot be written as data. Use Box, .* or derive Tuple from PlainSpace"):
         space_to_plain(Tuple([Shares(2)]))
