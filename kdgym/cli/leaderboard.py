@@ -258,7 +258,7 @@ def check_all(boards: _Boards = _FOLDER) -> None:
 
     failed = 0
     known = known_verifiers(boards)
-    for path in sorted(boards.glob("kdgym/*/*.json")):
+    for path in sorted(boards.glob("*/*-v*/*.json")):
         record = load_record(path)
         for number, badge in enumerate(record.badges, 1):
             if badge.verifier not in known:
@@ -267,11 +267,12 @@ def check_all(boards: _Boards = _FOLDER) -> None:
                     f"{path.name}: badge {number} is by a verifier who is not in verifiers.json", soft_wrap=True
                 )
         finding = check(record)
-        if not finding.passed or path.name != record.file_name() or record.env_id != f"kdgym/{path.parent.name}":
+        if not finding.passed or path.name != record.file_name() or record.env_id != "/".join(path.parts[-3:-1]):
             failed += 1
             console.print(badge_text(path, 0, finding), soft_wrap=True, markup=False, highlight=False)
     with tempfile.TemporaryDirectory() as fresh:
-        (Path(fresh) / "kdgym").symlink_to((boards / "kdgym").resolve())
+        for package in {path.parent.parent for path in boards.glob("*/*-v*/*.json")}:
+            (Path(fresh) / package.name).symlink_to(package.resolve())
         for problem in changed_cards(boards, write(Path(fresh))):
             failed += 1
             console.print(problem, soft_wrap=True)
