@@ -81,7 +81,6 @@ def test_a_teacher_of_another_family_is_told_where_it_belongs(
         ["watch", ID, "--agent", "s3rl"],
         ["train", ID, "--agent", "start_search", "--out", "x"],
         ["snapshots", "collect", ID, "--agent", "s3rl", "--out", "x"],
-        ["lanes", "trace", "kdgym/Orchestrate-Math-v0", "--agent", "s3rl", "--out", "x"],
     ],
     ids=lambda command: command[0],
 )

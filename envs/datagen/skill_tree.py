@@ -111,7 +111,7 @@ class SkillTree(Course):
         self._prepare(SkillTreeSettings.parse(settings))
         device, skills, subskills = self.students.device, len(self.task.skills), 2**self.config.depth
         regions = split_into_regions(self.task, self.config.depth)
-        self.names, self._problems = regions.names, regions.problems.to(device)
+        self._problems = regions.problems.to(device)
         self._place = torch.stack([regions.start.flatten(), regions.count.flatten()]).to(device)
         self._solution = self.task.solution.to(device)
         self._shape, pairs = (skills, subskills), skills * subskills
