@@ -203,7 +203,7 @@ class Course(Generic[Config_co]):
         before, step = self.value(state), state["step"]
         accuracy, loss = self._examine(state, slice(None))
         state["change"][:] = accuracy - state["accuracy"]
-        state["accuracy"], state["loss"][:] = accuracy, loss
+        state["accuracy"][:], state["loss"][:] = accuracy, loss
         record(state["accuracy_history"], step + 1, accuracy)
         return self.value(state) - before, step + 1 >= self.config.steps
 
