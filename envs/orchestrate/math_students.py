@@ -17,7 +17,7 @@ from torch import Tensor
 from kdgym import random
 from kdgym.envs.orchestrate.frozen_students import NO_ADVICE, AttemptResult, Plan, Sizes, State, TaskInfo
 from kdgym.envs.orchestrate.hinted_scratchpad import HINTS, HintedScratchpad
-from kdgym.students.base import Tables
+from kdgym.students.base import Batch, Tables
 from kdgym.students.base_students.pool import Cohort, draw_numbers, keep, school
 from kdgym.students.practice import uniform
 from kdgym.students.tiny.reasoner import Reasoners
@@ -198,8 +198,8 @@ class MathWorld:
             written = task.careless(problem, random.fold(draw, 2).unsqueeze(1), rate).flatten(0, 1)
             ids = torch.arange(len(written), device=problem.device).view_as(problem)
             asked = task.hinted(problem, torch.where(hinted, hint, NO_ADVICE))
-            tables = Tables(students.tables.prompts, written)
-            students.train(state, asked, ids, torch.full_like(key, ids.shape[1]), tables)
+            batch = Batch(asked, ids, torch.full_like(key, ids.shape[1]))
+            students.train(state, batch, Tables(students.tables.prompts, written))
 
         share = torch.ones(len(key), len(task.skills), dtype=torch.float64, device=students.device)
         school(task, random.fold(key, 4), share, _ITEMS, learn, f"Schooling {cohort}, once")

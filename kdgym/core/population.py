@@ -8,7 +8,7 @@ what the teacher sees. The single environment is the same object with S = 1 (`kd
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -103,7 +103,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         self._autoreset, self._started = autoreset, False
         self._finished = np.zeros(num_envs, dtype=bool)
         self.state = Fields(num_envs, {**layout, **_COMMON}, device)
-        self._program = Program(self.advance, self.state.buffers.values()) if self.recorded else self.advance
+        self._advance: Callable[[Tensor], Tensor] = self.advance
+        if self.recorded and device.type == "cuda":
+            self._advance = Program(self.advance, self.state.buffers.values())
 
     # --- what a family defines -----------------------------------------------------------------------------------
 
@@ -178,7 +180,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             raise RuntimeError("step was called after the end of an episode; call reset to start the next one.")
         waiting = torch.from_numpy(np.flatnonzero(self._finished)).to(self.device)
         as_they_were = [buffer[waiting] for buffer in self.state.buffers.values()]
-        outcome = self._program(self._receive(actions)).cpu().numpy()  # the step's one transfer to the host
+        outcome = self._advance(self._receive(actions)).cpu().numpy()  # the step's one transfer to the host
         if len(waiting):
             self._leave_out(waiting, as_they_were, outcome)
         reward, done = outcome[:, 0].copy(), outcome[:, 1] > 0
@@ -206,11 +208,11 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     def advance(self, action: Tensor) -> Tensor:
         """One step on the device: valid actions [S, n] -> float64 [S, 2 + costs + observation]: reward, terminated, ..."""
         before = self.state["ledger"].clone()
-        self.state["ledger"] += self.state["billed"]
-        self.state["billed"] = 0
+        self.state["ledger"][:] += self.state["billed"]
+        self.state["billed"][:] = 0
         reward, terminated = self._teach(action)
-        self.state["step"] += 1
-        self.state["done"] = terminated.long()
+        self.state["step"][:] += 1
+        self.state["done"][:] = terminated.long()
         cost = (self.state["ledger"] - before).flatten(1)
         return torch.cat([reward[:, None], terminated[:, None], cost, *self._seen()], dim=1)
 
@@ -367,7 +369,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     def stream(self, purpose: int, step: Tensor | int = 0) -> Tensor:
         """Keys [S] of each student's random stream for a purpose at a step of its current episode."""
-        return random.fold(self.state["seed"], self.state["episode"], purpose, step)
+        return random.stream(self.state, purpose, step)
 
     def _seed(self, mask: npt.NDArray[np.bool_], seed: int | Sequence[int | None] | None) -> None:
         chosen = torch.from_numpy(mask)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from kdgym.students.base import Students, Tables
+from kdgym.students.base import Batch, Students, Tables
 from kdgym.students.tiny.reasoner import Reasoners
 from kdgym.students.tiny.transformer import Engine, TransformerConfig, TransformerStudents
 from kdgym.tasks.base import Task
@@ -20,6 +20,7 @@ _FOR_LANGUAGE_MODELS = {"steps": 6, "budget": 6 * 96.0, "validation_items": 4, "
 
 __all__ = [
     "STUDENTS",
+    "Batch",
     "Engine",
     "Reasoners",
     "Students",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students.base import Tables
+from kdgym.students.base import Batch, Tables
 from kdgym.students.base_students.pool import Cohort, keep, school
 from kdgym.students.tiny.transformer import TransformerStudents
 from kdgym.tasks.scratchpad import Scratchpad
@@ -73,7 +73,7 @@ def careless_students(
             written = task.careless(problem, random.fold(key, 6, begin).unsqueeze(1), rates).flatten(0, 1)
             ids = torch.arange(len(written), device=problem.device).view_as(problem)
             everything = torch.full_like(key, problem.shape[1])
-            students.train(state, problem, ids, everything, Tables(students.tables.prompts, written))
+            students.train(state, Batch(problem, ids, everything), Tables(students.tables.prompts, written))
 
         share = torch.ones(len(key), len(task.skills), dtype=torch.float64, device=students.device)
         school(task, random.fold(key, 4), share, carelessness.items, learn, f"Schooling careless {cohort}, once")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -21,9 +22,9 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.students.adamw import AdamWConfig, adamw_step
-from kdgym.students.base import Tables
+from kdgym.students.base import Batch, Tables
 from kdgym.students.base_students.pool import base_students, draw_numbers
-from kdgym.students.tiny.kernel import Kernel, KernelUnavailableError
+from kdgym.students.tiny.kernel import Kernel, KernelUnavailableError, check_batch
 from kdgym.students.tiny.network import Network, NetworkShape
 from kdgym.tasks.base import Task
 
@@ -157,36 +158,32 @@ class TransformerStudents:
 
     # --- learning ------------------------------------------------------------------------------------------------
 
-    def train(
-        self, state: Tensor, problem: Tensor, answer: Tensor, count: Tensor, tables: Tables | None = None
-    ) -> Tensor:
-        """One pass of AdamW over each student's items, in place.
-
-        Args:
-            state: [S, row], changed in place.
-            problem: problem ids, int64 [S, N].
-            answer: ids of the answers to learn, int64 [S, N]; they may be wrong.
-            count: how many of the N items student i has, int64 [S]; items from ``count[i]`` on are ignored. A last batch
-                that is not full makes a proportionally smaller step.
-            tables: what the ids stand for, where it is not the task's own problems and answers.
-
-        Returns:
-            Loss of every item just before the update that used it (nats an answer token), [S, N]; 0 where ignored.
-        """
+    def train(self, state: Tensor, batch: Batch, tables: Tables | None = None) -> Tensor:
+        """See `Students.train`."""
+        check_batch(batch, len(state), self.answer_width, self.network.shape.vocabulary)
         tables = tables or self.tables
         if self._kernel is not None:
-            return self._kernel.train(state, self._stride, tables, problem, answer, count, self._optimiser)
+            return self._kernel.train(state, self._stride, tables, batch, self._optimiser)
         size = self.config.batch
-        losses = torch.zeros(problem.shape, dtype=self.dtype, device=self.device)
+        losses = torch.zeros(batch.problem.shape, dtype=self.dtype, device=self.device)
         slot = torch.arange(size, device=self.device)
-        for begin in range(0, problem.shape[1], size):
+        for begin in range(0, batch.problem.shape[1], size):
             part = slice(begin, begin + size)
-            targets = tables.answers[answer[:, part]]
-            inputs, image = self._inputs(problem[:, part], targets, tables)
-            valid = (slot[: targets.shape[1]] < (count - begin)[:, None]).to(self.dtype)
-            losses[:, part], gradient = self.network.loss_and_gradient(state, inputs, targets, valid, image)
+            targets = tables.answers[batch.target[:, part]]
+            inputs, image = self._inputs(batch.problem[:, part], targets, tables)
+            real = slot[: targets.shape[1]] < (batch.count - begin)[:, None]
+            valid, weight, soft = real.to(self.dtype), *self._targets(batch, part, real)
+            losses[:, part], gradient = self.network.loss_and_gradient(
+                state, inputs, targets, valid, image, weight, soft
+            )
             self.step(state, gradient, valid.sum(1, keepdim=True) / size, self.config)
         return losses
+
+    def _targets(self, batch: Batch, part: slice, real: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Weights and soft targets of a mini-batch, whose filler (which may be NaN) is 0."""
+        weight, soft = (None if t is None else t[:, part].to(self.dtype) for t in (batch.weight, batch.soft))
+        weight = weight if weight is None else torch.where(real, weight, 0)
+        return weight, soft if soft is None else torch.where(real[:, :, None, None], soft, 0)
 
     def step(self, state: Tensor, gradient: Tensor, share: Tensor, optimiser: AdamWConfig) -> None:
         """One AdamW step down a gradient [S, weights], in place; see `adamw_step`."""
@@ -232,6 +229,28 @@ class TransformerStudents:
             loss.append(-picked.squeeze(-1).mean(-1))
         likeliest = torch.cat(tokens, dim=1)
         return (likeliest == answers).all(-1), torch.cat(loss, dim=1), likeliest
+
+    @torch.no_grad()
+    def logits(self, state: Tensor, problem: Tensor, answer: Tensor | None = None) -> Tensor:
+        """See `Students.logits`."""
+        return self._read(self.network.logits, state, problem, answer)
+
+    @torch.no_grad()
+    def features(self, state: Tensor, problem: Tensor, layer: int, answer: Tensor | None = None) -> Tensor:
+        """See `Students.features`."""
+        if not 0 <= layer <= self.config.layers:
+            raise ValueError(f"There is no layer {layer}; choose from 0 to {self.config.layers}.")
+
+        def read(state: Tensor, inputs: Tensor, image: Tensor | None) -> Tensor:
+            return self.network.features(state, inputs, layer, image)
+
+        return self._read(read, state, problem, answer)
+
+    def _read(self, read: Callable[..., Tensor], state: Tensor, problem: Tensor, answer: Tensor | None) -> Tensor:
+        """What a pass over problems and answers gives, a few sequences at a time."""
+        tokens = self.tables.answers[self.solution[problem] if answer is None else answer]
+        parts = torch.arange(problem.shape[1], device=self.device).split(_EVALUATION_BATCH)
+        return torch.cat([read(state, *self._inputs(problem[:, p], tokens[:, p], self.tables)) for p in parts], dim=1)
 
     @torch.no_grad()
     def decode(self, state: Tensor, problem: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students import Reasoners, TransformerConfig, TransformerStudents
+from kdgym.students import Batch, Reasoners, TransformerConfig, TransformerStudents
 from kdgym.students.practice import attempt
 from kdgym.tasks import make_task
 from kdgym.tasks.scratchpad import Scratchpad
@@ -79,7 +79,7 @@ def test_examinations_agree_with_those_of_the_same_students(task: Scratchpad) ->
     plain, students = TransformerStudents(task), Reasoners(task)
     state = plain.initialise(torch.arange(STUDENTS))
     ids = random.integers(torch.arange(STUDENTS), 8192, 300)
-    plain.train(state, ids, task.solution[ids], torch.full((STUDENTS,), 8192))
+    plain.train(state, Batch(ids, task.solution[ids], torch.full((STUDENTS,), 8192)))
     asked = torch.arange(0, 300, 5).expand(STUDENTS, -1)
     right, loss = students.evaluate(state, asked)
     assert 0.1 < right.float().mean() < 0.99
