@@ -270,7 +270,7 @@ def test_every_space_of_every_board_can_be_sent() -> None:
             continue
         for settings in (
             {},
-            {"actions": "discrete"} if entry.module in ("feedback.feedback", "datagen.skill_tree") else {},
+            {"actions": "discrete"} if entry.population in ("Feedback", "SkillTree") else {},
         ):
             made: Any = gym.make_vec(entry.id, num_envs=1, **settings)
             for space in (made.single_observation_space, made.single_action_space):
