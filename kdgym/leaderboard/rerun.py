@@ -46,7 +46,7 @@ def rerun(
 ) -> Finding:
     """Let the agent teach again, in a sandbox, and compare its gain with what the claim predicts for so many new students.
 
-    Gain is over the board's first control on the same students, which takes most of the luck out of the comparison; the control
+    Gain is over the board's first control on the same students, which removes most of the variance; the control
     teaches both the board's students and the new ones here. kdgym's own upper bounds run in this process: they need the
     environment, and the code that runs is ours, not the record's.
 

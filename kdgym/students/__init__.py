@@ -1,4 +1,4 @@
-"""Who learns. `make_students` builds an engine by name; every engine follows `kdgym.students.base.Students`."""
+"""Student engines. `make_students` builds an engine by name; every engine follows `kdgym.students.base.Students`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def recommended_settings(name: str) -> dict[str, Any]:
 
 
 def recommended_population(name: str) -> int:
-    """How many of the students called ``name`` to teach side by side, where nobody says."""
+    """Default size of a population of the students called ``name``."""
     return 4 if is_language_model(name) else 64
 
 

@@ -75,7 +75,7 @@ def test_greedy_answers_are_those_of_the_whole_forward_pass(task: Scratchpad) ->
 
 
 def test_examinations_agree_with_those_of_the_same_students(task: Scratchpad) -> None:
-    """Half-schooled students, some of whose answers are the listed ones, in both engines."""
+    """Half-pretrained students, some of whose answers are the listed ones, in both engines."""
     plain, students = TransformerStudents(task), Reasoners(task)
     state = plain.initialise(torch.arange(STUDENTS))
     ids = random.integers(torch.arange(STUDENTS), 8192, 300)
