@@ -108,7 +108,7 @@ _SKILL_TREE: dict[str, Any] = {
 _FEEDBACK: dict[str, Any] = {
     "group": "Feedback",
     "module": "feedback.feedback",
-    "population": "Practice",
+    "population": "Feedback",
     "controls": ("no_feedback",),
     "published": "thinktuning",
     "teachers": (
@@ -131,7 +131,7 @@ _FEEDBACK: dict[str, Any] = {
 _SNAPSHOT: dict[str, Any] = {
     "group": "Snapshot",
     "module": "snapshot.snapshot",
-    "population": "Starts",
+    "population": "Snapshot",
     "controls": ("ordinary_resets", "uniform_snapshots", "random"),
     "published": "s3rl",
     "teachers": (

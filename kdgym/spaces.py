@@ -154,7 +154,7 @@ class TreeMoves(WordedBox):
         return f"TreeMoves({self.skills}, {self.subskills}, largest={self.largest})"
 
 
-class FeedbackMoves(WordedBox):
+class MixedBox(WordedBox):
     """``Box(-1, 1, (n,))`` for decisions of which some are amounts and some are choices.
 
     An amount takes one entry, -1 for the least and 1 for the most; a choice takes one entry an option, and the largest counts.
@@ -217,7 +217,7 @@ class FeedbackMoves(WordedBox):
         return action
 
     def __repr__(self) -> str:
-        return f"FeedbackMoves({self.choices})"
+        return f"MixedBox({self.choices})"
 
 
 class TutoringMoves(WordedBox):
@@ -225,12 +225,12 @@ class TutoringMoves(WordedBox):
 
     Args:
         skills: K.
-        choices: of the tutor, n entries in all; see `FeedbackMoves`.
+        choices: of the tutor, n entries in all; see `MixedBox`.
         seed: seed of ``sample``.
     """
 
     def __init__(self, skills: int, choices: Mapping[str, Sequence[str]], seed: int | None = None) -> None:
-        self.skills, self.answers = skills, FeedbackMoves(choices)
+        self.skills, self.answers = skills, MixedBox(choices)
         self.words = f"ask about SKILL=0 to 1, {self.answers.words}"
         super().__init__(-1.0, 1.0, (skills + self.answers.shape[0],), np.float32, seed=seed)
 
@@ -240,7 +240,7 @@ class TutoringMoves(WordedBox):
         Args:
             students: S.
             ask: shares in [0, 1], one for all, [S, 1] or [S, K].
-            decisions: of the tutor, see `FeedbackMoves.encode`.
+            decisions: of the tutor, see `MixedBox.encode`.
 
         Raises:
             ValueError: a share or a decision is out of range.

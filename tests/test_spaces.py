@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from kdgym.envs.classroom.bids import Bids
-from kdgym.spaces import FeedbackMoves, Shares, SnapshotMoves, TreeMoves, TutoringMoves
+from kdgym.spaces import MixedBox, Shares, SnapshotMoves, TreeMoves, TutoringMoves
 
 TEMPERATURE = 4.0
 SCALES = st.floats(1e-6, 1e6)
@@ -128,8 +128,8 @@ def test_it_says_what_it_is() -> None:
     assert repr(Shares(3, 2.0)) == "Shares(3, temperature=2.0)"
 
 
-def feedback_moves() -> FeedbackMoves:
-    return FeedbackMoves({"fraction": (), "kind": ("mark", "full"), "weight": ()})
+def feedback_moves() -> MixedBox:
+    return MixedBox({"fraction": (), "kind": ("mark", "full"), "weight": ()})
 
 
 def test_feedback_moves_encode_by_name() -> None:

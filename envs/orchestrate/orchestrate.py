@@ -27,7 +27,7 @@ from kdgym.envs.orchestrate.llm_expert import make_expert
 from kdgym.envs.orchestrate.memory_file import Notebook
 from kdgym.envs.orchestrate.settings import OrchestrateSettings
 from kdgym.envs.orchestrate.supervision import LANES, Session
-from kdgym.spaces import FeedbackMoves
+from kdgym.spaces import MixedBox
 from kdgym.students import check_device
 from kdgym.tasks import Split
 
@@ -54,7 +54,7 @@ class Orchestrate(PopulationEnv):
     its paper alone.
 
     ## Action Space
-    ``actions="box"``: `kdgym.spaces.FeedbackMoves`, a ``Box(-1, 1, (10,), float32)``: entries 0-3 lane, 4-6 note to start from
+    ``actions="box"``: `kdgym.spaces.MixedBox`, a ``Box(-1, 1, (10,), float32)``: entries 0-3 lane, 4-6 note to start from
     (own: none; exact: the very cue's; similar: the most similar cue's), 7-9 memory (keep; write: note what helped; prune: by
     ATLAS's thresholds). Of each group the largest counts. ``actions="discrete"``: ``MultiDiscrete([4, 3, 3])``.
 
@@ -135,7 +135,7 @@ class Orchestrate(PopulationEnv):
         device = check_device(config.device)
         self.world, self.steps = self._world(device), config.tasks
         self.expert = make_expert(config)
-        self.moves = FeedbackMoves(_CHOICES)
+        self.moves = MixedBox(_CHOICES)
         seen = {"task": len(self.world.features), "history": history.HISTORY, "uncertainty": 1, "memory": notes.SEEN,
                 "last": history.LAST, "lanes": history.BY_LANE, "budget": 1, "time": 1}  # fmt: skip
         self.menu = spaces.MultiDiscrete([len(options) for options in _CHOICES.values()])

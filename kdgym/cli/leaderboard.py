@@ -121,7 +121,7 @@ def teach(
     ] = None,
 ) -> None:
     """Be the teacher yourself: see the students, decide, and have it written down like any other teacher's lessons."""
-    from kdgym.leaderboard.human_teacher import Person
+    from kdgym.leaderboard.human_teacher import HumanTeacher
     from kdgym.leaderboard.record import AgentCard
     from kdgym.leaderboard.submit import board_seeds, open_board, record_lessons
 
@@ -133,7 +133,7 @@ def teach(
     envs, seeds = open_board(id, students, given), board_seeds(id)[:students]
     who = [author.strip() for author in authors.split(",")]
     card = AgentCard(name=name, authors=who, kind="human", source=None, sha256=None)
-    record = record_lessons(id, envs, Person(envs, console), card, seeds)
+    record = record_lessons(id, envs, HumanTeacher(envs, console), card, seeds)
     before, after = (sum(scores) / students for scores in (record.outcome.before, record.outcome.after))
     console.print(f"Test score {before:.3f} → {after:.3f} ({after - before:+.3f})", highlight=False)
     if boards is not None:

@@ -167,7 +167,7 @@ def compare(
     seconds_budget: SecondsBudget = None,
 ) -> None:
     """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
-    from kdgym.evaluation.report import besides_tables, comparison_json, comparison_table, ranked
+    from kdgym.evaluation.report import comparison_json, comparison_table, extras_tables, ranked
     from kdgym.students import is_language_model
 
     set_threads(threads)
@@ -190,7 +190,7 @@ def compare(
     )
     results = _evaluate(id, names, episodes, retention, twins, options, **given)
     control = results[0]
-    for table in (comparison_table(results, control), *besides_tables(results)):
+    for table in (comparison_table(results, control), *extras_tables(results)):
         console.print(table)
     for result in results:
         if result.remarks:

@@ -8,7 +8,7 @@ what the teacher sees. The single environment is the same object with S = 1 (`kd
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,7 +25,7 @@ from kdgym.core import ledger
 from kdgym.core.fields import Fields, Layout
 from kdgym.core.recorded_step import Program
 from kdgym.core.rendering import Lesson, lesson_panel, lesson_picture
-from kdgym.core.snapshot import Snapshot
+from kdgym.core.snapshot import StudentSnapshot
 from kdgym.core.validation import checked_actions, checked_options, checked_seeds
 from kdgym.tasks.base import Split
 
@@ -41,7 +41,7 @@ _COMMON: Layout = {
     "ledger": (ledger.SHAPE, torch.float64),
     "billed": (ledger.SHAPE, torch.float64),
 }
-_LUCK = ("seed", "episode")  # fields that all of a student's random streams come from
+_RANDOM_STREAMS = ("seed", "episode")  # fields that all of a student's random streams come from
 
 
 class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
@@ -103,7 +103,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         self._autoreset, self._started = autoreset, False
         self._finished = np.zeros(num_envs, dtype=bool)
         self.state = Fields(num_envs, {**layout, **_COMMON}, device)
-        self._program = Program(self.advance, self.state.buffers.values()) if self.recorded else self.advance
+        self._advance: Callable[[Tensor], Tensor] = self.advance
+        if self.recorded and device.type == "cuda":
+            self._advance = Program(self.advance, self.state.buffers.values())
 
     # --- what a family defines -----------------------------------------------------------------------------------
 
@@ -178,11 +180,11 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             raise RuntimeError("step was called after the end of an episode; call reset to start the next one.")
         waiting = torch.from_numpy(np.flatnonzero(self._finished)).to(self.device)
         as_they_were = [buffer[waiting] for buffer in self.state.buffers.values()]
-        outcome = self._program(self._receive(actions)).cpu().numpy()  # the step's one transfer to the host
+        outcome = self._advance(self._receive(actions)).cpu().numpy()  # the step's one transfer to the host
         if len(waiting):
             self._leave_out(waiting, as_they_were, outcome)
         reward, done = outcome[:, 0].copy(), outcome[:, 1] > 0
-        cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE)), **self._remarks()}
+        cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE)), **self._step_info()}
         observation = self._present(self._split(outcome[:, 2 + ledger.SIZE :]))
         if self._autoreset and done.any():
             info = self._next_episode(observation, cost, done)
@@ -206,11 +208,11 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     def advance(self, action: Tensor) -> Tensor:
         """One step on the device: valid actions [S, n] -> float64 [S, 2 + costs + observation]: reward, terminated, ..."""
         before = self.state["ledger"].clone()
-        self.state["ledger"] += self.state["billed"]
-        self.state["billed"] = 0
+        self.state["ledger"][:] += self.state["billed"]
+        self.state["billed"][:] = 0
         reward, terminated = self._teach(action)
-        self.state["step"] += 1
-        self.state["done"] = terminated.long()
+        self.state["step"][:] += 1
+        self.state["done"][:] = terminated.long()
         cost = (self.state["ledger"] - before).flatten(1)
         return torch.cat([reward[:, None], terminated[:, None], cost, *self._seen()], dim=1)
 
@@ -258,7 +260,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """What teachers are shown of the boxes."""
         return observation
 
-    def _remarks(self) -> Info:
+    def _step_info(self) -> Info:
         """What the last actions have to be told, beside their cost: arrays [S]."""
         return {}
 
@@ -274,12 +276,12 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     # --- snapshots -----------------------------------------------------------------------------------------------
 
-    def snapshot(self, students: Who = slice(None), luck: bool = True) -> Snapshot:
+    def snapshot(self, students: Who = slice(None), random_streams: bool = True) -> StudentSnapshot:
         """A copy of everything the future of these students depends on.
 
         Args:
             students: which ones: a number, a slice, or an int64 array [n].
-            luck: with the numbers that all their random streams come from; otherwise zeros stand there.
+            random_streams: whether to copy the numbers that all their random streams come from; otherwise zeros stand there.
 
         Raises:
             RuntimeError: before the first reset.
@@ -287,18 +289,18 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         if not self._started:
             raise RuntimeError("There is nothing to snapshot before the first reset; call reset first.")
         rows = self.state.rows(self._part(students))
-        if not luck:
-            self.state.overwrite(rows, _LUCK)
-        return Snapshot(self.settings, rows)
+        if not random_streams:
+            self.state.overwrite(rows, _RANDOM_STREAMS)
+        return StudentSnapshot(self.settings, rows)
 
-    def restore(self, snapshot: Snapshot, students: Who = slice(None), luck: bool = True) -> None:
+    def restore(self, snapshot: StudentSnapshot, students: Who = slice(None), random_streams: bool = True) -> None:
         """Put students back: from here on everything happens bitwise as it did after `snapshot`.
 
         Args:
             snapshot: of as many students.
             students: see `snapshot`.
-            luck: False leaves these students the random streams they have now: they stand where others stood, and go on
-                as they themselves would.
+            random_streams: False leaves these students the random streams they have now: they stand where others stood, and
+                go on as they themselves would.
 
         Raises:
             ValueError: the snapshot was taken under other settings, or holds another number of students.
@@ -306,9 +308,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         part = self._part(students)
         snapshot.require(self.settings, len(self.state["seed"][part]))
         rows = snapshot.rows
-        if not luck:
+        if not random_streams:
             rows = [row.clone() for row in rows]
-            self.state.overwrite(rows, _LUCK, self.state.rows(part))
+            self.state.overwrite(rows, _RANDOM_STREAMS, self.state.rows(part))
         self.state.put(part, rows)
         self._started = True
         self._finished = self.state["done"].cpu().numpy() > 0
@@ -332,7 +334,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             raise ValueError(f"k is {k}; a student is copied at least once.")
         snapshot = self.snapshot()
         branches = self._branched(self.num_envs * k)
-        branches.restore(Snapshot(self.settings, [row.repeat_interleave(k, dim=0) for row in snapshot.rows]))
+        branches.restore(StudentSnapshot(self.settings, [row.repeat_interleave(k, dim=0) for row in snapshot.rows]))
         return branches
 
     def bill(self, actor: str, **amounts: npt.ArrayLike) -> None:
@@ -367,7 +369,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     def stream(self, purpose: int, step: Tensor | int = 0) -> Tensor:
         """Keys [S] of each student's random stream for a purpose at a step of its current episode."""
-        return random.fold(self.state["seed"], self.state["episode"], purpose, step)
+        return random.stream(self.state, purpose, step)
 
     def _seed(self, mask: npt.NDArray[np.bool_], seed: int | Sequence[int | None] | None) -> None:
         chosen = torch.from_numpy(mask)

@@ -41,7 +41,7 @@ def comparison_picture(results: Sequence[Result], control: Result, path: Path) -
     left.margins(x=0.15)
     measure, students = find(control.env_id).measure, f"{len(control.seeds)} unseen students"
     left.set_xlabel(f"{measure}, difference to {control.agent}\n(paired, 95 % interval)")
-    if "money" in control.besides:
+    if "money" in control.extras:
         _pareto(right, results)
         figure.suptitle(f"{control.env_id}: {students}")
     else:
@@ -66,7 +66,7 @@ def _curves(axes: Axes, results: Sequence[Result]) -> None:
 
 def _pareto(axes: Axes, results: Sequence[Result]) -> None:
     """Success against money with 95 % intervals; a line through those whom no other beats in both."""
-    places = {r.agent: (mean_interval(r.besides["money"]), mean_interval(r.besides["success"])) for r in results}
+    places = {r.agent: (mean_interval(r.extras["money"]), mean_interval(r.extras["success"])) for r in results}
     for result in results:
         money, success = places[result.agent]
         colour, marker = _colour(result), "*" if result.upper_bound else "o"

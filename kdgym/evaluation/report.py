@@ -69,7 +69,7 @@ def placebo_table(results: Sequence[Result]) -> Table:
     """What was learned, apart from adaptation to the format: mean scores of twins, and paired differences."""
     table = _table("A twin's lessons had their content destroyed", ("teacher", "before", "format", "learned", "after"))
     for result in ranked(results):
-        twin = result.besides["placebo"]
+        twin = result.extras["placebo"]
         table.add_row(
             _name(result),
             f"{result.before.mean():.2f}",
@@ -101,7 +101,7 @@ def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any
                 "minus_next": None if below is None else _as_json(mean_interval(result.after - below.after)),
                 "better_than_next": None if below is None else probability_of_improvement(result.after, below.after),
                 "detectable_difference": smallest_detectable_difference(result.after - control.after),
-                **{name: _as_json(interval) for name, interval in besides(result).items()},
+                **{name: _as_json(interval) for name, interval in extras(result).items()},
             }
             for result, below in zip(rows, [*rows[1:], None], strict=True)
         ],
@@ -121,9 +121,9 @@ def headroom_table(results: Sequence[Result], control: Result, best: Result, rol
     return table
 
 
-def besides(result: Result) -> dict[str, Interval]:
+def extras(result: Result) -> dict[str, Interval]:
     """What else was measured, over students: of misconceptions, of the diagnosis, of retention."""
-    measured, intervals = result.besides, {}
+    measured, intervals = result.extras, {}
     if "held" in measured:
         held = measured["held"]
         for name in ("expression_before", "expression", "cured"):
@@ -145,7 +145,7 @@ def besides(result: Result) -> dict[str, Interval]:
     return intervals
 
 
-_BESIDES = {  # title -> heading -> what `besides` calls it
+_EXTRAS = {  # title -> heading -> what `extras` calls it
     "Success and cost of a task; money in units of what a success is worth": {
         "success": "success", "money": "money", "success/money": "per_money"},
     "Misconceptions, test split: wrong rules followed, share cured, share of what was right harmed": {
@@ -157,11 +157,11 @@ _BESIDES = {  # title -> heading -> what `besides` calls it
 }  # fmt: skip
 
 
-def besides_tables(results: Sequence[Result]) -> list[Table]:
+def extras_tables(results: Sequence[Result]) -> list[Table]:
     """Tables of what else was measured, with 95 % intervals: placebo twins, misconceptions, diagnosis, retention."""
-    measured = {result.agent: besides(result) for result in results}
-    tables = [placebo_table(results)] if all("placebo" in result.besides for result in results) else []
-    for title, columns in _BESIDES.items():
+    measured = {result.agent: extras(result) for result in results}
+    tables = [placebo_table(results)] if all("placebo" in result.extras for result in results) else []
+    for title, columns in _EXTRAS.items():
         rows = [result for result in ranked(results) if next(iter(columns.values())) in measured[result.agent]]
         if rows:
             tables.append(_table(title, ("teacher", *columns)))

@@ -54,7 +54,7 @@ def collect_lessons(
     while not over.all():
         if step % every == 0:
             seen = [flat_observation(space, envs.row(observation, i)) for i in range(envs.num_envs)]
-            kept.append((step, envs.snapshot(luck=False).packed().numpy(), seen))
+            kept.append((step, envs.snapshot(random_streams=False).packed().numpy(), seen))
         observation, reward, over, *_ = envs.step(act(observation))
         rewards.append(reward)
         step += 1
@@ -152,7 +152,7 @@ class VectorSnapshotReset(gym.vector.VectorWrapper):
         placed = who[self._start[who] >= 0]
         if len(placed):
             states = torch.from_numpy(self.store.state[self._start[placed]])
-            self.population.restore(self.population.snapshot(0).unpacked(states), placed, luck=False)
+            self.population.restore(self.population.snapshot(0).unpacked(states), placed, random_streams=False)
 
     def _cut(self, observation: Any, info: dict[str, Any], cut: npt.NDArray[np.bool_]) -> dict[str, Any]:
         """Truncate lessons and begin the next ones: what was seen and spent last goes to ``final_obs`` and ``final_info``."""

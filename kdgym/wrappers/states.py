@@ -101,12 +101,12 @@ class LessonState:
     def get(self, env: AnyEnv) -> State:
         """See `StateAdapter.get`."""
         students: PopulationEnv = env.students  # type: ignore[attr-defined]
-        return students.snapshot(luck=False).packed()[0].numpy()
+        return students.snapshot(random_streams=False).packed()[0].numpy()
 
     def set(self, env: AnyEnv, state: State) -> None:
         """See `StateAdapter.set`."""
         students: PopulationEnv = env.students  # type: ignore[attr-defined]
-        students.restore(students.snapshot().unpacked(torch.from_numpy(state)[None]), luck=False)
+        students.restore(students.snapshot().unpacked(torch.from_numpy(state)[None]), random_streams=False)
 
 
 _CLASSIC = (AcrobotEnv, CartPoleEnv, Continuous_MountainCarEnv, MountainCarEnv, PendulumEnv)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.core import Snapshot
+from kdgym.core import StudentSnapshot
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import ENVIRONMENTS
 from kdgym.tasks.examination import fixed_items
@@ -196,7 +196,7 @@ def test_snapshots_and_branches_know_the_truth(tmp_path: Path) -> None:
     expected = envs.examine_misconceptions()
     envs.snapshot().save(tmp_path / "students.safetensors")
     other = make(2, misconceptions=2)
-    other.restore(Snapshot.load(tmp_path / "students.safetensors"))
+    other.restore(StudentSnapshot.load(tmp_path / "students.safetensors"))
     assert same(other.examine_misconceptions(), expected)
     branches = envs.branch(2).examine_misconceptions()
     assert all(np.array_equal(branches[name][::2], expected[name]) for name in expected)

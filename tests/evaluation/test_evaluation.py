@@ -12,7 +12,7 @@ from rich.console import Console
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.evaluation import NO_TEACHING, Result, evaluate
 from kdgym.evaluation.plots import comparison_picture
-from kdgym.evaluation.report import besides_tables, comparison_json, comparison_table, headroom_table, ranked
+from kdgym.evaluation.report import comparison_json, comparison_table, extras_tables, headroom_table, ranked
 
 ID = "kdgym/DataGen-Math-v0"
 MINE = """
@@ -137,7 +137,7 @@ DIAGNOSING = (
 def shown(results: list[Result]) -> str:
     console = Console(width=80)
     with console.capture() as capture:
-        for table in besides_tables(results):
+        for table in extras_tables(results):
             console.print(table)
     return capture.get()
 
@@ -148,18 +148,18 @@ def misled() -> list[Result]:
 
 
 def test_nothing_more_is_measured_than_was_asked_for(results: list[Result]) -> None:
-    assert all(not result.besides for result in results)
-    assert besides_tables(results) == []
+    assert all(not result.extras for result in results)
+    assert extras_tables(results) == []
 
 
 def test_misconceptions_and_retention_are_measured_over_the_same_students(misled: list[Result]) -> None:
-    nobody, informed = (result.besides for result in misled)
+    nobody, informed = (result.extras for result in misled)
     assert np.array_equal(nobody["held"], informed["held"])
     assert np.array_equal(nobody["expression_before"], informed["expression_before"])
     assert not nobody["harm"].any() and not nobody["cured"].any()
     assert informed["harm"].mean() > 0
     for result in misled:
-        assert result.besides["retained_before"] == pytest.approx(result.after)
+        assert result.extras["retained_before"] == pytest.approx(result.after)
 
 
 def test_measuring_retention_changes_no_score() -> None:
@@ -210,4 +210,4 @@ def test_an_impossible_diagnosis_is_refused(tmp_path: Path, belief: str, message
 
 def test_a_diagnosis_is_asked_for_only_of_students_with_misconceptions(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(DIAGNOSING.replace("BELIEF", "1 / 0"))
-    assert not evaluate(ID, str(tmp_path / "mine.py"), 2, **SMALL).besides
+    assert not evaluate(ID, str(tmp_path / "mine.py"), 2, **SMALL).extras

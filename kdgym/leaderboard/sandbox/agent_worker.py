@@ -1,4 +1,4 @@
-"""The process an agent runs in, under bubblewrap: reads frames, lets the agent act, writes frames. See `jail`."""
+"""The process an agent runs in, under bubblewrap: reads frames, lets the agent act, writes frames. See `agent_sandbox`."""
 
 from __future__ import annotations
 

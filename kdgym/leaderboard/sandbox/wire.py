@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import Space, spaces
 
 from kdgym.envs.classroom.bids import Bids
-from kdgym.spaces import FeedbackMoves, JsonText, Shares, SnapshotMoves, TreeChoices, TreeMoves, TutoringMoves
+from kdgym.spaces import JsonText, MixedBox, Shares, SnapshotMoves, TreeChoices, TreeMoves, TutoringMoves
 
 LARGEST = 64 * 1024**2  # bytes of a frame
 HEAD = struct.Struct(">Q")
@@ -67,7 +67,7 @@ def _array(value: dict[str, Any]) -> Any:
 _SPACES: dict[type[Space[Any]], Callable[[Any], dict[str, Any]]] = {
     Shares: lambda s: {"n": s.shape[0], "temperature": s.temperature},
     TreeMoves: lambda s: {"skills": s.skills, "subskills": s.subskills, "largest": s.largest},
-    FeedbackMoves: lambda s: {"choices": {name: list(options) for name, options in s.choices.items()}},
+    MixedBox: lambda s: {"choices": {name: list(options) for name, options in s.choices.items()}},
     TutoringMoves: lambda s: {"skills": s.skills, "choices": {name: list(o) for name, o in s.answers.choices.items()}},
     Bids: lambda s: {
         "subjects": [list(part) for part in s.subjects],

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kdgym.students.tiny.network import Cache
 from kdgym.students.tiny.transformer import TransformerStudents
-from kdgym.tasks.feedback import KINDS, Feedback, give_feedback
+from kdgym.tasks.feedback import KINDS, GivenFeedback, give_feedback
 from kdgym.tasks.scratchpad import ERRORS, Scratchpad
 
 _GROUP = 16  # students at a time; keeps the activations of a pass within the cache of a core
@@ -126,7 +126,7 @@ class Reasoners(TransformerStudents):
         kind: Tensor,
         length: Tensor,
         said: Callable[[int, int], str] | None = None,
-    ) -> Feedback:
+    ) -> GivenFeedback:
         """See `Practitioners` and `give_feedback`.
 
         Raises:
