@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, Mis
 
 from kdgym import random
 from kdgym.students import Batch, make_students
+from kdgym.students.language.options import LanguageOptions
 from kdgym.students.language.packing import pack
-from kdgym.students.language.students import LanguageOptions, LanguageStudents
+from kdgym.students.language.students import LanguageStudents
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 from tests.benchmarks.language import packed_padding
