@@ -180,7 +180,7 @@ class Classroom(CourseEnv):
         """Take the bids, and give every teacher its share of the student's time: actions -> shares float64 [S, K * M]."""
         state, by_teacher = self.state, action.double().unflatten(1, (self.bids.teachers, -1))
         bid = torch.minimum((1 + by_teacher[:, :, 0]) ** 2, state["credits"])
-        state["credits"] -= bid
+        state["credits"][:] -= bid
         state["bid"][:] = bid
         total = bid.sum(1, keepdim=True)
         share = torch.where(total > 0, bid / total.clamp_min(torch.finfo(bid.dtype).tiny), 1 / self.bids.teachers)

@@ -20,6 +20,7 @@ from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, Course
 from kdgym.core.course_settings import CourseSettings
 from kdgym.core.fields import Fields, Layout
 from kdgym.core.population import Array
+from kdgym.students import Batch
 from kdgym.tasks.base import Task
 
 _KIND, _PRICE, _SOURCE, _ITEMS = range(FIRST_PURPOSE, FIRST_PURPOSE + 4)  # purposes of a student's random streams
@@ -189,7 +190,7 @@ class Market:
         count = self._buy(state, shares)
         keys = state["source_key"], random.stream(state, _ITEMS, state["step"])
         problem, answer, source = self.sources.make_items(state["kind"], count, self.course.step_items, *keys)
-        item_loss = self.course.train(state, problem, answer, count.sum(1))
+        item_loss = self.course.train(state, Batch(problem, answer, count.sum(1)))
         loss = torch.zeros_like(state["loss_sum"]).scatter_add_(1, source, item_loss)
         state["loss_sum"][:] += loss
         state["items"][:] += count

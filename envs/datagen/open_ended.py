@@ -23,7 +23,7 @@ from kdgym.core.population import Array, Info
 from kdgym.envs.datagen.data_engines import shuffle
 from kdgym.envs.datagen.written_items import MOST_CHARACTERS, REASONS, WrittenLesson, read_lesson
 from kdgym.spaces import JsonText
-from kdgym.students import Tables
+from kdgym.students import Batch, Tables
 
 _PROBE, _DRAW = range(FIRST_PURPOSE, FIRST_PURPOSE + 2)  # purposes of a student's random streams
 
@@ -157,7 +157,7 @@ class OpenEnded(CourseEnv):
         problem = torch.where(mine, len(task.prompt) + own, real)
         answer = torch.where(mine, len(task.answer) + own, self._solution[real])
         shuffled = shuffle(order, total)
-        course.train(state, problem.gather(1, shuffled), answer.gather(1, shuffled), total, self._tables())
+        course.train(state, Batch(problem.gather(1, shuffled), answer.gather(1, shuffled), total), self._tables())
         # Nobody says what skill an item is for, so the picture of the lesson shows the money spread over all.
         course.pay(state, total, (action.double().unsqueeze(1) / len(task.skills)).expand(-1, len(task.skills)))
         ledger.charge(state["ledger"], "teacher", items=action)

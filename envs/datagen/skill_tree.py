@@ -24,6 +24,7 @@ from kdgym.core.validation import checked_choices
 from kdgym.envs.datagen.data_engines import in_random_order
 from kdgym.envs.datagen.subskills import split_into_regions
 from kdgym.spaces import TreeChoices, TreeMoves
+from kdgym.students import Batch
 
 _OPENING, _LESSON = range(FIRST_PURPOSE, FIRST_PURPOSE + 2)  # purposes of a student's random streams
 
@@ -164,7 +165,7 @@ class SkillTree(CourseEnv):
         region = in_random_order(count, order)
         first, number = self._place[:, region]
         problem = self._problems[first + random.to_integers(which, number)]
-        item_loss = course.train(state, problem, self._solution[problem], count.sum(1))
+        item_loss = course.train(state, Batch(problem, self._solution[problem], count.sum(1)))
         loss = torch.zeros_like(state["money"]).scatter_add_(1, region, item_loss)
         last = (loss / count.clamp_min(1)).float().clamp(0, MAX_LOSS)
         state["subskill_loss"][:] = torch.where(count > 0, last, state["subskill_loss"])

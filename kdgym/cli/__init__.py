@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import kdgym
-from kdgym.cli import lanes, leaderboard, models, overview, scores, snapshots, training
+from kdgym.cli import leaderboard, models, overview, scores, snapshots, training
 from kdgym.cli.errors import one_sentence
 
 _PANELS: dict[str, dict[str, Any]] = {
@@ -21,7 +21,7 @@ _PANELS: dict[str, dict[str, Any]] = {
         "leaderboard": leaderboard.app,
         "export": leaderboard.export,
     },
-    "Families": {"snapshots": snapshots.app, "lanes": lanes.app},
+    "Families": {"snapshots": snapshots.app},
 }
 
 

@@ -8,6 +8,7 @@ becomes training items.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -171,16 +172,13 @@ class Course(Generic[Config_co]):
         record(state["spending_history"], state["step"], money)
         ledger.charge(state["ledger"], "data_engine", items=items, money=money.sum(1))
 
-    def train(
-        self, state: Fields, problem: Tensor, answer: Tensor, total: Tensor, tables: Tables | None = None
-    ) -> Tensor:
-        """Train every student once on its first ``total`` items, and charge for it.
+    def train(self, state: Fields, batch: Batch, tables: Tables | None = None) -> Tensor:
+        """Train every student once on its items, and charge for it.
 
         Args:
             state: of the population.
-            problem, answer: ids, int64 [S, N].
-            total: items of each student, int64 [S].
-            tables: what the ids stand for, where it is not the task's own problems and answers.
+            batch: the items of S students.
+            tables: what ids stand for, where it is not the task's own problems and answers.
 
         Returns:
             The items' losses before they were learned, float64 [S, N].
@@ -188,12 +186,12 @@ class Course(Generic[Config_co]):
         students = self.students
         if self._placebo is not None:
             key = random.stream(state, _PLACEBO, state["step"])
-            answer = self._placebo.answers(problem, answer, total, key)
-        loss = students.train(state["student"], Batch(problem, answer, total), tables).double()
-        learned = torch.arange(problem.shape[1], device=problem.device) < total.unsqueeze(1)
-        tokens = (students.tokens(problem, answer, tables) * learned).sum(1)
+            batch = replace(batch, target=self._placebo.answers(batch.problem, batch.target, batch.count, key))
+        loss = students.train(state["student"], batch, tables).double()
+        learned = torch.arange(batch.problem.shape[1], device=loss.device) < batch.count.unsqueeze(1)
+        tokens = (students.tokens(batch.problem, batch.target, tables) * learned).sum(1)
         flops = students.training_flops * students.flops_per_token * tokens
-        ledger.charge(state["ledger"], "student_training", items=total, tokens=tokens, flops=flops)
+        ledger.charge(state["ledger"], "student_training", items=batch.count, tokens=tokens, flops=flops)
         return loss
 
     def validate(self, state: Fields) -> tuple[Tensor, Tensor]:
@@ -205,7 +203,7 @@ class Course(Generic[Config_co]):
         before, step = self.value(state), state["step"]
         accuracy, loss = self._examine(state, slice(None))
         state["change"][:] = accuracy - state["accuracy"]
-        state["accuracy"], state["loss"][:] = accuracy, loss
+        state["accuracy"][:], state["loss"][:] = accuracy, loss
         record(state["accuracy_history"], step + 1, accuracy)
         return self.value(state) - before, step + 1 >= self.config.steps
 

@@ -20,10 +20,9 @@ from kdgym.evaluation.statistics import (
     probability_of_improvement,
     smallest_detectable_difference,
 )
-from kdgym.leaderboard.costs import dollars, prices
 from kdgym.leaderboard.record import LEVELS, Record, load_record
 from kdgym.leaderboard.submit import Kind, fits_board
-from kdgym.registration import ENVIRONMENTS, Entry, find
+from kdgym.registration import Entry, environments, find
 from kdgym.storage import write_atomically
 
 
@@ -94,11 +93,6 @@ class Row:
         return float(np.mean(self.record.outcome.cost["teacher"]["tokens"]))
 
     @property
-    def dollars(self) -> float | None:
-        """See `kdgym.leaderboard.costs.dollars`."""
-        return dollars(self.record)
-
-    @property
     def area(self) -> float:
         """Under the learning curve (validation score), mean over steps and students."""
         curve = np.array(self.record.outcome.curve)
@@ -128,7 +122,7 @@ class Board:
     def is_old(self) -> bool:
         """Whether there is a newer version of the environment."""
         stem, _, version = self.entry.id.rpartition("-v")
-        others = [entry.id.rpartition("-v") for entry in ENVIRONMENTS]
+        others = [entry.id.rpartition("-v") for entry in environments()]
         return any(other == stem and int(number) > int(version) for other, _, number in others)
 
     @property
@@ -144,7 +138,7 @@ def read_boards(folder: Path) -> list[Board]:
         ValueError: see `read_board`.
     """
     boards = []
-    for entry in ENVIRONMENTS:
+    for entry in environments():
         if any((folder / entry.id).glob("*.json")):
             rows = read_board(folder, entry.id)
             control = next(row.scores for row in rows if row.gain is None)
@@ -229,6 +223,6 @@ def build(folder: Path) -> list[str]:
     page = Environment(
         loader=PackageLoader("kdgym.leaderboard", "."), autoescape=False, undefined=StrictUndefined, trim_blocks=True
     ).get_template("boards.md.jinja")
-    write_atomically(folder / "README.md", page.render(boards=boards, prices=prices()).encode())
+    write_atomically(folder / "README.md", page.render(boards=boards).encode())
     write_atomically(folder / "schema.json", (json.dumps(Record.model_json_schema(), indent=1) + "\n").encode())
     return [board.entry.id for board in boards]

@@ -25,8 +25,10 @@ from typing import IO, Any
 from gymnasium import Space
 
 from kdgym.leaderboard.sandbox.llm_proxy import INSIDE, LLMProxy
-from kdgym.leaderboard.sandbox.wire import HEAD, LARGEST, pack, space_to_plain, unpack
+from kdgym.leaderboard.sandbox.wire import HEAD, LARGEST, pack, unpack
 from kdgym.llm.chat import UNIX
+from kdgym.plugins import plugin_packages
+from kdgym.spaces import space_to_plain
 
 _CLONE_THREAD = 0x00010000
 _MIB = 1024**2
@@ -236,7 +238,7 @@ def _command(inside: dict[Path, str], filter_fd: int, limits: Limits) -> list[st
         )
     homes = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}
     homes |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
-    specs = [importlib.util.find_spec(name) for name in ("kdgym", "kdgym.agents", "kdgym.envs")]
+    specs = [importlib.util.find_spec(name) for name in ("kdgym", "kdgym.agents", "kdgym.envs", *plugin_packages())]
     packages = {str(Path(path).resolve()) for spec in specs if spec for path in spec.submodule_search_locations or ()}
     system = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
     command = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
@@ -263,7 +265,7 @@ def _write_filter(file: IO[bytes]) -> None:
     except (ImportError, RuntimeError, OSError) as error:  # RuntimeError: libseccomp.so is not there
         raise RuntimeError(
             f"Agents of strangers are run under a seccomp filter, which cannot be made here ({error}): pip install "
-            "'kdgym[verify]', and libseccomp from the system."
+            "'kdgym[leaderboard]', and libseccomp from the system."
         ) from error
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     for name in _FORBIDDEN:

@@ -13,7 +13,6 @@ class LanguageOptions(Settings):
     """``student_options`` of language-model students.
 
     Attributes:
-        method: ``"lora"``, or ``"full"`` (all weights; a population of one).
         rank, alpha, target_modules: see `kdgym.students.language.adapters.Adapters`.
         batch: items of one update.
         learning_rate, beta1, beta2, epsilon, weight_decay: AdamW.
@@ -25,7 +24,6 @@ class LanguageOptions(Settings):
         base_url: of the vLLM server, started with ``--enable-lora``.
     """
 
-    method: Literal["lora", "full"] = "lora"
     rank: int = Field(8, ge=1, le=512)
     alpha: float = Field(16.0, gt=0)
     target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"

@@ -17,7 +17,6 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from kdgym.students.adamw import adamw_step
-from kdgym.students.language.adapters import Adapters
 from kdgym.students.language.generation import Reading, write_on
 from kdgym.students.language.packing import Item, Pack, pack
 from kdgym.students.language.students import LanguageStudents
@@ -239,13 +238,7 @@ class LanguageReasoners(LanguageStudents):
         learning_rate: float,
         now: Tensor | None = None,
     ) -> None:
-        """See `Practitioners`; all attempts of a student are in one pass, also where their probabilities are known.
-
-        Raises:
-            ValueError: students are whole models.
-        """
-        if not isinstance(self.adapted, Adapters):
-            raise ValueError("Practice trains adapters; choose method='lora'.")
+        """See `Practitioners`; all attempts of a student are in one pass, also where their probabilities are known."""
         p, attempted = self.weights, self.written(tokens).any(2)
         optimiser = self.options.model_copy(update={"learning_rate": learning_rate})
         for part in self._students_at_once(problem, tokens, attempted):

@@ -1,7 +1,7 @@
 """Language models as students: a population is S sets of weights over one model from a Hugging Face directory.
 
-As for tiny students, a population is one tensor ``state`` [S, row]: row i holds student i's weights (its LoRA adapter, or
-with ``method="full"`` the whole model), both AdamW moments and its number of updates, in float32. The base model is frozen,
+As for tiny students, a population is one tensor ``state`` [S, row]: row i holds student i's LoRA
+adapter, both AdamW moments and its number of updates, in float32. The base model is frozen,
 shared by all engines of a process, and no part of the state. Items of one student lie side by side in one sequence
 (`kdgym.students.language.packing`).
 """
@@ -27,7 +27,7 @@ from kdgym import random
 from kdgym.students.adamw import adamw_step
 from kdgym.students.base import Batch, Tables
 from kdgym.students.base_students.pool import POOLS
-from kdgym.students.language.adapters import Adapters, FullWeights, Weights
+from kdgym.students.language.adapters import Adapters
 from kdgym.students.language.generation import Local, Reading, Writer
 from kdgym.students.language.options import LanguageOptions
 from kdgym.students.language.packing import Item, Pack, pack
@@ -56,6 +56,7 @@ class LanguageStudents:
     """
 
     recordable = False
+    training_flops = 2.0  # passes: no gradients of the frozen base
     dtype = torch.float32
 
     def __init__(
@@ -76,11 +77,7 @@ class LanguageStudents:
         parameters = inspect.signature(self.backbone.forward).parameters
         self._cache_argument = "cache" if "cache" in parameters else "past_key_values"
         self.prompts = Prompts(tokenizer, task, stop_tokens(self.model, tokenizer))
-        self.adapted: Weights
-        if options.method == "full":
-            self.adapted = FullWeights(self.model)
-        else:
-            self.adapted = Adapters(self.model, options.rank, options.alpha, options.target_modules)
+        self.adapted = Adapters(self.model, options.rank, options.alpha, options.target_modules)
         self.weights = self.adapted.size
         self.row = 3 * self.weights + 1
         self.answer_width = options.max_new_tokens or self.prompts.longest_answer + _SPARE
@@ -89,7 +86,6 @@ class LanguageStudents:
         embedding = self.model.get_input_embeddings().weight
         inner = sum(p.numel() for p in self.backbone.parameters() if p is not embedding)
         self.flops_per_token = 2.0 * (inner + self._head.weight.numel())
-        self.training_flops = 3.0 if options.method == "full" else 2.0  # passes: no gradients of the frozen base
         self.recipe = {"student": options.model_dump(mode="json"), "model": path, "dtype": str(dtype)}
         self._check_packing()
         self.writer: Writer = Local(self)
@@ -130,27 +126,17 @@ class LanguageStudents:
         return self.adapted.initialise(random.fold(key, POOLS.index(pool)))
 
     def export(self, state: Tensor, folder: Path) -> None:
-        """Write one student [row] as an adapter in PEFT's format.
-
-        Raises:
-            ValueError: students are whole models.
-        """
-        self._adapters.export(state[: self.weights], folder, self.path)
+        """Write one student [row] as an adapter in PEFT's format."""
+        self.adapted.export(state[: self.weights], folder, self.path)
 
     def load(self, folder: Path) -> Tensor:
         """A student [row] with the adapter in ``folder``, in PEFT's format, and a fresh optimiser.
 
         Raises:
-            ValueError: students are whole models, or the adapter does not fit; see `Adapters.load`.
+            ValueError: the adapter does not fit; see `Adapters.load`.
         """
-        weights = self._adapters.load(folder).to(self.device)
+        weights = self.adapted.load(folder).to(self.device)
         return torch.cat([weights, weights.new_zeros(self.row - self.weights)])
-
-    @property
-    def _adapters(self) -> Adapters:
-        if not isinstance(self.adapted, Adapters):
-            raise ValueError("A student with method='full' has no adapter; choose method='lora'.")
-        return self.adapted
 
     # --- reading -------------------------------------------------------------------------------------------------
 

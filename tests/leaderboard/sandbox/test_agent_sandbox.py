@@ -16,7 +16,8 @@ import pytest
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.evaluation import load_agent
 from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
-from kdgym.leaderboard.sandbox.wire import pack, space_from_plain, space_to_plain, unpack
+from kdgym.leaderboard.sandbox.wire import pack, unpack
+from kdgym.spaces import space_from_plain, space_to_plain
 from tests.tiers import tiered
 
 pytestmark = pytest.mark.slow
@@ -269,11 +270,20 @@ def test_every_space_of_every_board_can_be_sent() -> None:
             continue
         for settings in (
             {},
-            {"actions": "discrete"} if entry.module in ("feedback.feedback", "datagen.skill_tree") else {},
+            {"actions": "discrete"} if entry.population in ("Feedback", "SkillTree") else {},
         ):
             made: Any = gym.make_vec(entry.id, num_envs=1, **settings)
             for space in (made.single_observation_space, made.single_action_space):
                 assert space_from_plain(unpack(pack(space_to_plain(space))[8:])) == space
+
+
+def test_a_space_that_an_agent_describes_is_data_to_the_verifier(
+    sandboxed: Callable[..., AgentSandbox], seen: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "planted.py").write_text("raise SystemExit('the verifier imported it')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with sandboxed(code("return {'space': 'planted:Space', 'arguments': {}}")) as sandbox:
+        assert sandbox.act(seen) == {"space": "planted:Space", "arguments": {}}
 
 
 @pytest.mark.parametrize(

@@ -104,11 +104,9 @@ def test_answers_are_those_of_generate_with_left_padding(
         assert engine.text_of(said[i]) == expected
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_verdicts_are_the_tasks_own(model: Path, method: str) -> None:
+def test_verdicts_are_the_tasks_own(model: Path) -> None:
     """Three problems are learned by heart; then greedy answers, the verifier and the verdicts agree, on right and wrong."""
-    rate = 1e-2 if method == "lora" else 3e-3
-    engine = make(model, method=method, learning_rate=rate, rank=8)
+    engine = make(model, learning_rate=1e-2, rank=8)
     problem = draw_items(engine.task, "train", torch.arange(1), 1)[:, :6]
     state = engine.initialise(torch.arange(1))
     learned = problem[:, :3].repeat(1, 160)
@@ -266,30 +264,8 @@ def test_soft_targets_without_room_for_the_answers_are_refused(
     assert torch.equal(state, before)
 
 
-def test_full_training_is_torchs_adamw_on_the_whole_model(model: Path, lesson: tuple[Tensor, Tensor]) -> None:
-    engine = make(model, method="full", weight_decay=0.1)
-    problem, answer = (part[:1, :40] for part in lesson)
-    state = engine.initialise(torch.arange(1))
-    losses = engine.train(state, Batch(problem, answer, torch.tensor([40])))
-    reference = AutoModelForCausalLM.from_pretrained(model)
-    optimiser = torch.optim.AdamW(reference.parameters(), lr=1e-3, weight_decay=0.1)
-    for begin in range(0, 40, 8):
-        items = engine.prompts.items(problem[0, begin : begin + 8].tolist(), answer[0, begin : begin + 8].tolist())
-        loss = padded_losses(reference, items)
-        torch.testing.assert_close(losses[0, begin : begin + 8], loss.detach(), atol=1e-4, rtol=0)
-        optimiser.zero_grad()
-        loss.mean().backward()
-        optimiser.step()
-
-
-def test_whole_models_are_taught_one_at_a_time(model: Path, lesson: tuple[Tensor, Tensor]) -> None:
-    engine = make(model, method="full")
-    with pytest.raises(ValueError, match="one student at a time"):
-        engine.evaluate(engine.initialise(torch.arange(2)), lesson[0][:2, :4])
-
-
 def test_the_base_is_left_as_it_was(model: Path, lesson: tuple[Tensor, Tensor]) -> None:
-    engine = make(model, method="full")
+    engine = make(model)
     before = [p.clone() for p in engine.model.parameters()]
     engine.train(engine.initialise(torch.arange(1)), Batch(*(part[:1, :16] for part in lesson), torch.tensor([16])))
     assert all(torch.equal(a, b) for a, b in zip(before, engine.model.parameters(), strict=True))
@@ -402,8 +378,6 @@ def test_adapters_that_do_not_fit_are_refused(
     (tmp_path / "adapter_model.safetensors").write_bytes(b"x")
     with pytest.raises(ValueError, match="damaged"):
         engine.load(tmp_path)
-    with pytest.raises(ValueError, match="no adapter"):
-        make(model, method="full").load(tmp_path)
 
 
 # --- what cannot be ----------------------------------------------------------------------------------------------------
@@ -416,7 +390,6 @@ def test_adapters_that_do_not_fit_are_refused(
         ("hf:{model}", "Math", {"rank": 0}, "rank=0"),
         ("hf:{model}", "Math", {"ranks": 4}, "Known settings"),
         ("hf:{model}", "Math", {"target_modules": ["q_prj"]}, "choose from.*q_proj"),
-        ("hf:{model}", "Math", {"backend": "vllm", "method": "full"}, "backend='vllm' serves adapters"),
         ("hf:/no/such/directory", "Math", {}, "cannot be loaded"),
         ("transformer", "Math", {"rank": 4}, "has no options"),
         ("lstm", "Math", {}, "hf:MODEL"),

@@ -345,11 +345,3 @@ def test_small_passes_change_nothing(model: Path, engine: LanguageReasoners, sta
         results.append((tokens, log_p, after[:, : engine.weights]))
     assert results[0][0].equal(results[1][0])
     torch.testing.assert_close(results[0][1:], results[1][1:], atol=1e-4, rtol=0)
-
-
-def test_whole_models_do_not_practise(model: Path, problem: Tensor) -> None:
-    whole = make(model, method="full")
-    tokens, everybody = torch.zeros(1, 2, 3, dtype=torch.int64), torch.ones(1, dtype=torch.bool)
-    start = whole.initialise(torch.arange(1))
-    with pytest.raises(ValueError, match="choose method='lora'"):
-        whole.update(start, problem[:1], tokens, lambda now, _: now.sum((1, 2)), everybody, 1e-3)
