@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import torch
 
+from kdgym.plugins import Registry
 from kdgym.settings import Settings
 from kdgym.students.base import Batch, Students, Tables
 from kdgym.students.language.options import LanguageOptions
@@ -93,20 +95,25 @@ STUDENTS: dict[str, StudentKind] = {
 }
 
 
+_REGISTRY: Registry[StudentKind] = Registry("kdgym.students", "student", lambda: STUDENTS, EntryPoint.load)
+
+
 def register_students(name: str, kind: StudentKind) -> None:
-    """Let environments have other students: ``student=name``, or ``student="name:..."`` if ``kind`` takes a model.
+    """Add students of another package: ``student=name``, or ``student="name:..."`` if ``kind`` takes a model.
+
+    A package that is installed names its `StudentKind` in the entry-point group ``kdgym.students`` instead.
 
     Raises:
-        ValueError: the name is taken, or holds a colon.
+        ValueError: there are students of that name, or it holds a colon, which separates a name from its model.
     """
-    if name in STUDENTS or ":" in name:
-        raise ValueError(f"Students cannot be registered as {name!r}; choose a name without a colon that is not taken.")
-    STUDENTS[name] = kind
+    if ":" in name:
+        raise ValueError(f"The name {name!r} holds a colon, behind which a model is named; choose another name.")
+    _REGISTRY.add(name, kind)
 
 
 def _kind(name: str) -> StudentKind | None:
     first, colon, model = name.partition(":")
-    kind = STUDENTS.get(first)
+    kind = _REGISTRY[first] if first and first in _REGISTRY else None
     return kind if kind and bool(colon) == bool(model) == bool(kind.model) else None
 
 
@@ -164,13 +171,14 @@ def make_students(
         options: see `TransformerConfig` and `kdgym.students.language.options.LanguageOptions`.
 
     Raises:
-        ValueError: there are no such students, no such device, or an option is refused.
+        ValueError: there are no such students, no such device, an option is refused, or the package that names the students
+            is broken.
         KernelUnavailableError: ``engine="kernel"``, and it cannot be had.
     """
     kind = _kind(name)
     if kind is None:
-        known = ", ".join(f"{name}:{kind.model}" if kind.model else name for name, kind in STUDENTS.items())
-        raise ValueError(f"There is no student {name!r}; choose from {known}.")
+        known = [f"{known}:{kind.model}" if kind.model else known for known, kind in _REGISTRY.usable().items()]
+        raise ValueError(f"There is no student {name!r}; choose from {', '.join(known)}.")
     return kind.make(
         task=task,
         options=kind.options.parse(options or {}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import gymnasium as gym
@@ -13,7 +13,6 @@ import kdgym  # noqa: F401  registers the ids
 from kdgym import students as module
 from kdgym.settings import Settings
 from kdgym.students import (
-    STUDENTS,
     StudentKind,
     Students,
     TransformerConfig,
@@ -38,12 +37,14 @@ def make_deep(**given: Any) -> Students:
     return TransformerStudents(given["task"], config, given["device"], engine=given["engine"])
 
 
+DEEP = StudentKind(make_deep, Depth, settings={"steps": 3}, population=7)
+
+
 @pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "STUDENTS", dict(STUDENTS))
-    register_students("deep", StudentKind(make_deep, Depth, settings={"steps": 3}, population=7))
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module._REGISTRY, "added", {})
+    register_students("deep", DEEP)
     register_students("net", StudentKind(make_deep, Depth, language_model=True, model="FILE"))
-    return
 
 
 @pytest.mark.usefixtures("registered")
@@ -74,10 +75,23 @@ def test_a_name_that_stands_for_nobody_is_refused(name: str) -> None:
     assert not is_language_model(name) and recommended_settings(name) == {} and recommended_population(name) == 64
 
 
+def test_installed_packages_name_students_as_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = {
+        name: EntryPoint(name, f"{__name__}:{value}", "kdgym.students")
+        for name, value in (("wide", "DEEP"), ("bad", "NO"))
+    }
+    monkeypatch.setattr(module._REGISTRY, "added", {})
+    monkeypatch.setattr(module._REGISTRY, "installed", points)
+    made = make_students("wide", make_task("Math"), "cpu", "torch", options={"blocks": 2})
+    assert isinstance(made, TransformerStudents) and made.config.layers == 2
+    with pytest.raises(ValueError, match=r"'bad' of the package .* cannot be used"):
+        make_students("bad", make_task("Math"), "cpu")
+
+
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("name", ["transformer", "deep", "a:b"])
 def test_a_name_that_is_taken_or_has_a_colon_cannot_be_registered(name: str) -> None:
-    with pytest.raises(ValueError, match="without a colon that is not taken"):
+    with pytest.raises(ValueError, match="choose another name"):
         register_students(name, StudentKind(make_deep))
 
 

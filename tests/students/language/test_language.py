@@ -391,7 +391,7 @@ def test_adapters_that_do_not_fit_are_refused(
         ("hf:{model}", "Math", {"ranks": 4}, "Known settings"),
         ("hf:{model}", "Math", {"target_modules": ["q_prj"]}, "choose from.*q_proj"),
         ("hf:/no/such/directory", "Math", {}, "cannot be loaded"),
-        ("transformer", "Math", {"rank": 4}, "has no options"),
+        ("transformer", "Math", {"rank": 4}, "Known settings: width"),
         ("lstm", "Math", {}, "hf:MODEL"),
     ],
 )
