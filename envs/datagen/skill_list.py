@@ -94,7 +94,8 @@ class SkillList(CourseEnv):
     * ``skills``: None for the task's own, ``"discovered"`` for clusters of its validation problems, found without labels
       (`kdgym.tasks.views.discovery`), ``"discovered:12"`` for twelve of them; the same students, problems and splits.
     * ``student``: ``"transformer"``, or ``"hf:"`` and a model: a directory, one prepared by ``kdgym models add``, or a hub id.
-    * ``student_options``: of language models, see `kdgym.students.language.students.LanguageOptions`; ``dtype``: their type.
+    * ``student_options``: sizes and optimiser, see `kdgym.students.TransformerConfig`, and of language models
+      `kdgym.students.language.options.LanguageOptions`; ``dtype``: the type of language models.
     * ``pool``: base students, ``"train"`` or ``"evaluation"``; no student is in both.
     * ``steps``, ``budget``: length of an episode, and its money (an item costs 1 to 2).
     * ``sources``: data engines a skill.
