@@ -195,15 +195,7 @@ class Snapshot(PopulationEnv):
             key = random.fold(self.stream(_BASE)[rows], POOLS.index(self.config.pool))
             state["student"][rows] = simulators.initialise(key)
         state["student"][rows, simulators.weights :] = 0
-        for name in (
-            *_BY_CLUSTER,
-            "gain",
-            "collected",
-            "spent",
-            "practised",
-            "success_history",
-            "practice_history",
-        ):
+        for name in (*_BY_CLUSTER, "gain", "collected", "spent", "practised", "success_history", "practice_history"):
             state[name][rows] = 0
         state["guided"][rows] = 1
         noise = random.uniform(self.stream(_VALIDATION)[rows], self.config.validation_starts * simulators.noise_size)
