@@ -377,9 +377,9 @@ def register_all() -> None:
 def _register_populations() -> None:
     import gymnasium as gym
 
-    for entry in (*ENVIRONMENTS, *_TABLE.added.values()):
+    for entry in (*ENVIRONMENTS, *TABLE.added.values()):
         _enter(entry)
-    for id in _TABLE.installed.keys() - _TABLE.added:  # what they name is imported when an environment is made
+    for id in TABLE.installed.keys() - TABLE.added:  # what they name is imported when an environment is made
         gym.register(id, partial(_make, id, "Env"), vector_entry_point=partial(_make, id, ""))
 
 
@@ -413,7 +413,7 @@ def _read(point: EntryPoint) -> Entry:
     return entry
 
 
-_TABLE = Registry("kdgym.environments", "environment", lambda: {entry.id: entry for entry in ENVIRONMENTS}, _read)
+TABLE = Registry("kdgym.environments", "environment", lambda: {entry.id: entry for entry in ENVIRONMENTS}, _read)
 
 
 def register_environment(entry: Entry) -> None:
@@ -424,14 +424,14 @@ def register_environment(entry: Entry) -> None:
     Raises:
         ValueError: there is an environment of that id.
     """
-    _TABLE.add(entry.id, entry)
+    TABLE.add(entry.id, entry)
     if "gymnasium" in sys.modules:
         _enter(entry)
 
 
 def environments() -> list[Entry]:
     """The whole table: kdgym's own rows, and those of other packages. One that cannot be used is left out, with a warning."""
-    return list(_TABLE.usable().values())
+    return list(TABLE.usable().values())
 
 
 def find(id: str) -> Entry:
@@ -440,9 +440,9 @@ def find(id: str) -> Entry:
     Raises:
         ValueError: there is no such environment, or the package that names it is broken.
     """
-    if id in _TABLE:
-        return _TABLE[id]
-    known = _TABLE.names()
+    if id in TABLE:
+        return TABLE[id]
+    known = TABLE.names()
     meant = closest(id.removeprefix("kdgym/"), [name.removeprefix("kdgym/") for name in known])
     if meant:
         (meant,) = [name for name in known if name.removeprefix("kdgym/") == meant][:1]

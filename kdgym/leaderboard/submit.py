@@ -118,7 +118,9 @@ def source_of(agent: str) -> str | None:
     if agent == NO_TEACHING or base.endswith(".zip"):
         return None
     module, kind = (AGENTS[base].module, AGENTS[base].kind) if base in AGENTS else ("", "Agent")
-    if kind != "Agent" and module.startswith("kdgym.agents."):  # of a preset its class, of other packages all they wrote
+    if kind != "Agent" and module.startswith(
+        "kdgym.agents."
+    ):  # of a preset its class, of other packages all they wrote
         preset = inspect.getsource(agent_class(base)).replace(f"class {kind}(", "class Agent(")
         return f"from kdgym.teaching import Fixed\n\n\n{preset}"
     file = agent_module(base).__file__
