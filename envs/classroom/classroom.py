@@ -235,7 +235,7 @@ class Classroom(CourseEnv):
         change = state["accuracy"].double() - state["accuracy_history"][:, 0].double()
         gains = (state["target"].double() * change) @ self._member
         time = state["share_history"].double().sum(1) / steps
-        return {"gains": gains.cpu().numpy().copy(), "time": time.cpu().numpy().copy()}
+        return {**super().outcome(), "gains": gains.cpu().numpy().copy(), "time": time.cpu().numpy().copy()}
 
     def timetable(self, student: int) -> Timetable:
         """Who got one student's time, and what came of it."""

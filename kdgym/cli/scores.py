@@ -178,8 +178,7 @@ def compare(
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
     learner = {"student": student} if student else {}  # a family has its own, where nobody says
-    items = entry.family == "datagen"  # lessons of items have content that can be destroyed
-    twins = items and is_language_model(student or "") if placebo is None else placebo
+    twins = entry.placebo and is_language_model(student or "") if placebo is None else placebo
     given = parse_settings(settings, device=device, **learner, **_misconceptions(misconceptions))
     options = _options(
         base_url=base_url,

@@ -328,6 +328,10 @@ class CourseEnv(PopulationEnv):
         score = (state["target"].double() * correct / asked).sum(1)
         return _on_host({"right": correct, "asked": asked, "target": state["target"], "score": score})
 
+    def outcome(self) -> dict[str, Array]:
+        """What became of misconceptions, where students have any; see `examine_misconceptions`."""
+        return self.examine_misconceptions() if self.course.misconceptions else {}
+
     def examine_misconceptions(self, split: Split = "test") -> dict[str, Array]:
         """What became of the wrong rules that students began the episode with; for who scores teachers, not for teachers.
 

@@ -141,6 +141,14 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """What else came of the episode, where a family has more to tell than a score: name -> [S, ...]."""
         return {}
 
+    def examine_retention(self, items: int, split: Split = "test") -> dict[str, Array]:
+        """What is left of the targets ``before`` and ``after`` unrelated training, [S] each, where students have targets.
+
+        Raises:
+            ValueError: they have none.
+        """
+        raise ValueError(f"Retention is measured of students with target skills; {type(self).__name__} has none.")
+
     @abstractmethod
     def lesson(self, student: int) -> Lesson:
         """One student's lesson so far, as a person would want to see it."""
