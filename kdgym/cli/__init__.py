@@ -14,7 +14,7 @@ from kdgym.cli.errors import one_sentence
 _PANELS: dict[str, dict[str, Any]] = {
     "Look": {"list": overview.list_, "watch": overview.watch, "teach": leaderboard.teach},
     "Train": {"train": training.train, "models": models.app},
-    "Compare": {"compare": scores.compare, "evaluate": scores.evaluate, "headroom": scores.headroom},
+    "Compare": {"compare": scores.compare, "evaluate": scores.compare, "headroom": scores.headroom},
     "Leaderboard": {
         "submit": leaderboard.submit,
         "verify": leaderboard.verify,

@@ -8,17 +8,19 @@ handles. A tiny student reads a problem as tokens, a language model reads it as 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+SPLIT_SHARES = (0.70, 0.15, 0.15)  # of the problems, unless a task says otherwise
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,18 @@ class Pool:
 
     start: Tensor
     count: Tensor
+
+
+def splits_at(place: npt.ArrayLike, shares: Sequence[float] = SPLIT_SHARES) -> npt.NDArray[np.int64]:
+    """Indices into `SPLITS` of problems whose hashes are these numbers in [0, 1); of the same shape."""
+    return np.asarray(np.searchsorted(np.cumsum(shares)[:-1], place, side="right"))
+
+
+def pools_of(count: npt.NDArray[np.int64]) -> dict[Split, Pool]:
+    """Where problems lie that are ordered by skill and then by split; ``count`` [K, 3] says how many there are."""
+    start = (np.cumsum(count) - count.ravel()).reshape(count.shape)
+    columns = zip(SPLITS, start.T.copy(), count.T.copy(), strict=True)
+    return {split: Pool(torch.from_numpy(first), torch.from_numpy(number)) for split, first, number in columns}
 
 
 @dataclass(frozen=True)
@@ -211,9 +225,14 @@ class Task(Protocol):
 
 
 class ClosedTask(ABC):
-    """What tasks share whose problems have one right answer each and, unless they say otherwise, no images."""
+    """What tasks share whose problems have one right answer each and, unless they say otherwise, no images.
+
+    Attributes:
+        pools: of every split, see `pools_of`.
+    """
 
     edition: str = ""
+    pools: Mapping[Split, Pool]
     skills: tuple[Skill, ...]
     prompt: Tensor
     answer: Tensor
@@ -223,6 +242,10 @@ class ClosedTask(ABC):
     pixel_scale: float = 1.0
     free_form: bool = False
     misconceptions: tuple[Misconception, ...] = ()
+
+    def pool(self, split: Split) -> Pool:
+        """See `Task.pool`."""
+        return self.pools[split]
 
     def mistaken(self, misconception: Misconception) -> Tensor:
         """See `Task.mistaken`; here no wrong rule is known."""
@@ -251,10 +274,6 @@ class SentenceTask(ClosedTask):
     """A `ClosedTask` whose problems are sentences, which teachers may write as well."""
 
     skill_of: Tensor
-
-    @abstractmethod
-    def pool(self, split: Split) -> Pool:
-        """See `Task.pool`."""
 
     @abstractmethod
     def text(self, problem: int) -> str:
