@@ -140,7 +140,7 @@ def compare(
     items = entry.family == "datagen"  # lessons of items have content that can be destroyed
     twins = items and is_language_model(student or "") if placebo is None else placebo
     given = parse_settings(settings, device=device, **learner, **_misconceptions(misconceptions))
-    asking = {"base_url": base_url, "model": model, "transcript": transcript}
+    asking: dict[str, Any] = {"base_url": base_url, "model": model, "transcript": transcript}
     asking |= {"token_budget": token_budget, "seconds_budget": seconds_budget}
     options = {name: value for name, value in asking.items() if value is not None}
     results = _evaluate(id, names, episodes, retention, twins, options, **given)

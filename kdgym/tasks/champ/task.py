@@ -86,7 +86,7 @@ class Champ(SentenceTask):
     # --- tokens: language models read the text, so a problem's and an answer's only token is its number ----------
 
     @property
-    def vocabulary(self) -> int:
+    def vocabulary(self) -> int:  # type: ignore[override]
         """See `Task`.
 
         Raises:

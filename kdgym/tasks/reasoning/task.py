@@ -151,7 +151,7 @@ class Reasoning(SentenceTask):
         return {text for part in self._parts for text in part.common}
 
     @property
-    def vocabulary(self) -> int:
+    def vocabulary(self) -> int:  # type: ignore[override]
         """See `Task`.
 
         Raises:

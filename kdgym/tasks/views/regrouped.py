@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdgym.tasks.base import SPLITS, ClosedTask, Pool, Posed, Skill, Task, pools_of
+from kdgym.tasks.base import SPLITS, Pool, Posed, Skill, Task, pools_of
 
 Ints = npt.NDArray[np.int64]
 
 
-class RegroupedTask(ClosedTask):
+class RegroupedTask(Task):
     """A task under other skills: the same problems, answers, splits and verdicts, with the ids of problems in another order.
 
     Args:

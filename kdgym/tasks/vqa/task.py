@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, ClosedTask, Misconception, Pool, Posed, Skill, UnreadableError, pools_of, splits_at
+from kdgym.tasks.base import SPLITS, Misconception, Pool, Posed, Skill, Task, UnreadableError, pools_of, splits_at
 from kdgym.tasks.vqa.handwriting import INK, Bytes, Ints, draw, load_images, make_stamps
 from kdgym.tasks.vqa.questions import (
     ANSWERS,
@@ -90,7 +90,7 @@ class _Scene(BaseModel):
     question: Annotated[str, Field(max_length=400)]
 
 
-class VQA(ClosedTask):
+class VQA(Task):
     """The visual task. See the module's docstring for the format and `kdgym.tasks.base.Task` for the common attributes.
 
     Args:
