@@ -15,7 +15,6 @@ import kdgym  # noqa: F401  # registers the environments
 from kdgym.core import StudentSnapshot
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import ENVIRONMENTS
-from kdgym.students import Batch
 from kdgym.tasks.examination import fixed_items
 from kdgym.tasks.misconceptions import wrong_rules
 from kdgym.testing import check
