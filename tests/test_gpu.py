@@ -11,7 +11,8 @@ import torch
 
 from kdgym.envs.datagen.skill_list import SkillList
 from kdgym.students import Batch
-from kdgym.students.language.students import LanguageOptions, LanguageStudents
+from kdgym.students.language.options import LanguageOptions
+from kdgym.students.language.students import LanguageStudents
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 from tests.lessons import COURSE, FAMILIES, make, play, states

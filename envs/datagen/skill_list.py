@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kdgym.core import SingleEnv
 from kdgym.core.course import TARGET, Course, CourseEnv, draw_targets
-from kdgym.core.population import Array
+from kdgym.core.population import Array, Autoreset
 from kdgym.envs.datagen.data_engines import Market, MarketSettings
 from kdgym.spaces import Shares
 
@@ -94,7 +94,8 @@ class SkillList(CourseEnv):
     * ``skills``: None for the task's own, ``"discovered"`` for clusters of its validation problems, found without labels
       (`kdgym.tasks.views.discovery`), ``"discovered:12"`` for twelve of them; the same students, problems and splits.
     * ``student``: ``"transformer"``, or ``"hf:"`` and a model: a directory, one prepared by ``kdgym models add``, or a hub id.
-    * ``student_options``: of language models, see `kdgym.students.language.students.LanguageOptions`; ``dtype``: their type.
+    * ``student_options``: sizes and optimiser, see `kdgym.students.TransformerConfig`, and of language models
+      `kdgym.students.language.options.LanguageOptions`; ``dtype``: the type of language models.
     * ``pool``: base students, ``"train"`` or ``"evaluation"``; no student is in both.
     * ``steps``, ``budget``: length of an episode, and its money (an item costs 1 to 2).
     * ``sources``: data engines a skill.
@@ -119,7 +120,7 @@ class SkillList(CourseEnv):
     family, level = "DataGen", "SkillList"
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         course = Course(MarketSettings.parse(settings))
         market = Market(course)

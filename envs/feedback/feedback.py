@@ -16,12 +16,12 @@ from torch import Tensor
 
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, Course, CourseEnv
-from kdgym.core.population import Array
+from kdgym.core.population import Array, Autoreset
 from kdgym.core.validation import checked_choices
 from kdgym.envs.feedback.questions import Questions
 from kdgym.envs.feedback.settings import FeedbackSettings
 from kdgym.spaces import MixedBox, TutoringMoves
-from kdgym.students import Reasoners, is_language_model
+from kdgym.students import is_language_model
 from kdgym.students.base_students.pool import draw_numbers
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
 from kdgym.students.practice import COLUMNS, Attempts, Commentator, Practitioners, ask, attempt, summary, tally, uniform
@@ -163,7 +163,7 @@ class Feedback(CourseEnv):
     students: Practitioners
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         course: Course[Any] = Course(self.arguments.parse(settings))
         config, students, k = course.config, _practitioners(course), len(course.task.skills)
@@ -340,7 +340,7 @@ class Feedback(CourseEnv):
             self.state[name][rows] = torch.where(known, finite, self.state[name][rows])
 
     def _step_info(self) -> dict[str, Any]:
-        spent = self._spent.cpu().numpy() * ~self._finished[:, None]
+        spent = self._spent.cpu().numpy()
         return {"practice": dict(zip(_SPENT, spent.T, strict=True))}
 
     # --- actions -------------------------------------------------------------------------------------------------
@@ -357,7 +357,7 @@ class Feedback(CourseEnv):
     # --- students ------------------------------------------------------------------------------------------------
 
     def _draw_base(self, rows: Tensor) -> None:
-        if not isinstance(self.students, Reasoners):
+        if is_language_model(self.config.student):
             self.course.draw_base(self.state, rows)
             return
         base = draw_numbers(self.course.base_key(self.state, rows))
@@ -374,8 +374,8 @@ def _practitioners(course: Course[Any]) -> Practitioners:
         ValueError: they cannot.
     """
     config, students = course.config, course.students
-    reasons = isinstance(students, Reasoners) and isinstance(course.task, Scratchpad)
-    if not (reasons or is_language_model(config.student)) or config.placebo or config.skills:
+    able = isinstance(course.task, Scratchpad) or is_language_model(config.student)
+    if not (able and hasattr(students, "kinds")) or config.placebo or config.skills:
         raise ValueError(
             "Feedback is for task='Scratchpad' with student='reasoner', or a task in words with student='hf:...', with the "
             f"task's own skills and without placebo; got task={config.task!r}, skills={config.skills!r}, "

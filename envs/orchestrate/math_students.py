@@ -20,8 +20,7 @@ from kdgym.envs.orchestrate.hinted_scratchpad import HINTS, HintedScratchpad
 from kdgym.students.base import Batch, Tables
 from kdgym.students.base_students.pool import Cohort, draw_numbers, keep, pretrain
 from kdgym.students.practice import uniform
-from kdgym.students.tiny.reasoner import Reasoners
-from kdgym.students.tiny.transformer import TransformerConfig
+from kdgym.students.tiny.transformer import TransformerStudents
 from kdgym.tasks.scratchpad import STEP
 
 _ITEMS = 24_576  # of pretraining
@@ -226,7 +225,7 @@ def draw_habits(key: Tensor, kinds: int) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=4)
-def _engine(radix: int, steps: int, device: str) -> tuple[HintedScratchpad, Reasoners]:
+def _engine(radix: int, steps: int, device: str) -> tuple[HintedScratchpad, TransformerStudents]:
     """Task and engine, which keep nothing between calls: branches of an environment share them."""
     task = HintedScratchpad(radix, steps)
-    return task, Reasoners(task, TransformerConfig(), torch.device(device))
+    return task, TransformerStudents(task, device=device)

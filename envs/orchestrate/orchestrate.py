@@ -17,7 +17,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from kdgym.core import ledger
-from kdgym.core.population import Array, Info, PopulationEnv
+from kdgym.core.population import Array, Autoreset, Info, PopulationEnv
 from kdgym.core.rendering import Lesson
 from kdgym.core.validation import checked_choices
 from kdgym.envs.orchestrate import history
@@ -130,7 +130,7 @@ class Orchestrate(PopulationEnv):
     settings_type: ClassVar[type[OrchestrateSettings]]
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         config = self.config = self.settings_type.parse(settings)
         device = check_device(config.device)
@@ -340,5 +340,5 @@ class Orchestrate(PopulationEnv):
             budget_left=max(0.0, float(1 - state["spent"][student] / self.config.budget)),
         )
 
-    def _branched(self, num_envs: int) -> PopulationEnv:
-        return type(self)(num_envs, autoreset=False, **self.config.model_dump(exclude={"notebooks"}))
+    def _arguments(self) -> dict[str, Any]:
+        return self.config.model_dump(exclude={"notebooks"})  # a student's notes are state

@@ -15,7 +15,6 @@ import kdgym  # noqa: F401  # registers the environments
 from kdgym.core import StudentSnapshot
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import ENVIRONMENTS
-from kdgym.students import Batch
 from kdgym.tasks.examination import fixed_items
 from kdgym.tasks.misconceptions import wrong_rules
 from kdgym.testing import check
@@ -70,7 +69,11 @@ def test_every_id_whose_task_knows_wrong_rules_takes_misconceptions(env_id: str)
     assert found["held"].shape == found["expression"].shape == (2, len(envs.task.misconceptions))
 
 
-COURSES = [e.id for e in ENVIRONMENTS if (e.family == "datagen" or e.population == "Feedback") and not e.needs_model]
+COURSES = [
+    e.id
+    for e in ENVIRONMENTS
+    if e.module.startswith(("kdgym.envs.datagen", "kdgym.envs.feedback.feedback")) and not e.needs_model
+]
 
 
 @pytest.mark.parametrize("env_id", [env_id for env_id in COURSES if env_id not in KNOWN])
@@ -249,18 +252,17 @@ def test_retention_is_the_score_after_unrelated_training() -> None:
 def test_unrelated_items_are_of_no_target_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
     envs = make(4)
     envs.reset(seed=0)
-    seen: list[Batch] = []
+    seen: list[tuple[torch.Tensor, ...]] = []
     train = envs.students.train
 
-    def watched(state: torch.Tensor, batch: Batch) -> torch.Tensor:
-        seen.append(batch)
-        result: torch.Tensor = train(state, batch)
+    def watched(state: torch.Tensor, problem: torch.Tensor, answer: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        seen.append((problem, answer, count))
+        result: torch.Tensor = train(state, problem, answer, count)
         return result
 
     monkeypatch.setattr(envs.students, "train", watched)
     envs.examine_retention(500)
-    (batch,) = seen
-    problem, answer, count = batch.problem, batch.target, batch.count
+    ((problem, answer, count),) = seen
     assert problem.shape == (4, 500) and count.tolist() == [500] * 4
     assert torch.equal(answer, envs.task.solution[problem])
     target = envs.state["target"]

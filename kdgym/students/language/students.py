@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -25,12 +24,12 @@ from transformers.cache_utils import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kdgym import random
-from kdgym.settings import Settings
 from kdgym.students.adamw import adamw_step
 from kdgym.students.base import Batch, Tables
 from kdgym.students.base_students.pool import POOLS
 from kdgym.students.language.adapters import Adapters
 from kdgym.students.language.generation import Local, Reading, Writer
+from kdgym.students.language.options import LanguageOptions
 from kdgym.students.language.packing import Item, Pack, pack
 from kdgym.students.language.pretrained import load_model, stop_tokens
 from kdgym.students.language.prompts import Prompts
@@ -40,38 +39,6 @@ from kdgym.tasks.base import Task
 _TOLERANCE = 1e-2  # of a logit: packed against alone, float32
 _EXAMINED = 32  # problems of one row
 _SPARE = 8  # tokens a student may say beyond the longest right answer
-
-
-class LanguageOptions(Settings):
-    """``student_options`` of language-model students.
-
-    Attributes:
-        rank, alpha, target_modules: see `kdgym.students.language.adapters.Adapters`.
-        batch: items of one update.
-        learning_rate, beta1, beta2, epsilon, weight_decay: AdamW.
-        gradient_checkpointing: keep only each block's input for the backward pass: less memory, a third more work.
-        most_tokens: of one forward pass; a larger population is taught in groups of students.
-        max_new_tokens: most a student may say; None for the longest right answer and eight more.
-        max_feedback_tokens: most that is read of a teacher's feedback on one attempt.
-        backend: who lets students speak: ``"transformers"`` (in this process) or ``"vllm"`` (a server).
-        base_url: of the vLLM server, started with ``--enable-lora``.
-    """
-
-    rank: int = Field(8, ge=1, le=512)
-    alpha: float = Field(16.0, gt=0)
-    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    batch: int = Field(8, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    epsilon: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    gradient_checkpointing: bool = False
-    most_tokens: int = Field(2048, ge=1)
-    max_new_tokens: int | None = Field(None, ge=1)
-    max_feedback_tokens: int = Field(96, ge=1)
-    backend: Literal["transformers", "vllm"] = "transformers"
-    base_url: str = "http://127.0.0.1:8000/v1"
 
 
 class LanguageStudents:

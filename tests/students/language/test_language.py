@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, Mis
 
 from kdgym import random
 from kdgym.students import Batch, make_students
+from kdgym.students.language.options import LanguageOptions
 from kdgym.students.language.packing import pack
-from kdgym.students.language.students import LanguageOptions, LanguageStudents
+from kdgym.students.language.students import LanguageStudents
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 from tests.benchmarks.language import packed_padding
@@ -390,7 +391,7 @@ def test_adapters_that_do_not_fit_are_refused(
         ("hf:{model}", "Math", {"ranks": 4}, "Known settings"),
         ("hf:{model}", "Math", {"target_modules": ["q_prj"]}, "choose from.*q_proj"),
         ("hf:/no/such/directory", "Math", {}, "cannot be loaded"),
-        ("transformer", "Math", {"rank": 4}, "has no options"),
+        ("transformer", "Math", {"rank": 4}, "Known settings: width"),
         ("lstm", "Math", {}, "hf:MODEL"),
     ],
 )

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from kdgym import random
 from kdgym.students import Batch
+from kdgym.students.language.options import LanguageOptions
 from kdgym.students.language.reasoner import LanguageReasoners
-from kdgym.students.language.students import LanguageOptions
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss
 from kdgym.tasks import make_task
 from kdgym.tasks.feedback import BEHAVIOURS, TEXT_KINDS

@@ -48,7 +48,7 @@ def collect(
     else:
         import gymnasium as gym
 
-        from kdgym.wrappers.minari import read_minari
+        from kdgym.integrations.minari import read_minari
         from kdgym.wrappers.states import find_adapter
 
         assert minari is not None
