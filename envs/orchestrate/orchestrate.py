@@ -137,13 +137,13 @@ class Orchestrate(PopulationEnv):
         self.world, self.steps = self._world(device), config.tasks
         self.supervisor = make_supervisor(config)
         self.moves = MixedBox(_CHOICES)
-        seen = {"task": len(self.world.features), "history": history.HISTORY, "uncertainty": 1, "memory": notes.OBSERVED,
-                "last": history.LAST, "lanes": history.BY_LANE, "budget": 1, "time": 1}  # fmt: skip
+        widths = {"task": len(self.world.features), "history": history.HISTORY, "uncertainty": 1, "memory": notes.OBSERVED,
+                  "last": history.LAST, "lanes": history.BY_LANE, "budget": 1, "time": 1}  # fmt: skip
         self.menu = spaces.MultiDiscrete([len(options) for options in _CHOICES.values()])
         super().__init__(
             num_envs,
             observation_space=spaces.Dict(
-                {name: spaces.Box(-1 if name == "memory" else 0, 1, (width,)) for name, width in seen.items()}
+                {name: spaces.Box(-1 if name == "memory" else 0, 1, (width,)) for name, width in widths.items()}
             ),
             action_space=self.moves if config.actions == "box" else self.menu,
             layout={
@@ -151,7 +151,7 @@ class Orchestrate(PopulationEnv):
                 **notes.layout(config.slots),
                 **history.layout(len(self.world.keys), config.tasks),
                 **dict.fromkeys(("key", "cue", "frozen"), ((), torch.int64)),
-                **{name: ((seen[name],), torch.float32) for name in ("task", "uncertainty")},
+                **{name: ((widths[name],), torch.float32) for name in ("task", "uncertainty")},
                 "task_tokens": ((), torch.float64),
             },
             settings={

@@ -28,7 +28,7 @@ POOLS = ("train", "evaluation")
 POOL_SIZE = 128
 _VERSION = 0
 _LEAST, _MOST = 1024, 4096  # items of pretraining
-_CHUNK = 512
+_CHUNK = 512  # items drawn at once for each student
 _COHORT = 8  # base students of a file; who needs two of a pool waits for few others
 _loaded: dict[tuple[str, int], Tensor] = {}
 
