@@ -188,7 +188,7 @@ class Orchestrate(PopulationEnv):
             )
         outcome = super().reset(seed=seed, options={**options, "restart": "continue"} if memory else options)
         if memory:
-            self.state["frozen"][torch.from_numpy(rows)] = 1
+            self.state["frozen"][torch.from_numpy(np.asarray(rows, dtype=bool))] = 1
         return outcome
 
     def _begin(self, rows: Tensor, restart: str) -> None:
