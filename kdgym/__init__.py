@@ -4,7 +4,7 @@
 >>> import kdgym
 >>> env = gym.make("kdgym/DataGen-Math-v0")
 >>> env.action_space.shape
-(42,)
+(56,)
 """
 
 from importlib import import_module

@@ -40,6 +40,9 @@ class Entry:
         episodes: student seeds of its leaderboard.
         settings: keyword arguments that make this id what it is.
         slow: its first environment takes minutes to make, and its students learn one after the other.
+        small: settings that make an episode short, to try something out.
+        placebo: it has a setting ``placebo``, which destroys the content of training items (`kdgym.tasks.views.placebo`).
+        tradeoff: what its teachers weigh: two quantities of `PopulationEnv.outcome`, the wanted one first, and what each is.
     """
 
     id: str
@@ -58,6 +61,9 @@ class Entry:
     episodes: int = 64
     settings: dict[str, Any] = field(default_factory=dict)
     slow: bool = False
+    small: dict[str, Any] = field(default_factory=dict)
+    placebo: bool = False
+    tradeoff: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(ID_PATTERN, self.id):
@@ -75,9 +81,12 @@ class Entry:
 
 
 _ANY_NUMBERS = ("random", "uniform")  # any numbers in [-1, 1], and zeros: they fit wherever actions are numbers
+_SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
 
 _SKILL_LIST: dict[str, Any] = {
     "group": "DataGen Skill-List",
+    "small": _SMALL,
+    "placebo": True,
     "module": "kdgym.envs.datagen.skill_list",
     "population": "SkillList",
     "controls": ("uniform", "random"),
@@ -98,6 +107,8 @@ _SKILL_LIST: dict[str, Any] = {
 }
 _OPEN_ENDED: dict[str, Any] = {
     "group": "DataGen Open-Ended",
+    "small": _SMALL,
+    "placebo": True,
     "module": "kdgym.envs.datagen.open_ended",
     "population": "OpenEnded",
     "controls": ("random_real",),
@@ -109,6 +120,8 @@ _OPEN_ENDED: dict[str, Any] = {
 }
 _SKILL_TREE: dict[str, Any] = {
     "group": "DataGen Skill-Tree",
+    "small": _SMALL,
+    "placebo": True,
     "module": "kdgym.envs.datagen.skill_tree",
     "population": "SkillTree",
     "controls": ("tree_uniform", "tree_random"),
@@ -121,6 +134,7 @@ _SKILL_TREE: dict[str, Any] = {
 }
 _FEEDBACK: dict[str, Any] = {
     "group": "Feedback",
+    "small": _SMALL,
     "module": "kdgym.envs.feedback.feedback",
     "population": "Feedback",
     "controls": ("no_feedback",),
@@ -144,6 +158,7 @@ _FEEDBACK: dict[str, Any] = {
 }
 _SNAPSHOT: dict[str, Any] = {
     "group": "Snapshot",
+    "small": {"steps": 3, "updates": 2, "validation_starts": 4, "test_starts": 8},
     "module": "kdgym.envs.snapshot.snapshot",
     "population": "Snapshot",
     "controls": ("ordinary_resets", "uniform_snapshots", "random"),
@@ -163,6 +178,10 @@ _SNAPSHOT: dict[str, Any] = {
 
 _ORCHESTRATE: dict[str, Any] = {
     "group": "Orchestrate",
+    "tradeoff": {
+        "success": "share of tasks done",
+        "money": "money of a task, in units of what a success is worth",
+    },
     "controls": ("always_auto", "always_paired", "always_coach", "always_stepwise"),
     "published": "atlas",
     "teachers": ("uncertainty_lane", "linucb", "note_once"),
@@ -175,6 +194,7 @@ _ORCHESTRATE: dict[str, Any] = {
 
 _TUTORING: dict[str, Any] = {
     "group": "Tutoring",
+    "small": _SMALL,
     "module": "kdgym.envs.feedback.tutoring",
     "population": "Tutoring",
     "controls": ("never_ask",),
@@ -185,6 +205,7 @@ _TUTORING: dict[str, Any] = {
 }
 _CLASSROOM: dict[str, Any] = {
     "group": "Classroom",
+    "small": _SMALL,
     "module": "kdgym.envs.classroom.classroom",
     "population": "Classroom",
     "controls": ("bid_uniform",),
@@ -284,6 +305,7 @@ ENVIRONMENTS = (
         "kdgym/Orchestrate-Math-v0",
         module="kdgym.envs.orchestrate.math",
         population="OrchestrateMath",
+        small={"tasks": 3},
         summary="Choose how closely frozen students are supervised, task by task, and what they remember.",
         **_ORCHESTRATE,
     ),
@@ -291,6 +313,7 @@ ENVIRONMENTS = (
         "kdgym/Orchestrate-Incidents-v0",
         module="kdgym.envs.orchestrate.incidents",
         population="OrchestrateIncidents",
+        small={"tasks": 3, "incidents": 2},
         summary="The same for small investigators who query the logs of a security incident, by SQL.",
         **_ORCHESTRATE,
     ),
@@ -364,6 +387,9 @@ MULTI_AGENT = (
     ("aec", "kdgym/Tutoring-Math-v0", "kdgym.envs.feedback.tutoring:tutoring_env"),
 )
 
+# What a family adds to the command line: name of the command -> module with a Typer ``app``, which imports nothing slow.
+COMMANDS = {"snapshots": "kdgym.envs.snapshot.commands"}
+
 
 def register_all() -> None:
     """Enter the tables into the registries of Gymnasium and PettingZoo: now, or as soon as these are imported.
@@ -377,9 +403,9 @@ def register_all() -> None:
 def _register_populations() -> None:
     import gymnasium as gym
 
-    for entry in (*ENVIRONMENTS, *_TABLE.added.values()):
+    for entry in (*ENVIRONMENTS, *TABLE.added.values()):
         _enter(entry)
-    for id in _TABLE.installed.keys() - _TABLE.added:  # what they name is imported when an environment is made
+    for id in TABLE.installed.keys() - TABLE.added:  # what they name is imported when an environment is made
         gym.register(id, partial(_make, id, "Env"), vector_entry_point=partial(_make, id, ""))
 
 
@@ -413,7 +439,7 @@ def _read(point: EntryPoint) -> Entry:
     return entry
 
 
-_TABLE = Registry("kdgym.environments", "environment", lambda: {entry.id: entry for entry in ENVIRONMENTS}, _read)
+TABLE = Registry("kdgym.environments", "environment", lambda: {entry.id: entry for entry in ENVIRONMENTS}, _read)
 
 
 def register_environment(entry: Entry) -> None:
@@ -424,14 +450,14 @@ def register_environment(entry: Entry) -> None:
     Raises:
         ValueError: there is an environment of that id.
     """
-    _TABLE.add(entry.id, entry)
+    TABLE.add(entry.id, entry)
     if "gymnasium" in sys.modules:
         _enter(entry)
 
 
 def environments() -> list[Entry]:
     """The whole table: kdgym's own rows, and those of other packages. One that cannot be used is left out, with a warning."""
-    return list(_TABLE.usable().values())
+    return list(TABLE.usable().values())
 
 
 def find(id: str) -> Entry:
@@ -440,9 +466,9 @@ def find(id: str) -> Entry:
     Raises:
         ValueError: there is no such environment, or the package that names it is broken.
     """
-    if id in _TABLE:
-        return _TABLE[id]
-    known = _TABLE.names()
+    if id in TABLE:
+        return TABLE[id]
+    known = TABLE.names()
     meant = closest(id.removeprefix("kdgym/"), [name.removeprefix("kdgym/") for name in known])
     if meant:
         (meant,) = [name for name in known if name.removeprefix("kdgym/") == meant][:1]

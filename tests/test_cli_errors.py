@@ -159,11 +159,11 @@ def test_a_missing_package_names_its_extra(
             "kdgym.llm.endpoint",
             "llm",
         ),
-        (["export", "minari", "x.json", "--dataset", "x-v0"], "minari", "kdgym.leaderboard.minari", "minari"),
+        (["export", "minari", "x.json", "--dataset", "x-v0"], "minari", "kdgym.integrations.minari", "minari"),
         (
             ["snapshots", "collect", "Hopper-v5", "--minari", "x", "--out", "x"],
             "minari",
-            "kdgym.wrappers.minari",
+            "kdgym.integrations.minari",
             "minari",
         ),
         (

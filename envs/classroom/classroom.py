@@ -22,7 +22,7 @@ from torch import Tensor
 from kdgym import random
 from kdgym.core import SingleEnv
 from kdgym.core.course import TARGET, Course, CourseEnv, draw_targets, record
-from kdgym.core.population import Array, Info
+from kdgym.core.population import Array, Autoreset, Info
 from kdgym.envs.classroom.bids import LARGEST_LOSS, MOST_CREDITS, Bids
 from kdgym.envs.classroom.parallel import ClassroomParallelEnv
 from kdgym.envs.classroom.timetable import Timetable, timetable_panel, timetable_picture
@@ -123,7 +123,7 @@ class Classroom(CourseEnv):
     family, level = "Classroom", "Classroom"
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         course = Course(ClassroomSettings.parse(settings))
         self._market, device = Market(course), course.students.device
@@ -235,7 +235,7 @@ class Classroom(CourseEnv):
         change = state["accuracy"].double() - state["accuracy_history"][:, 0].double()
         gains = (state["target"].double() * change) @ self._member
         time = state["share_history"].double().sum(1) / steps
-        return {"gains": gains.cpu().numpy().copy(), "time": time.cpu().numpy().copy()}
+        return {**super().outcome(), "gains": gains.cpu().numpy().copy(), "time": time.cpu().numpy().copy()}
 
     def timetable(self, student: int) -> Timetable:
         """Who got one student's time, and what came of it."""

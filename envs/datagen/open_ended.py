@@ -19,7 +19,7 @@ from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.course import FIRST_PURPOSE, TARGET, Course, CourseEnv, draw_targets
 from kdgym.core.course_settings import CourseSettings
-from kdgym.core.population import Array, Info
+from kdgym.core.population import Array, Autoreset, Info
 from kdgym.envs.datagen.data_engines import shuffle
 from kdgym.envs.datagen.written_items import MOST_CHARACTERS, REASONS, WrittenLesson, read_lesson
 from kdgym.spaces import JsonText
@@ -108,7 +108,7 @@ class OpenEnded(CourseEnv):
     recorded = False  # a lesson is read on the host
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         course = Course(OpenEndedSettings.parse(settings))
         self._lessons: list[WrittenLesson] = []
@@ -141,7 +141,7 @@ class OpenEnded(CourseEnv):
         texts = [actions] if isinstance(actions, str) else list(actions)
         if len(texts) != self.num_envs or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"The actions are {len(texts)} of {type(actions).__name__}; give {self.num_envs} texts.")
-        most = torch.floor(self.course.allowance(self.state)).long().clamp_max(self.course.step_items).tolist()
+        most = torch.floor(self.course.allowance(self.state)).long().clamp(0, self.course.step_items).tolist()
         self._lessons = [read_lesson(self.task, str(text), n) for text, n in zip(texts, most, strict=True)]
         return torch.tensor([lesson.processed for lesson in self._lessons], device=self.device)
 

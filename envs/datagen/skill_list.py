@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kdgym.core import SingleEnv
 from kdgym.core.course import TARGET, Course, CourseEnv, draw_targets
-from kdgym.core.population import Array
+from kdgym.core.population import Array, Autoreset
 from kdgym.envs.datagen.data_engines import Market, MarketSettings
 from kdgym.spaces import Shares
 
@@ -120,7 +120,7 @@ class SkillList(CourseEnv):
     family, level = "DataGen", "SkillList"
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         course = Course(MarketSettings.parse(settings))
         market = Market(course)

@@ -19,7 +19,7 @@ from kdgym import random
 from kdgym.core import SingleEnv
 from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, TARGET, Course, CourseEnv, draw_targets
 from kdgym.core.course_settings import CourseSettings
-from kdgym.core.population import Array
+from kdgym.core.population import Array, Autoreset
 from kdgym.core.validation import checked_choices
 from kdgym.envs.datagen.data_engines import in_random_order
 from kdgym.envs.datagen.subskills import split_into_regions
@@ -109,7 +109,7 @@ class SkillTree(CourseEnv):
     family, level = "DataGen", "SkillTree"
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         course = Course(SkillTreeSettings.parse(settings))
         config, device = course.config, course.students.device

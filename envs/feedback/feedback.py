@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, Course, CourseEnv
-from kdgym.core.population import Array
+from kdgym.core.population import Array, Autoreset
 from kdgym.core.validation import checked_choices
 from kdgym.envs.feedback.questions import Questions
 from kdgym.envs.feedback.settings import FeedbackSettings
@@ -163,7 +163,7 @@ class Feedback(CourseEnv):
     students: Practitioners
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         course: Course[Any] = Course(self.arguments.parse(settings))
         config, students, k = course.config, _practitioners(course), len(course.task.skills)
@@ -340,7 +340,7 @@ class Feedback(CourseEnv):
             self.state[name][rows] = torch.where(known, finite, self.state[name][rows])
 
     def _step_info(self) -> dict[str, Any]:
-        spent = self._spent.cpu().numpy() * ~self._finished[:, None]
+        spent = self._spent.cpu().numpy()
         return {"practice": dict(zip(_SPENT, spent.T, strict=True))}
 
     # --- actions -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from kdgym.core import SingleEnv
+from kdgym.core.population import Autoreset
 from kdgym.envs.feedback.feedback import Feedback
 from kdgym.envs.feedback.questions import TutoringSettings
 from kdgym.envs.feedback.tutoring_aec import TutoringAECEnv
@@ -80,7 +81,7 @@ class Tutoring(Feedback):
     family, level, arguments, asks = "Classroom", "Tutoring", TutoringSettings, True
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         if settings.get("actions", "box") != "box":
             raise ValueError(f"actions is {settings['actions']!r}; a tutor and its pupil act in a box.")

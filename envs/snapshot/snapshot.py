@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
-from kdgym.core.population import Array, PopulationEnv
+from kdgym.core.population import Array, Autoreset, PopulationEnv
 from kdgym.core.rendering import Lesson
 from kdgym.envs.snapshot.settings import SnapshotSettings
 from kdgym.envs.snapshot.simulators import BatchedSimulators, Simulators
@@ -149,10 +149,11 @@ class Snapshot(PopulationEnv):
     * v0: first version.
     """
 
+    config: SnapshotSettings
     recorded = False  # examinations end when all students have
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         self.config = config = SnapshotSettings.parse(settings)
         self.simulators = make_simulators(config)
@@ -194,15 +195,7 @@ class Snapshot(PopulationEnv):
             key = random.fold(self.stream(_BASE)[rows], POOLS.index(self.config.pool))
             state["student"][rows] = simulators.initialise(key)
         state["student"][rows, simulators.weights :] = 0
-        for name in (
-            *_BY_CLUSTER,
-            "gain",
-            "collected",
-            "spent",
-            "practised",
-            "success_history",
-            "practice_history",
-        ):
+        for name in (*_BY_CLUSTER, "gain", "collected", "spent", "practised", "success_history", "practice_history"):
             state[name][rows] = 0
         state["guided"][rows] = 1
         noise = random.uniform(self.stream(_VALIDATION)[rows], self.config.validation_starts * simulators.noise_size)
@@ -339,9 +332,6 @@ class Snapshot(PopulationEnv):
             budget_left=max(0.0, float(1 - state["spent"][student] / self.config.budget)),
             currency="practice",
         )
-
-    def _branched(self, num_envs: int) -> PopulationEnv:
-        return Snapshot(num_envs, autoreset=False, **self.config.model_dump())
 
 
 class SnapshotEnv(SingleEnv):

@@ -159,7 +159,7 @@ def export_minari(
     dataset: Annotated[str, typer.Option(help="Name of the data set, such as kdgym/datagen-math/all-v0.")],
 ) -> None:
     """Make a Minari data set of records: what teachers saw, did and earned. Their actions are replayed."""
-    from kdgym.leaderboard.minari import export_minari as write
+    from kdgym.integrations.minari import export_minari as write
     from kdgym.leaderboard.record import load_record
 
     set_threads(1)

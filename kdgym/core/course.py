@@ -23,7 +23,7 @@ from kdgym.core.course_settings import CourseSettings
 from kdgym.core.examiner import Examiner
 from kdgym.core.fields import Fields, Layout
 from kdgym.core.misconceptions import Misconceptions
-from kdgym.core.population import Array, PopulationEnv
+from kdgym.core.population import Array, Autoreset, PopulationEnv
 from kdgym.core.rendering import Lesson
 from kdgym.students import Batch, Students, Tables, is_language_model, make_students
 from kdgym.tasks import Split, Task, make_task
@@ -275,7 +275,7 @@ class CourseEnv(PopulationEnv):
         action_space: spaces.Space[Any],
         layout: Layout,
         render_mode: str | None,
-        autoreset: bool,
+        autoreset: Autoreset,
         text_space: spaces.Text | None = None,
     ) -> None:
         self.course, self.config, self.task, self.students = course, course.config, course.task, course.students
@@ -327,6 +327,10 @@ class CourseEnv(PopulationEnv):
         correct, asked = self.course.examiner.mark(state["student"], split)
         score = (state["target"].double() * correct / asked).sum(1)
         return _on_host({"right": correct, "asked": asked, "target": state["target"], "score": score})
+
+    def outcome(self) -> dict[str, Array]:
+        """What became of misconceptions, where students have any; see `examine_misconceptions`."""
+        return self.examine_misconceptions() if self.course.misconceptions else {}
 
     def examine_misconceptions(self, split: Split = "test") -> dict[str, Array]:
         """What became of the wrong rules that students began the episode with; for who scores teachers, not for teachers.
@@ -402,11 +406,6 @@ class CourseEnv(PopulationEnv):
             budget_left=float(1 - state["spent"][student] / self.config.budget),
             currency=self.currency,
         )
-
-    def _branched(self, num_envs: int) -> PopulationEnv:
-        page: Any = type(self)
-        population: PopulationEnv = page(num_envs, autoreset=False, **self.config.model_dump())
-        return population
 
 
 def _on_host(result: dict[str, Tensor]) -> dict[str, Array]:

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kdgym.core import PopulationEnv
-from kdgym.core.course import CourseEnv
 from kdgym.evaluation.agents import NO_TEACHING, attribute, decide, introduce, load_agent, make_unseen
 from kdgym.students import recommended_population
 
@@ -172,13 +171,9 @@ def teach(
 def _look_further(envs: PopulationEnv, agent: Any, observation: Any, retention: int) -> dict[str, npt.NDArray[Any]]:
     """See `Result.extras`."""
     extras: dict[str, npt.NDArray[Any]] = envs.outcome()
-    if isinstance(envs, CourseEnv) and envs.course.misconceptions:
-        extras |= envs.examine_misconceptions()
-        if getattr(agent, "diagnose", None) is not None:
-            extras["belief"] = _checked_belief(agent.diagnose(observation), extras["held"].shape)
+    if "held" in extras and getattr(agent, "diagnose", None) is not None:
+        extras["belief"] = _checked_belief(agent.diagnose(observation), extras["held"].shape)
     if retention:
-        if not isinstance(envs, CourseEnv):
-            raise ValueError(f"Retention is measured of students with target skills; {type(envs).__name__} has none.")
         extras |= {f"retained_{when}": score for when, score in envs.examine_retention(retention).items()}
     return extras
 

@@ -52,7 +52,7 @@ def _name(result: Result) -> str:
 def comparison_table(results: Sequence[Result], control: Result) -> Table:
     """One row an agent, best first: score, and paired differences (95 % intervals) to the control and to the row below."""
     title = f"{control.env_id}: {find(control.env_id).measure}, {len(control.seeds)} unseen students"
-    table = _table(title, ("teacher", "mean", "IQM", f"minus {control.agent}", "minus next row"))
+    table = _table(title, ("teacher", "mean", "IQM", f"minus {control.agent}", "minus row below"))
     rows = ranked(results)
     for result, below in zip(rows, [*rows[1:], None], strict=True):
         table.add_row(
@@ -139,15 +139,14 @@ def extras(result: Result) -> dict[str, Interval]:
         intervals["retained_before"], intervals["retained_after"] = mean_interval(before), mean_interval(after)
         if before.any():
             intervals["retention"] = ratio_interval(after, before)
-    if "money" in measured:
-        intervals |= {name: mean_interval(measured[name]) for name in ("success", "money")}
-        intervals["per_money"] = ratio_interval(measured["success"], measured["money"])
+    if tradeoff := find(result.env_id).tradeoff:
+        wanted, cost = tradeoff
+        intervals |= {name: mean_interval(measured[name]) for name in tradeoff}
+        intervals[f"per_{cost}"] = ratio_interval(measured[wanted], measured[cost])
     return intervals
 
 
 _EXTRAS = {  # title -> heading -> what `extras` calls it
-    "Success and cost of a task; money in units of what a success is worth": {
-        "success": "success", "money": "money", "success/money": "per_money"},
     "Misconceptions, test split: wrong rules followed, share cured, share of what was right harmed": {
         "followed": "expression", "cured": "cured", "harm": "harm"},
     "Diagnosis: who began with which misconception": {
@@ -161,7 +160,12 @@ def extras_tables(results: Sequence[Result]) -> list[Table]:
     """Tables of what else was measured, with 95 % intervals: placebo twins, misconceptions, diagnosis, retention."""
     measured = {result.agent: extras(result) for result in results}
     tables = [placebo_table(results)] if all("placebo" in result.extras for result in results) else []
-    for title, columns in _EXTRAS.items():
+    weighed = {}
+    if tradeoff := find(results[0].env_id).tradeoff:
+        wanted, cost = tradeoff
+        title = f"{wanted}: {tradeoff[wanted]}; {cost}: {tradeoff[cost]}"
+        weighed = {title: {wanted: wanted, cost: cost, f"{wanted}/{cost}": f"per_{cost}"}}
+    for title, columns in {**weighed, **_EXTRAS}.items():
         rows = [result for result in ranked(results) if next(iter(columns.values())) in measured[result.agent]]
         if rows:
             tables.append(_table(title, ("teacher", *columns)))

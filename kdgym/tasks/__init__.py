@@ -29,6 +29,7 @@ TASKS: dict[str, Callable[..., Task]] = {
 TEXT_ONLY = ("CHAMP",)  # too long for students that read tokens
 
 __all__ = [
+    "REGISTRY",
     "SPLITS",
     "TASKS",
     "TEXT_ONLY",
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 
-_REGISTRY: Registry[Callable[..., Task]] = Registry("kdgym.tasks", "task", lambda: TASKS, EntryPoint.load)
+REGISTRY: Registry[Callable[..., Task]] = Registry("kdgym.tasks", "task", lambda: TASKS, EntryPoint.load)
 
 
 def register_task(name: str, make: Callable[..., Task]) -> None:
@@ -59,17 +60,17 @@ def register_task(name: str, make: Callable[..., Task]) -> None:
     Raises:
         ValueError: there is a task of that name.
     """
-    _REGISTRY.add(name, make)
+    REGISTRY.add(name, make)
 
 
 @lru_cache(maxsize=8)
 def _build(name: str, options: str) -> Task:
-    return _REGISTRY[name](**json.loads(options))
+    return REGISTRY[name](**json.loads(options))
 
 
 def task_options(name: str) -> tuple[str, ...]:
     """Names of the options of a task; none if there is no such task."""
-    return tuple(inspect.signature(_REGISTRY[name]).parameters) if name in _REGISTRY else ()
+    return tuple(inspect.signature(REGISTRY[name]).parameters) if name in REGISTRY else ()
 
 
 def make_task(name: str, **options: Any) -> Task:
@@ -79,8 +80,8 @@ def make_task(name: str, **options: Any) -> Task:
         ValueError: there is no such task, it has no such option, an option is out of its range, or the package that names
             the task is broken.
     """
-    if name not in _REGISTRY:
-        raise ValueError(f"There is no task {name!r}; choose from {', '.join(_REGISTRY.names())}.")
+    if name not in REGISTRY:
+        raise ValueError(f"There is no task {name!r}; choose from {', '.join(REGISTRY.names())}.")
     known = task_options(name)
     for option in options:
         if option not in known:

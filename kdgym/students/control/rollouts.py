@@ -148,9 +148,8 @@ def practise(
         reward = control.training_reward(reward, terminated)
         total = episodes.total + control.discount**episodes.elapsed * reward
         done = terminated | (episodes.elapsed + 1 >= episodes.limit)
-        transitions.append(
-            Transition(observation, action, log_p, state, reward, terminated, done, episodes.origin, total)
-        )
+        step_taken = observation, action, log_p, state, reward, terminated, done, episodes.origin, total
+        transitions.append(step_taken)
         fresh = Episodes(*(column[:, step * number : (step + 1) * number] for column in ahead))
         after = Episodes(state, episodes.origin, episodes.limit, episodes.elapsed + 1, total)
         episodes = after.replaced(done, fresh)
@@ -161,14 +160,9 @@ def practise(
     advantage = _gae(td_error, trajectory.done, control.discount * students.config.gae_lambda, number)
     taken = trajectory.log_p.gather(2, trajectory.action.unsqueeze(2)).squeeze(2)
     batch = RolloutBatch(trajectory.observation, trajectory.action, taken, advantage, advantage + value)
-    good = control.succeeded(trajectory.next_state, trajectory.terminated) & trajectory.done
-    columns = (
-        torch.ones_like(trajectory.total),
-        trajectory.done,
-        trajectory.done * trajectory.total,
-        good,
-        advantage.abs(),
-    )
+    done, total = trajectory.done, trajectory.total
+    good = control.succeeded(trajectory.next_state, trajectory.terminated) & done
+    columns = (torch.ones_like(total), done, done * total, good, advantage.abs())
     stats = EpisodeStats(*(_by_origin(trajectory.origin, column.double(), rule.share.shape[1]) for column in columns))
     return batch, episodes, stats
 

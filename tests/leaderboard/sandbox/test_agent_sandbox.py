@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.evaluation import load_agent
+from kdgym.evaluation import encoding, load_agent
 from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
 from kdgym.leaderboard.sandbox.wire import pack, unpack
 from kdgym.spaces import space_from_plain, space_to_plain
@@ -268,10 +268,7 @@ def test_every_space_of_every_board_can_be_sent() -> None:
     for entry in ENVIRONMENTS:
         if entry.needs_model or entry.slow:
             continue
-        for settings in (
-            {},
-            {"actions": "discrete"} if entry.population in ("Feedback", "SkillTree") else {},
-        ):
+        for settings in [{}, *(encoding(name) for name in entry.trained if encoding(name))]:
             made: Any = gym.make_vec(entry.id, num_envs=1, **settings)
             for space in (made.single_observation_space, made.single_action_space):
                 assert space_from_plain(unpack(pack(space_to_plain(space))[8:])) == space

@@ -1,4 +1,4 @@
-"""Snapshots of lessons: the states of kdgym's own environments. So a teacher's practice, too, may start in the middle."""
+"""Snapshots of kdgym's own environments, so that teachers in training may start in the middle of an episode."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 from kdgym.core import PopulationEnv
 from kdgym.wrappers.samplers import Sampler, UniformSampler
 from kdgym.wrappers.snapshot_reset import check_lengths
-from kdgym.wrappers.states import LessonState
+from kdgym.wrappers.states import PopulationState
 from kdgym.wrappers.store import SnapshotStore, describe, flat_observation, returns_to_go
 
 Array = npt.NDArray[Any]
 Act = Callable[[Any], Any]
 
 
-def collect_lessons(
+def collect_population_snapshots(
     envs: PopulationEnv,
     act: Act,
     every: int = 1,
@@ -29,14 +29,14 @@ def collect_lessons(
     policy: str = "",
     progress: Callable[[], object] = lambda: None,
 ) -> SnapshotStore:
-    """Let a teacher give every student of a population a lesson, and take snapshots at the start and after ``every`` steps.
+    """Let a teacher teach a population for an episode, and take snapshots of every student at the start and every few steps.
 
-    A snapshot's value is what the rest of its own lesson brought, discounted.
+    A snapshot's value is the discounted return of the rest of its own episode.
 
     Args:
         envs: the students; made with ``autoreset=False``, and with the settings that snapshots are to be used with.
         act: observations of the population -> actions.
-        every: steps between two snapshots of a lesson.
+        every: steps between two snapshots.
         seed: of the first student.
         discount: of rewards, a step.
         policy: who taught, for the store's provenance.
@@ -50,12 +50,12 @@ def collect_lessons(
     space = envs.single_observation_space
     observation, _ = envs.reset(seed=seed)
     kept: list[tuple[int, Array, list[Array]]] = []
-    rewards, step, over = [], 0, np.zeros(envs.num_envs, dtype=bool)
-    while not over.all():
+    rewards, step, done = [], 0, np.zeros(envs.num_envs, dtype=bool)
+    while not done.all():
         if step % every == 0:
-            seen = [flat_observation(space, envs.row(observation, i)) for i in range(envs.num_envs)]
-            kept.append((step, envs.snapshot(random_streams=False).packed().numpy(), seen))
-        observation, reward, over, *_ = envs.step(act(observation))
+            flat = [flat_observation(space, envs.row(observation, i)) for i in range(envs.num_envs)]
+            kept.append((step, envs.snapshot(random_streams=False).packed().numpy(), flat))
+        observation, reward, done, *_ = envs.step(act(observation))
         rewards.append(reward)
         step += 1
         progress()
@@ -64,26 +64,26 @@ def collect_lessons(
     made = {"policy": policy, "seed": seed, "episodes": envs.num_envs, "every": every, "discount": discount}
     return SnapshotStore(
         state=np.concatenate([state for _, state, _ in kept]),
-        observation=np.concatenate([seen for *_, seen in kept]),
+        observation=np.concatenate([flat for *_, flat in kept]),
         value=left[at].reshape(-1),
         episode=np.tile(everyone, len(kept)),
         step=at.repeat(envs.num_envs),
-        provenance={**describe(envs, LessonState()), **made, "environment_steps": step * envs.num_envs},
+        provenance={**describe(envs, PopulationState()), **made, "environment_steps": step * envs.num_envs},
     )
 
 
 class VectorSnapshotReset(gym.vector.VectorWrapper):
-    """`SnapshotReset` of a whole population: its lessons start from snapshots until ``until_step``, and as ever from then on.
+    """`SnapshotReset` of a whole population: episodes start from snapshots until ``until_step``, and ordinarily from then on.
 
-    A student that is put where another one stood goes on with its own random streams. Steps are counted over all students.
-    Rows of ``info["snapshot"]`` say where each current lesson started, int64 [S]; -1 is an ordinary start.
+    A student that takes the state of a snapshot keeps its own random streams. Steps are counted over all students.
+    ``info["snapshot"]`` is the snapshot that each current episode started from, int64 [S]; -1 is an ordinary start.
 
     Args:
-        envs: what ``gym.make_vec`` returns for a kdgym id, resetting students in the step that ends their lessons.
+        envs: what ``gym.make_vec`` returns for a kdgym id, with same-step autoreset.
         store, sampler, horizon, until_step: see `SnapshotReset`.
 
     Raises:
-        TypeError: ``envs`` is no such population.
+        TypeError: ``envs`` is not such a population.
         SnapshotMismatchError: the snapshots belong to another environment, version, settings, or space.
         ValueError: horizon or until_step are not positive.
     """
@@ -105,7 +105,7 @@ class VectorSnapshotReset(gym.vector.VectorWrapper):
             )
         check_lengths(horizon=horizon, until_step=until_step)
         self.population: PopulationEnv = envs.unwrapped
-        store.require(envs, LessonState())
+        store.require(envs, PopulationState())
         self.store, self.sampler = store, sampler or UniformSampler(store)
         self.horizon, self.until_step = horizon, until_step
         self._steps = 0
@@ -115,7 +115,7 @@ class VectorSnapshotReset(gym.vector.VectorWrapper):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Start lessons at snapshots, or ordinarily; see `PopulationEnv.reset`."""
+        """Start episodes at snapshots, or ordinarily; see `PopulationEnv.reset`."""
         _, info = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         if seed is not None or not hasattr(self, "_rng"):
             given = [seed] if isinstance(seed, int | None) else list(seed)
@@ -126,7 +126,7 @@ class VectorSnapshotReset(gym.vector.VectorWrapper):
         return self.population.observe(), {**info, "snapshot": self._start.copy()}
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
-        """One step of every lesson; truncated at ``horizon`` and at ``until_step``."""
+        """One step of every episode; truncated at ``horizon`` and at ``until_step``."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
         self._steps += self.num_envs
         self._age += 1
@@ -134,9 +134,9 @@ class VectorSnapshotReset(gym.vector.VectorWrapper):
         cut = due & (self._start >= 0) & ~terminated
         if cut.any():
             info = self._cut(observation, info, cut)
-        over = terminated | cut
-        if over.any():
-            self._begin(over)
+        done = terminated | cut
+        if done.any():
+            self._begin(done)
             observation = self.population.observe()
         return observation, reward, terminated, truncated | cut, {**info, "snapshot": self._start.copy()}
 
@@ -144,7 +144,7 @@ class VectorSnapshotReset(gym.vector.VectorWrapper):
         return self.until_step is None or self._steps < self.until_step
 
     def _begin(self, mask: npt.NDArray[np.bool_]) -> None:
-        """Of students whose lesson has just begun, put those that the sampler finds a place for where others stood."""
+        """Students whose episode has just begun: restore those for which the sampler draws a snapshot."""
         who = np.flatnonzero(mask)
         drawn = [self.sampler(self._rng) if self._guided() else None for _ in who]
         self._start[who] = [-1 if row is None else row for row in drawn]
@@ -155,7 +155,7 @@ class VectorSnapshotReset(gym.vector.VectorWrapper):
             self.population.restore(self.population.snapshot(0).unpacked(states), placed, random_streams=False)
 
     def _cut(self, observation: Any, info: dict[str, Any], cut: npt.NDArray[np.bool_]) -> dict[str, Any]:
-        """Truncate lessons and begin the next ones: what was seen and spent last goes to ``final_obs`` and ``final_info``."""
+        """Truncate episodes and begin the next ones; last observations and costs go to ``final_obs`` and ``final_info``."""
         final = info.pop("final_obs", np.full(self.num_envs, None, dtype=object))
         for i in np.flatnonzero(cut):
             final[i] = self.population.row(observation, int(i))
@@ -167,7 +167,7 @@ class VectorSnapshotReset(gym.vector.VectorWrapper):
 
 
 def _merged(one: dict[str, Any], other: dict[str, Any], rows: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """A vector info with some rows from another one; what ``one`` does not have is empty in the other rows."""
+    """A vector info with some rows from another one; keys that ``one`` lacks are empty in the other rows."""
     merged: dict[str, Any] = dict(one)
     for key, value in other.items():
         if isinstance(value, dict):

@@ -13,8 +13,8 @@ from minari import DataCollector, MinariDataset, StepDataCallback
 from typer.testing import CliRunner
 
 from kdgym.cli import app
+from kdgym.integrations.minari import RecordStates, read_minari
 from kdgym.wrappers import SnapshotReset, SnapshotStore
-from kdgym.wrappers.minari import RecordStates, read_minari
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""Teachers' practice that starts in the middle of a lesson."""
+"""Teachers in training start in the middle of an episode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kdgym.wrappers import (
     SnapshotStore,
     ValueClusters,
     VectorSnapshotReset,
-    collect_lessons,
+    collect_population_snapshots,
 )
 
 pytestmark = pytest.mark.slow
@@ -37,10 +37,10 @@ def population(number: int, **settings: Any) -> Any:
 def store() -> SnapshotStore:
     envs = population(3, autoreset=False).unwrapped
     action = np.linspace(-1, 1, envs.action_space.shape[1], dtype=np.float32)
-    return collect_lessons(envs, lambda _: np.tile(action, (3, 1)), seed=5, policy="slope")
+    return collect_population_snapshots(envs, lambda _: np.tile(action, (3, 1)), seed=5, policy="slope")
 
 
-def test_a_store_of_lessons_survives_the_disk_and_says_what_they_were(store: SnapshotStore, tmp_path: Path) -> None:
+def test_a_store_survives_the_disk_with_its_provenance(store: SnapshotStore, tmp_path: Path) -> None:
     assert store.step.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert store.provenance["environment_steps"] == 12
     store.save(tmp_path / "s.safetensors")
@@ -49,7 +49,7 @@ def test_a_store_of_lessons_survives_the_disk_and_says_what_they_were(store: Sna
     assert again.provenance == store.provenance
 
 
-def test_values_are_what_the_rest_of_the_lesson_brought(store: SnapshotStore) -> None:
+def test_values_are_the_return_of_the_rest_of_the_episode(store: SnapshotStore) -> None:
     envs = population(3, autoreset=False).unwrapped
     envs.reset(seed=5)
     action = np.linspace(-1, 1, envs.action_space.shape[1], dtype=np.float32)
@@ -57,7 +57,7 @@ def test_values_are_what_the_rest_of_the_lesson_brought(store: SnapshotStore) ->
     np.testing.assert_allclose(store.value.reshape(4, 3), np.cumsum(rewards[::-1], axis=0)[::-1], atol=1e-12)
 
 
-def test_a_restored_lesson_goes_on_as_the_original_with_the_same_luck(store: SnapshotStore) -> None:
+def test_a_restored_episode_goes_on_as_the_original_with_the_same_random_streams(store: SnapshotStore) -> None:
     """The same seed and the teacher's own actions, from its third step on: bit for bit the original."""
     original, restored = gym.make(ID, **SMALL), SnapshotReset(gym.make(ID, **SMALL), store, lambda _: 6)
     action = np.linspace(-1, 1, original.action_space.shape[0], dtype=np.float32)
@@ -101,8 +101,8 @@ def test_a_population_starts_where_the_sampler_says(store: SnapshotStore) -> Non
     np.testing.assert_allclose(info["final_obs"][2]["time"], 0)
 
 
-def test_the_ordinary_lessons_of_a_wrapped_population_are_the_ordinary_ones(store: SnapshotStore) -> None:
-    """After a lesson from a snapshot a student goes on with its own next lesson, as if nothing had happened."""
+def test_ordinary_episodes_of_a_wrapped_population_are_those_without_the_wrapper(store: SnapshotStore) -> None:
+    """After an episode from a snapshot a student goes on with its own next episode."""
     rows = iter([9, *[None] * 99])
     wrapped, plain = VectorSnapshotReset(population(1), store, lambda _: next(rows)), population(1)
     wrapped.reset(seed=3)
@@ -131,7 +131,7 @@ def test_horizon_and_end_of_the_guided_phase_truncate(store: SnapshotStore) -> N
     assert not cut["cost"]["data_engine"]["money"].any()
 
 
-def test_sb3_learns_on_lessons_that_start_in_the_middle(store: SnapshotStore) -> None:
+def test_sb3_learns_on_episodes_that_start_in_the_middle(store: SnapshotStore) -> None:
     envs = VectorSnapshotReset(population(4), store, ValueClusters(store, 2), horizon=2, until_step=16)
     model = PPO(SharedPolicy, as_vec_env(envs), seed=0, n_steps=4, batch_size=8, n_epochs=1)
     before = [p.detach().clone() for p in model.policy.parameters()]
@@ -144,7 +144,7 @@ def test_equal_seeds_start_alike(store: SnapshotStore) -> None:
     assert starts[0] == starts[1] != starts[2]
 
 
-def test_lessons_of_other_settings_are_refused_by_what_differs(store: SnapshotStore) -> None:
+def test_snapshots_of_other_settings_are_refused_by_what_differs(store: SnapshotStore) -> None:
     with pytest.raises(
         SnapshotMismatchError, match=r"\{'budget': 160.0\}, but this environment has \{'budget': 320.0\}"
     ):
@@ -159,7 +159,7 @@ def test_lessons_of_other_settings_are_refused_by_what_differs(store: SnapshotSt
         VectorSnapshotReset(population(1), store, horizon=0)
 
 
-def test_the_command_collects_an_agents_lessons(tmp_path: Path) -> None:
+def test_the_command_collects_from_an_agents_episodes(tmp_path: Path) -> None:
     file = tmp_path / "lessons.safetensors"
     small = [part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")]
     arguments = [ID, "--agent", "target_proportional", "--out", str(file), "--episodes", "3", "--every", "2", *small]
