@@ -239,7 +239,7 @@ def _check_ids(tables: Tables, problem: Tensor, answer: Tensor | None = None) ->
 def _library(sizes: tuple[str, ...]) -> ctypes.CDLL:
     compiler = _compiler()
     target = [*_OPTIONS, *_processor(), *sizes]
-    identity = "\0".join([*(path.read_text() for path in _SOURCES), *target, _predefined(compiler)])
+    identity = "\0".join([*(path.read_text() for path in _SOURCES), *compiler, *target, _predefined(compiler)])
     name = hashlib.sha256(identity.encode()).hexdigest()[:24] + ".so"
     path = cache_directory() / "kernels" / name
     try:

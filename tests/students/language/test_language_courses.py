@@ -121,7 +121,7 @@ def test_reports_run_the_same_teachers_and_have_a_placebo_twin(settings: dict[st
 
 
 def test_misconceptions_are_for_students_that_go_to_school(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="not schooled"):
+    with pytest.raises(ValueError, match="not pretrained"):
         gym.make(ID, misconceptions=2, **settings)
 
 
