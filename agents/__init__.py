@@ -8,10 +8,10 @@ if __name__ != "kdgym.agents":
         "Import this package as kdgym.agents, not as agents; a second copy would be another set of classes."
     )
 
-from kdgym.catalogue import packaged
+from kdgym.catalogue import AGENTS
 
 
 def __getattr__(name: str) -> ModuleType:
-    if name not in packaged():
+    if name not in AGENTS:
         raise AttributeError(f"There is no teacher {name!r}.")
-    return import_module(packaged()[name].module)
+    return import_module(AGENTS[name].module)

@@ -4,11 +4,22 @@
 >>> import kdgym
 >>> env = gym.make("kdgym/DataGen-Math-v0")
 >>> env.action_space.shape
-(42,)
+(56,)
 """
 
-from kdgym.registration import register_all
+from importlib import import_module
+from typing import Any
+
+from kdgym.registration import Entry, register_all, register_environment
 
 __version__ = "0.1.0"
+__all__ = ["Entry", "register_agent", "register_environment", "register_task"]
 
 register_all()
+
+
+def __getattr__(name: str) -> Any:
+    where = {"register_agent": "kdgym.catalogue", "register_task": "kdgym.tasks"}.get(name)
+    if where is None:
+        raise AttributeError(f"module 'kdgym' has no attribute {name!r}")
+    return getattr(import_module(where), name)

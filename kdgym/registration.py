@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+from kdgym.plugins import Registry
 from kdgym.post_import import after_import
 from kdgym.suggestions import closest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+ID_PATTERN = r"^[A-Za-z][A-Za-z0-9_]*/[A-Za-z0-9]+(-[A-Za-z0-9]+)*-v\d+$"
 
 
 @dataclass(frozen=True)
@@ -14,9 +24,9 @@ class Entry:
     """One environment id.
 
     Attributes:
-        id: ``kdgym/<Family>-<Task>[-<Level>]-v<N>``.
-        module: of `kdgym.envs`, ``<family>.<page>``.
-        population: class of the population in that module; the single view is called ``<population>Env``.
+        id: ``kdgym/<Family>-<Task>[-<Level>]-v<N>``; of another package, with its own name in place of ``kdgym``.
+        module: where the population is defined: ``kdgym.envs.<family>.<page>``, or a module of another package.
+        population: class of the population in that module; the single view beside it is called ``<population>Env``.
         summary: one line for ``kdgym list``.
         controls: teachers that spend the budget without intelligence; differences are taken to the first.
         published: the agent that follows the published rule this family is measured against.
@@ -30,6 +40,9 @@ class Entry:
         episodes: student seeds of its leaderboard.
         settings: keyword arguments that make this id what it is.
         slow: its first environment takes minutes to make, and its students learn one after the other.
+        small: settings that make an episode short, to try something out.
+        placebo: it has a setting ``placebo``, which destroys the content of training items (`kdgym.tasks.views.placebo`).
+        tradeoff: what its teachers weigh: two quantities of `PopulationEnv.outcome`, the wanted one first, and what each is.
     """
 
     id: str
@@ -48,11 +61,18 @@ class Entry:
     episodes: int = 64
     settings: dict[str, Any] = field(default_factory=dict)
     slow: bool = False
+    small: dict[str, Any] = field(default_factory=dict)
+    placebo: bool = False
+    tradeoff: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(ID_PATTERN, self.id):
+            raise ValueError(f"The id is {self.id!r}; give PACKAGE/NAME-vN, for example 'mine/Sorting-Easy-v0'.")
 
     @property
     def family(self) -> str:
-        """The folder of `kdgym.envs`."""
-        return self.module.partition(".")[0]
+        """The folder of `kdgym.envs`; of another package, its name."""
+        return self.module.removeprefix("kdgym.envs.").partition(".")[0]
 
     @property
     def needs_model(self) -> bool:
@@ -61,10 +81,13 @@ class Entry:
 
 
 _ANY_NUMBERS = ("random", "uniform")  # any numbers in [-1, 1], and zeros: they fit wherever actions are numbers
+_SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
 
 _SKILL_LIST: dict[str, Any] = {
     "group": "DataGen Skill-List",
-    "module": "datagen.skill_list",
+    "small": _SMALL,
+    "placebo": True,
+    "module": "kdgym.envs.datagen.skill_list",
     "population": "SkillList",
     "controls": ("uniform", "random"),
     "published": "stat",
@@ -84,7 +107,9 @@ _SKILL_LIST: dict[str, Any] = {
 }
 _OPEN_ENDED: dict[str, Any] = {
     "group": "DataGen Open-Ended",
-    "module": "datagen.open_ended",
+    "small": _SMALL,
+    "placebo": True,
+    "module": "kdgym.envs.datagen.open_ended",
     "population": "OpenEnded",
     "controls": ("random_real",),
     "published": "llm2llm",
@@ -95,7 +120,9 @@ _OPEN_ENDED: dict[str, Any] = {
 }
 _SKILL_TREE: dict[str, Any] = {
     "group": "DataGen Skill-Tree",
-    "module": "datagen.skill_tree",
+    "small": _SMALL,
+    "placebo": True,
+    "module": "kdgym.envs.datagen.skill_tree",
     "population": "SkillTree",
     "controls": ("tree_uniform", "tree_random"),
     "published": "alternating",
@@ -107,8 +134,9 @@ _SKILL_TREE: dict[str, Any] = {
 }
 _FEEDBACK: dict[str, Any] = {
     "group": "Feedback",
-    "module": "feedback.feedback",
-    "population": "Practice",
+    "small": _SMALL,
+    "module": "kdgym.envs.feedback.feedback",
+    "population": "Feedback",
     "controls": ("no_feedback",),
     "published": "thinktuning",
     "teachers": (
@@ -130,8 +158,9 @@ _FEEDBACK: dict[str, Any] = {
 }
 _SNAPSHOT: dict[str, Any] = {
     "group": "Snapshot",
-    "module": "snapshot.snapshot",
-    "population": "Starts",
+    "small": {"steps": 3, "updates": 2, "validation_starts": 4, "test_starts": 8},
+    "module": "kdgym.envs.snapshot.snapshot",
+    "population": "Snapshot",
     "controls": ("ordinary_resets", "uniform_snapshots", "random"),
     "published": "s3rl",
     "teachers": (
@@ -149,6 +178,10 @@ _SNAPSHOT: dict[str, Any] = {
 
 _ORCHESTRATE: dict[str, Any] = {
     "group": "Orchestrate",
+    "tradeoff": {
+        "success": "share of tasks done",
+        "money": "money of a task, in units of what a success is worth",
+    },
     "controls": ("always_auto", "always_paired", "always_coach", "always_stepwise"),
     "published": "atlas",
     "teachers": ("uncertainty_lane", "linucb", "note_once"),
@@ -161,7 +194,8 @@ _ORCHESTRATE: dict[str, Any] = {
 
 _TUTORING: dict[str, Any] = {
     "group": "Tutoring",
-    "module": "feedback.tutoring",
+    "small": _SMALL,
+    "module": "kdgym.envs.feedback.tutoring",
     "population": "Tutoring",
     "controls": ("never_ask",),
     "published": "always_ask",
@@ -171,7 +205,8 @@ _TUTORING: dict[str, Any] = {
 }
 _CLASSROOM: dict[str, Any] = {
     "group": "Classroom",
-    "module": "classroom.classroom",
+    "small": _SMALL,
+    "module": "kdgym.envs.classroom.classroom",
     "population": "Classroom",
     "controls": ("bid_uniform",),
     "published": "bid_proportional",
@@ -268,15 +303,17 @@ ENVIRONMENTS = (
     ),
     Entry(
         "kdgym/Orchestrate-Math-v0",
-        module="orchestrate.math",
+        module="kdgym.envs.orchestrate.math",
         population="OrchestrateMath",
+        small={"tasks": 3},
         summary="Choose how closely frozen students are supervised, task by task, and what they remember.",
         **_ORCHESTRATE,
     ),
     Entry(
         "kdgym/Orchestrate-Incidents-v0",
-        module="orchestrate.incidents",
+        module="kdgym.envs.orchestrate.incidents",
         population="OrchestrateIncidents",
+        small={"tasks": 3, "incidents": 2},
         summary="The same for small investigators who query the logs of a security incident, by SQL.",
         **_ORCHESTRATE,
     ),
@@ -350,6 +387,9 @@ MULTI_AGENT = (
     ("aec", "kdgym/Tutoring-Math-v0", "kdgym.envs.feedback.tutoring:tutoring_env"),
 )
 
+# What a family adds to the command line: name of the command -> module with a Typer ``app``, which imports nothing slow.
+COMMANDS = {"snapshots": "kdgym.envs.snapshot.commands"}
+
 
 def register_all() -> None:
     """Enter the tables into the registries of Gymnasium and PettingZoo: now, or as soon as these are imported.
@@ -363,14 +403,26 @@ def register_all() -> None:
 def _register_populations() -> None:
     import gymnasium as gym
 
-    for entry in ENVIRONMENTS:
-        module = f"kdgym.envs.{entry.module}"
-        gym.register(
-            id=entry.id,
-            entry_point=f"{module}:{entry.population}Env",
-            vector_entry_point=f"{module}:{entry.population}",
-            kwargs=entry.settings,
-        )
+    for entry in (*ENVIRONMENTS, *TABLE.added.values()):
+        _enter(entry)
+    for id in TABLE.installed.keys() - TABLE.added:  # what they name is imported when an environment is made
+        gym.register(id, partial(_make, id, "Env"), vector_entry_point=partial(_make, id, ""))
+
+
+def _enter(entry: Entry) -> None:
+    import gymnasium as gym
+
+    gym.register(
+        id=entry.id,
+        entry_point=f"{entry.module}:{entry.population}Env",
+        vector_entry_point=f"{entry.module}:{entry.population}",
+        kwargs=entry.settings,
+    )
+
+
+def _make(id: str, view: str, **settings: Any) -> Any:
+    entry = find(id)
+    return getattr(import_module(entry.module), entry.population + view)(**{**entry.settings, **settings})
 
 
 def _register_multi_agent() -> None:
@@ -380,16 +432,45 @@ def _register_multi_agent() -> None:
         pettingzoo.register(interface, id, entry_point=creator)
 
 
+def _read(point: EntryPoint) -> Entry:
+    entry = point.load()
+    if not isinstance(entry, Entry) or entry.id != point.name:
+        raise TypeError(f"{point.value} is {entry!r}, and not a kdgym.Entry with the id {point.name!r}")
+    return entry
+
+
+TABLE = Registry("kdgym.environments", "environment", lambda: {entry.id: entry for entry in ENVIRONMENTS}, _read)
+
+
+def register_environment(entry: Entry) -> None:
+    """Add an environment of another package to the table: for Gymnasium, the command line and the leaderboards.
+
+    A package that is installed names it in the entry-point group ``kdgym.environments`` instead, by its id.
+
+    Raises:
+        ValueError: there is an environment of that id.
+    """
+    TABLE.add(entry.id, entry)
+    if "gymnasium" in sys.modules:
+        _enter(entry)
+
+
+def environments() -> list[Entry]:
+    """The whole table: kdgym's own rows, and those of other packages. One that cannot be used is left out, with a warning."""
+    return list(TABLE.usable().values())
+
+
 def find(id: str) -> Entry:
     """The table's row of an id.
 
     Raises:
-        ValueError: there is no such environment.
+        ValueError: there is no such environment, or the package that names it is broken.
     """
-    known = {entry.id: entry for entry in ENVIRONMENTS}
-    if id in known:
-        return known[id]
+    if id in TABLE:
+        return TABLE[id]
+    known = TABLE.names()
     meant = closest(id.removeprefix("kdgym/"), [name.removeprefix("kdgym/") for name in known])
     if meant:
-        raise ValueError(f"There is no environment {id!r}. Did you mean 'kdgym/{meant}'? kdgym list shows all.")
+        (meant,) = [name for name in known if name.removeprefix("kdgym/") == meant][:1]
+        raise ValueError(f"There is no environment {id!r}. Did you mean {meant!r}? kdgym list shows all.")
     raise ValueError(f"There is no environment {id!r}; choose from {', '.join(known)}.")

@@ -1,21 +1,95 @@
-"""Action spaces of teachers."""
+"""Action spaces of teachers, and spaces as plain data."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import string
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium.spaces import Box, MultiDiscrete, Text
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Text
 
 Floats = npt.NDArray[np.float32]
 Decisions = dict[str, npt.NDArray[np.float64]]
 
 
-class WordedBox(Box):
+class PlainSpace:
+    """A space that can be written as plain data and made again from it. Derive from it and from a space of Gymnasium's.
+
+    The data are the constructor's arguments, which the space keeps as attributes of the same names. A class that keeps them
+    otherwise overrides `to_plain` and `from_plain`.
+    """
+
+    def to_plain(self) -> dict[str, Any]:
+        """The constructor's arguments by name, but for the seed: what JSON can say, tuples, or arrays."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "seed"}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """The space that `to_plain` described."""
+        return cls(**plain)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.to_plain().items())})"
+
+    __hash__ = None  # type: ignore[assignment]  # as Gymnasium's
+
+    def __eq__(self, other: object) -> bool:
+        """As Gymnasium's spaces, to which it is equal where it has their form; another of these has equal arguments, too."""
+        return super().__eq__(other) and (not isinstance(other, PlainSpace) or self.to_plain() == other.to_plain())
+
+
+# Gymnasium's spaces, and the arguments that make another one.
+_GYMNASIUM: dict[type[Space[Any]], Callable[[Any], dict[str, Any]]] = {
+    Box: lambda s: {"low": s.low.tolist(), "high": s.high.tolist(), "dtype": s.dtype.name},
+    Dict: lambda s: {"spaces": {name: space_to_plain(inner) for name, inner in s.spaces.items()}},
+    Discrete: lambda s: {"n": int(s.n), "start": int(s.start)},
+    MultiDiscrete: lambda s: {"nvec": s.nvec.tolist()},
+    Text: lambda s: {"max_length": s.max_length, "min_length": s.min_length, "charset": s.characters},
+}
+
+
+def space_to_plain(space: Space[Any]) -> dict[str, Any]:
+    """A space as plain data: ``space``, its class (``module:name`` of a `PlainSpace`), and ``arguments``.
+
+    Raises:
+        ValueError: its class has no such form.
+    """
+    kind = type(space)
+    if isinstance(space, PlainSpace):
+        return {"space": f"{kind.__module__}:{kind.__qualname__}", "arguments": space.to_plain()}
+    if kind not in _GYMNASIUM:
+        known = ", ".join(known.__name__ for known in _GYMNASIUM)
+        raise ValueError(f"{space} cannot be written as data. Use {known}, or derive {kind.__name__} from PlainSpace.")
+    return {"space": kind.__name__, "arguments": _GYMNASIUM[kind](space)}
+
+
+def space_from_plain(plain: Mapping[str, Any]) -> Space[Any]:
+    """The space that `space_to_plain` described. Of ``module:name`` the module is imported: only for data of one's own making.
+
+    Raises:
+        ValueError: there is no such class, or it is no `PlainSpace`.
+    """
+    name, arguments = plain["space"], dict(plain["arguments"])
+    for kind in _GYMNASIUM:
+        if kind.__name__ == name:
+            if kind is Dict:
+                arguments["spaces"] = {key: space_from_plain(inner) for key, inner in arguments["spaces"].items()}
+            if kind is Box:
+                arguments |= {end: np.array(arguments[end], arguments["dtype"]) for end in ("low", "high")}
+            return kind(**arguments)
+    module, _, own = name.partition(":")
+    found: Any = getattr(import_module(module), own, None) if own else None
+    if not (isinstance(found, type) and issubclass(found, PlainSpace)):
+        raise ValueError(f"{name!r} is no space that can be made from data; its class has to derive from PlainSpace.")
+    return found.from_plain(arguments)  # type: ignore[return-value]  # it derives from a space, too
+
+
+class WordedBox(PlainSpace, Box):
     """A box whose actions stand for decisions that have names, for persons and pictures.
 
     Attributes:
@@ -63,7 +137,7 @@ class Shares(WordedBox):
 
     def __init__(self, n: int, temperature: float = 4.0, seed: int | None = None) -> None:
         super().__init__(-1.0, 1.0, (n,), np.float32, seed=seed)
-        self.temperature = temperature
+        self.n, self.temperature = n, temperature
 
     def decode(self, action: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Shares of an action (or of a batch of them, last axis n): non-negative, summing to 1."""
@@ -95,14 +169,6 @@ class Shares(WordedBox):
     def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
         weights = np.array([decided.get(skill, 0.0) for skill in skills] if decided else [1.0] * len(skills))
         return self.encode(weights.repeat(self.shape[0] // len(skills)))
-
-    def __repr__(self) -> str:
-        return f"Shares({self.shape[0]}, temperature={self.temperature})"
-
-    __hash__ = None  # type: ignore[assignment]  # as Box
-
-    def __eq__(self, other: Any) -> bool:
-        return super().__eq__(other) and getattr(other, "temperature", self.temperature) == self.temperature
 
 
 class TreeMoves(WordedBox):
@@ -150,11 +216,8 @@ class TreeMoves(WordedBox):
         moves[:, 1:] = np.array([[decided.get(f"change {skill}", 0.0)] for skill in skills])
         return moves.ravel()
 
-    def __repr__(self) -> str:
-        return f"TreeMoves({self.skills}, {self.subskills}, largest={self.largest})"
 
-
-class FeedbackMoves(WordedBox):
+class MixedBox(WordedBox):
     """``Box(-1, 1, (n,))`` for decisions of which some are amounts and some are choices.
 
     An amount takes one entry, -1 for the least and 1 for the most; a choice takes one entry an option, and the largest counts.
@@ -216,21 +279,19 @@ class FeedbackMoves(WordedBox):
         action: Floats = self.encode(1, **named)[0]
         return action
 
-    def __repr__(self) -> str:
-        return f"FeedbackMoves({self.choices})"
-
 
 class TutoringMoves(WordedBox):
     """``Box(-1, 1, (K + n,))``: about which share of a group of each of K skills a pupil asks, then what its tutor does.
 
     Args:
         skills: K.
-        choices: of the tutor, n entries in all; see `FeedbackMoves`.
+        choices: of the tutor, n entries in all; see `MixedBox`.
         seed: seed of ``sample``.
     """
 
     def __init__(self, skills: int, choices: Mapping[str, Sequence[str]], seed: int | None = None) -> None:
-        self.skills, self.answers = skills, FeedbackMoves(choices)
+        self.skills, self.answers = skills, MixedBox(choices)
+        self.choices = self.answers.choices
         self.words = f"ask about SKILL=0 to 1, {self.answers.words}"
         super().__init__(-1.0, 1.0, (skills + self.answers.shape[0],), np.float32, seed=seed)
 
@@ -240,7 +301,7 @@ class TutoringMoves(WordedBox):
         Args:
             students: S.
             ask: shares in [0, 1], one for all, [S, 1] or [S, K].
-            decisions: of the tutor, see `FeedbackMoves.encode`.
+            decisions: of the tutor, see `MixedBox.encode`.
 
         Raises:
             ValueError: a share or a decision is out of range.
@@ -263,9 +324,6 @@ class TutoringMoves(WordedBox):
         answers = {name: value for name, value in decided.items() if name not in asks}
         return np.concatenate([2 * np.array(list(asks.values())) - 1, self.answers.compose(answers, skills)])
 
-    def __repr__(self) -> str:
-        return f"TutoringMoves({self.skills}, {self.answers})"
-
 
 class SnapshotMoves(WordedBox):
     """``Box(-1, 1, (C + 3,))``: where practice starts: shares of C clusters, share of ordinary starts, horizon, end.
@@ -281,7 +339,8 @@ class SnapshotMoves(WordedBox):
 
     def __init__(self, clusters: int, limit: int, seed: int | None = None) -> None:
         super().__init__(-1.0, 1.0, (clusters + 3,), np.float32, seed=seed)
-        self.shares, self.limit = Shares(clusters, self.temperature), limit
+        self.clusters, self.limit = clusters, limit
+        self.shares = Shares(clusters, self.temperature)
 
     def encode(
         self,
@@ -327,11 +386,8 @@ class SnapshotMoves(WordedBox):
         last = [decided.get(name, default) for name, default in (("ordinary", 0), ("horizon", 1), ("end", 0))]
         return np.concatenate([self.shares.compose(weights, clusters), 2 * np.array(last) - 1])
 
-    def __repr__(self) -> str:
-        return f"SnapshotMoves({self.shares.shape[0]}, limit={self.limit})"
 
-
-class TreeChoices(MultiDiscrete):
+class TreeChoices(PlainSpace, MultiDiscrete):
     """``MultiDiscrete([5] * K)``: for each of K skills keep the allocations, explore, give more, give less, or stop.
 
     Args:
@@ -357,11 +413,8 @@ class TreeChoices(MultiDiscrete):
         masks = np.stack([np.ones_like(some), ~is_open.all(2), some, busy, busy], axis=2)
         return np.asarray(masks.reshape(len(masks), -1))
 
-    def __repr__(self) -> str:
-        return f"TreeChoices({self.skills})"
 
-
-class JsonText(Text):
+class JsonText(PlainSpace, Text):
     """``Text`` of printable ASCII that carries JSON (a plain ``Text`` knows letters and digits only).
 
     Args:

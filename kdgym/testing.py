@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from kdgym.core import SingleEnv, Snapshot
+from kdgym.core import SingleEnv, StudentSnapshot
 from kdgym.tasks import SPLITS, Task
 
 _STEPS = 3
@@ -119,7 +119,7 @@ def _check_snapshot(env: SingleEnv) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "student.safetensors"
         snapshot.save(path)
-        env.restore(Snapshot.load(path))
+        env.restore(StudentSnapshot.load(path))
     _require(_equal_steps(_roll(env, after), expected), "After restoring from disk the same actions lead elsewhere.")
     env.restore(start)  # later on, an earlier decision may have left nothing to decide
     branches = env.branch(2)

@@ -50,7 +50,7 @@ class Row:
     def of(cls, teachers: str, mixing: float | None, results: Sequence[Result]) -> Row:
         """What the same students learned from the same teachers after several trainings."""
         gain = np.mean([result.after - result.before for result in results], axis=0)
-        return cls(teachers, mixing, gain, np.mean([gini(result.besides["gains"]) for result in results], axis=0))
+        return cls(teachers, mixing, gain, np.mean([gini(result.extras["gains"]) for result in results], axis=0))
 
     def measured(self, planner: Row) -> dict[str, Interval]:
         """With 95 % intervals over classrooms; the price of anarchy is the planner's gain over these teachers'."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.core import Snapshot
+from kdgym.core import StudentSnapshot
 
 STUDENTS = 3
 COURSE: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 4, "test_items": 4, "engine": "torch"}
@@ -57,8 +57,8 @@ def play(envs: Any, folder: Path) -> list[np.ndarray]:
     heard += [envs.examine("test"), envs.score(), envs.outcome(), envs.ledger()]
     one = envs.snapshot(1)
     one.save(folder / "student.safetensors")
-    envs.restore(Snapshot.load(folder / "student.safetensors"), np.array([2]))
-    envs.restore(one.unpacked(one.packed()), np.array([0]), luck=False)
+    envs.restore(StudentSnapshot.load(folder / "student.safetensors"), np.array([2]))
+    envs.restore(one.unpacked(one.packed()), np.array([0]), random_streams=False)
     heard += [envs.observe(), envs.branch(2).observe()]
     chosen = np.arange(STUDENTS) == 1
     heard.append(envs.reset(options={"reset_mask": chosen, "restart": "continue"})[0])

@@ -12,7 +12,10 @@ from kdgym.registration import ENVIRONMENTS
 from kdgym.tasks import Pool, Split
 from tests.tiers import tiered
 
-COURSES = ("datagen", "feedback.feedback")  # pages that have students practise problems with splits
+COURSES = (
+    "kdgym.envs.datagen",
+    "kdgym.envs.feedback.feedback",
+)  # pages that have students practise problems with splits
 IDS = [entry.id for entry in ENVIRONMENTS if entry.module.startswith(COURSES) and not entry.needs_model]
 OTHERS = [entry.id for entry in ENVIRONMENTS if not entry.module.startswith(COURSES) and not entry.slow]
 

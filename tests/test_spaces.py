@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from typing import Any
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Text, Tuple
 from gymnasium.vector.utils import batch_space
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from kdgym.envs.classroom.bids import Bids
-from kdgym.spaces import FeedbackMoves, Shares, SnapshotMoves, TreeMoves, TutoringMoves
+from kdgym.spaces import (
+    JsonText,
+    MixedBox,
+    PlainSpace,
+    Shares,
+    SnapshotMoves,
+    TreeChoices,
+    TreeMoves,
+    TutoringMoves,
+    space_from_plain,
+    space_to_plain,
+)
 
 TEMPERATURE = 4.0
 SCALES = st.floats(1e-6, 1e6)
@@ -125,11 +137,11 @@ def test_other_temperatures_and_sizes_are_other_spaces() -> None:
 
 
 def test_it_says_what_it_is() -> None:
-    assert repr(Shares(3, 2.0)) == "Shares(3, temperature=2.0)"
+    assert repr(Shares(3, 2.0)) == "Shares(n=3, temperature=2.0)"
 
 
-def feedback_moves() -> FeedbackMoves:
-    return FeedbackMoves({"fraction": (), "kind": ("mark", "full"), "weight": ()})
+def feedback_moves() -> MixedBox:
+    return MixedBox({"fraction": (), "kind": ("mark", "full"), "weight": ()})
 
 
 def test_feedback_moves_encode_by_name() -> None:
@@ -237,3 +249,52 @@ def test_decisions_out_of_range_are_refused(name: str, decided: dict[str, float]
     space, skills, _ = WORDED[name]
     with pytest.raises(ValueError, match=message):
         space.compose(decided, skills)
+
+
+class Halves(PlainSpace, Box):
+    """A space of another package: its argument is the wider end, and it keeps half of it."""
+
+    def __init__(self, width: float) -> None:
+        super().__init__(-width / 2, width / 2, (2,), np.float32)
+        self.half = width / 2
+
+    def to_plain(self) -> dict[str, Any]:
+        return {"width": 2 * self.half}
+
+
+SPACES: list[Space[Any]] = [
+    *(space for space, *_ in WORDED.values()),
+    Shares(5, temperature=2.0),
+    TreeChoices(3),
+    JsonText(100, "count"),
+    Halves(3.0),
+    Box(np.array([-np.inf, 0.1], np.float32), np.array([np.inf, 0.3], np.float32)),
+    Box(0, 255, (2, 2), np.uint8),
+    Dict({"b": Shares(2), "a": Dict({"c": Box(0, 1, (1,))})}),
+    Discrete(3, start=1),
+    MultiDiscrete([2, 5]),
+    Text(5, min_length=2, charset="xyz"),
+]
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: type(space).__name__)
+def test_a_space_is_made_again_from_what_it_writes_as_json(space: Space[Any]) -> None:
+    twin = space_from_plain(json.loads(json.dumps(space_to_plain(space))))
+    assert type(twin) is type(space) and twin == space
+    for one in (space, twin):
+        one.seed(3)
+    assert str(space.sample()) == str(twin.sample())
+
+
+def test_arguments_make_a_space_another_one() -> None:
+    assert TreeMoves(2, 3, largest=8) != TreeMoves(2, 3, largest=4)
+    assert Bids([[0, 2], [1]]) != Bids([[0, 1], [2]])
+    assert Shares(2) == Box(-1, 1, (2,)) and Shares(2) != Box(0, 1, (2,))
+
+
+def test_only_spaces_are_made_from_names() -> None:
+    for name in ("subprocess:run", "kdgym.spaces:Box", "kdgym.spaces:Nothing", "Tuple", "json"):
+        with pytest.raises(ValueError, match="derive from PlainSpace"):
+            space_from_plain({"space": name, "arguments": {}})
+    with pytest.raises(ValueError, match=r"cannot be written as data. Use Box, .* or derive Tuple from PlainSpace"):
+        space_to_plain(Tuple([Shares(2)]))

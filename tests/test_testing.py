@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from kdgym.core import SingleEnv, Snapshot
+from kdgym.core import SingleEnv, StudentSnapshot
 from kdgym.envs.datagen.skill_list import SkillList
 from kdgym.tasks import Task, make_task
 from kdgym.testing import ContractError, check, check_splits
@@ -25,7 +25,7 @@ class IgnoresSeeds(SkillList):
 
 
 class ForgetsTheMoney(SkillList):
-    def restore(self, snapshot: Snapshot, students: int | slice = slice(None)) -> None:
+    def restore(self, snapshot: StudentSnapshot, students: int | slice = slice(None)) -> None:
         super().restore(snapshot, students)
         self.state["spent"] = 0.0
 

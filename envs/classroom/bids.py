@@ -181,14 +181,6 @@ class Bids(WordedBox):
         action: Floats = self.encode([credits], plan[None])[0]
         return action
 
-    def __repr__(self) -> str:
-        return f"Bids({self.subjects}, sources={self.sources})"
-
-    __hash__ = None  # type: ignore[assignment]  # as Box
-
-    def __eq__(self, other: Any) -> bool:
-        return super().__eq__(other) and getattr(other, "subjects", self.subjects) == self.subjects
-
 
 def _taken(value: Floats, places: npt.NDArray[np.int64]) -> Floats:
     """Entries of every student's array [S, n] at places [N, W], 0 where a place is -1: [S, N, W]."""

@@ -11,7 +11,7 @@ from pettingzoo import ParallelEnv
 
 from kdgym.core.population import PopulationEnv
 from kdgym.core.single import first_student
-from kdgym.core.snapshot import Snapshot
+from kdgym.core.snapshot import StudentSnapshot
 from kdgym.core.validation import checked_actions
 from kdgym.envs.classroom.bids import Bids, Floats, mixed
 
@@ -119,11 +119,11 @@ class ClassroomParallelEnv(ParallelEnv[str, Floats, Floats]):
         """Who got the student's time and what came of it, with ``render_mode="rgb_array"``."""
         return self.classrooms.frame(0) if self.render_mode == "rgb_array" else None
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> StudentSnapshot:
         """See `PopulationEnv.snapshot`."""
         return self.classrooms.snapshot()
 
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, snapshot: StudentSnapshot) -> None:
         """See `PopulationEnv.restore`."""
         self.classrooms.restore(snapshot)
         over = bool(self.classrooms.state["done"][0])

@@ -11,7 +11,7 @@ from kdgym.students.control.actor_critic import PPOConfig
 
 
 class SnapshotSettings(Settings):
-    """Arguments of `kdgym.envs.snapshot.snapshot.Starts`; see there."""
+    """Arguments of `kdgym.envs.snapshot.snapshot.Snapshot`; see there."""
 
     task: str = "MountainCar"
     pool: Literal["train", "evaluation"] = "train"
@@ -36,5 +36,5 @@ class SnapshotSettings(Settings):
     @property
     def ppo(self) -> PPOConfig:
         """How students learn."""
-        names = ("learning_rate", "epochs", "minibatches", "clip", "entropy")
-        return PPOConfig(**{name: getattr(self, name) for name in names})
+        names = ("learning_rate", "epochs", "minibatches", "clip")
+        return PPOConfig(**{name: getattr(self, name) for name in names}, entropy_coef=self.entropy)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import kdgym
-from kdgym.cli import leaderboard, models, overview, scores, snapshots, training
+from kdgym.cli import leaderboard, models, overview, scores, training
 from kdgym.cli.errors import one_sentence
+from kdgym.registration import COMMANDS
 
 _PANELS: dict[str, dict[str, Any]] = {
     "Look": {"list": overview.list_, "watch": overview.watch, "teach": leaderboard.teach},
@@ -21,7 +23,7 @@ _PANELS: dict[str, dict[str, Any]] = {
         "leaderboard": leaderboard.app,
         "export": leaderboard.export,
     },
-    "Families": {"snapshots": snapshots.app},
+    "Families": {name: import_module(module).app for name, module in COMMANDS.items()},
 }
 
 

@@ -129,7 +129,7 @@ def teach(
     ] = None,
 ) -> None:
     """Be the teacher yourself: see the students, decide, and have it written down like any other teacher's lessons."""
-    from kdgym.leaderboard.human_teacher import Person
+    from kdgym.leaderboard.human_teacher import HumanTeacher
     from kdgym.leaderboard.record import AgentCard
     from kdgym.leaderboard.submit import board_seeds, open_board, record_lessons
 
@@ -141,7 +141,7 @@ def teach(
     envs, seeds = open_board(id, students, given), board_seeds(id)[:students]
     who = [author.strip() for author in authors.split(",")]
     card = AgentCard(name=name, authors=who, kind="human", source=None, sha256=None)
-    record = record_lessons(id, envs, Person(envs, console), card, seeds)
+    record = record_lessons(id, envs, HumanTeacher(envs, console), card, seeds)
     before, after = (sum(scores) / students for scores in (record.outcome.before, record.outcome.after))
     console.print(f"Test score {before:.3f} → {after:.3f} ({after - before:+.3f})", highlight=False)
     if boards is not None:
@@ -248,7 +248,7 @@ def check_all(boards: _Boards = _FOLDER) -> None:
 
     problems = []
     known = known_verifiers(boards)
-    for path in sorted(boards.glob("kdgym/*/*.json")):
+    for path in sorted(boards.glob("*/*-v*/*.json")):
         record, place = load_record(path), path.relative_to(boards)
         for number, badge in enumerate(record.badges, 1):
             if badge.verifier not in known:
@@ -259,7 +259,8 @@ def check_all(boards: _Boards = _FOLDER) -> None:
         if not finding.passed:
             problems.append(badge_text(path, 0, finding))
     with tempfile.TemporaryDirectory() as fresh:
-        (Path(fresh) / "kdgym").symlink_to((boards / "kdgym").resolve())
+        for package in {path.parent.parent for path in boards.glob("*/*-v*/*.json")}:
+            (Path(fresh) / package.name).symlink_to(package.resolve())
         problems += changed_cards(boards, write(Path(fresh)))
         for page in ("README.md", "schema.json"):
             if not (boards / page).is_file() or (Path(fresh) / page).read_bytes() != (boards / page).read_bytes():

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from kdgym.catalogue import agent_names, roles, rule
 from kdgym.console import AGENT_HELP, EnvId, console
-from kdgym.registration import ENVIRONMENTS, find
+from kdgym.registration import environments, find
 
 
 def list_(
@@ -21,11 +21,12 @@ def list_(
     ] = None,
 ) -> None:
     """Show the environments, and the teachers that fit each."""
-    shown = [find(id).group] if id else list(dict.fromkeys(entry.group for entry in ENVIRONMENTS))
+    entries = environments()
+    shown = [find(id).group] if id else list(dict.fromkeys(entry.group for entry in entries))
     for group in shown:
         console.rule(group, align="left")
         ids = Table.grid(padding=(0, 2))
-        for entry in ENVIRONMENTS:
+        for entry in entries:
             if entry.group == group and id in (None, entry.id):
                 ids.add_row(entry.id, entry.summary)
         console.print(ids)

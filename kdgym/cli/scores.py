@@ -126,7 +126,7 @@ def compare(
     seconds_budget: SecondsBudget = None,
 ) -> None:
     """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
-    from kdgym.evaluation.report import besides_tables, comparison_json, comparison_table, ranked
+    from kdgym.evaluation.report import comparison_json, comparison_table, extras_tables, ranked
     from kdgym.students import is_language_model
 
     set_threads(threads)
@@ -137,15 +137,14 @@ def compare(
         chosen = [name.strip() for name in agents.split(",") if name.strip()]
     names = list(dict.fromkeys([entry.controls[0], *chosen]))
     learner = {"student": student} if student else {}  # a family has its own, where nobody says
-    items = entry.family == "datagen"  # lessons of items have content that can be destroyed
-    twins = items and is_language_model(student or "") if placebo is None else placebo
+    twins = entry.placebo and is_language_model(student or "") if placebo is None else placebo
     given = parse_settings(settings, device=device, **learner, **_misconceptions(misconceptions))
     asking: dict[str, Any] = {"base_url": base_url, "model": model, "transcript": transcript}
     asking |= {"token_budget": token_budget, "seconds_budget": seconds_budget}
     options = {name: value for name, value in asking.items() if value is not None}
     results = _evaluate(id, names, episodes, retention, twins, options, **given)
     control = results[0]
-    for table in (comparison_table(results, control), *besides_tables(results)):
+    for table in (comparison_table(results, control), *extras_tables(results)):
         console.print(table)
     for result in results:
         if result.remarks:

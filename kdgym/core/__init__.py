@@ -2,6 +2,6 @@
 
 from kdgym.core.population import PopulationEnv
 from kdgym.core.single import SingleEnv
-from kdgym.core.snapshot import Snapshot
+from kdgym.core.snapshot import StudentSnapshot
 
-__all__ = ["PopulationEnv", "SingleEnv", "Snapshot"]
+__all__ = ["PopulationEnv", "SingleEnv", "StudentSnapshot"]

@@ -14,7 +14,7 @@ from kdgym.students.base_students.pool import draw_numbers
 from kdgym.tasks.misconceptions import wrong_rules
 
 
-class Misled:
+class Misconceptions:
     """The misconceptions of a course's students. Which student has which is state, and never observation or info.
 
     Args:

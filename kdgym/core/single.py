@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdgym.core.population import Array, Info, PopulationEnv
-from kdgym.core.snapshot import Snapshot
+from kdgym.core.snapshot import StudentSnapshot
 from kdgym.tasks.base import Split
 
 
@@ -60,13 +60,13 @@ class SingleEnv(gym.Env[dict[str, Array], Array]):
         """The lesson so far as a picture with ``render_mode="rgb_array"``."""
         return self.students.frame(0) if self.render_mode == "rgb_array" else None
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> StudentSnapshot:
         """See `PopulationEnv.snapshot`."""
         return self.students.snapshot()
 
-    def restore(self, snapshot: Snapshot | str | Path) -> None:
+    def restore(self, snapshot: StudentSnapshot | str | Path) -> None:
         """See `PopulationEnv.restore`; also takes the path of a saved snapshot."""
-        self.students.restore(snapshot if isinstance(snapshot, Snapshot) else Snapshot.load(snapshot))
+        self.students.restore(snapshot if isinstance(snapshot, StudentSnapshot) else StudentSnapshot.load(snapshot))
 
     def branch(self, k: int) -> PopulationEnv:
         """See `PopulationEnv.branch`: a population of k copies of this student."""

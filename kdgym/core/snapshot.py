@@ -13,7 +13,7 @@ from kdgym.storage import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class StudentSnapshot:
     """The state of one or more students at one moment.
 
     Attributes:
@@ -43,7 +43,7 @@ class Snapshot:
         """All numbers of every student as bytes, uint8 [students, n]: one row each, to be kept in a table."""
         return torch.cat([row.cpu().contiguous().view(torch.uint8) for row in self.rows], dim=1)
 
-    def unpacked(self, packed: Tensor) -> Snapshot:
+    def unpacked(self, packed: Tensor) -> StudentSnapshot:
         """The snapshot that was `packed`, uint8 [any number, n], of students like these.
 
         Raises:
@@ -55,14 +55,14 @@ class Snapshot:
         # A copy each, because a view of other numbers must begin at a multiple of their size.
         parts = [part.clone(memory_format=torch.contiguous_format) for part in packed.split(sizes, dim=1)]
         rows = [part.view(row.dtype).to(row.device) for part, row in zip(parts, self.rows, strict=True)]
-        return Snapshot(self.settings, rows)
+        return StudentSnapshot(self.settings, rows)
 
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file, atomically."""
         save_tensors(Path(path), {str(i): row for i, row in enumerate(self.rows)}, {"settings": self.settings})
 
     @classmethod
-    def load(cls, path: str | Path) -> Snapshot:
+    def load(cls, path: str | Path) -> StudentSnapshot:
         """Read what `save` wrote.
 
         Raises:

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
-from kdgym.catalogue import OWN_AGENT, agent_names, packaged, require_fit
+from kdgym.catalogue import AGENTS, OWN_AGENT, agent_names, require_fit
 from kdgym.core import PopulationEnv
 from kdgym.suggestions import did_you_mean
 
@@ -39,8 +39,8 @@ def agent_module(name: str) -> ModuleType:
     Raises:
         ValueError: there is no such agent, or the file is not Python.
     """
-    if name in packaged():
-        module = importlib.import_module(packaged()[name].module)
+    if name in AGENTS:
+        module = importlib.import_module(AGENTS[name].module)
     elif name.endswith(".py") and Path(name).is_file():
         spec = importlib.util.spec_from_file_location(Path(name).stem, name)
         assert spec is not None and spec.loader is not None
@@ -67,7 +67,7 @@ def agent_class(name: str) -> type[Any]:
         ValueError: there is no such agent, or the file defines no ``Agent`` with an ``act`` method.
     """
     module = agent_module(name)
-    kind: Any = getattr(module, packaged()[name].kind if name in packaged() else "Agent", None)
+    kind: Any = getattr(module, AGENTS[name].kind if name in AGENTS else "Agent", None)
     if not callable(getattr(kind, "act", None)):
         raise ValueError(f"The agent {name!r} defines no class Agent with a method act(observation).")
     return kind  # type: ignore[no-any-return]  # it has an act

@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from kdgym.catalogue import roles
+from kdgym.evaluation.agents import NO_TEACHING
 from kdgym.evaluation.protocol import Result
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
 
-_CONTROLS = ("no teaching", "random", "uniform", "no_feedback", "always_auto")
+# Colour-blind safe (Okabe and Ito). Controls are grey; a role has its marker, and seven colours later the line changes.
+_COLOURS = ("#D55E00", "#56B4E9", "#009E73", "#E69F00", "#0072B2", "#CC79A7", "#882255")
+_GREYS, _LINES = ("0.35", "0.55", "0.7", "0.8"), ("-", "--", "-.", (0, (1, 1)))
+_MARKERS = {"control": "s", "published rule": "D", "upper bound": "*", "train it first": "^", "language model": "v"}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a teacher is drawn: colour, marker and line, as Matplotlib names them."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+def styles(env_id: str, names: Sequence[str]) -> dict[str, Style]:
+    """How teachers are drawn, by their roles and places in the table, whichever others are in the picture.
+
+    Args:
+        env_id: where they taught.
+        names: of the teachers; those that are not in the table come behind it, in their order.
+    """
+    table = {NO_TEACHING: "control", **roles(find(env_id).group)}
+    ordered = {**table, **{name: "" for name in names if name not in table}}
+    controls = [name for name, role in ordered.items() if role == "control"]
+    others = [name for name in ordered if name not in controls]
+    grey = {name: Style(_GREYS[i % len(_GREYS)], "s", ":") for i, name in enumerate(controls)}
+    return grey | {
+        name: Style(_COLOURS[i % 7], _MARKERS.get(ordered[name], "o"), _LINES[i // 7 % len(_LINES)])
+        for i, name in enumerate(others)
+    }
 
 
 def comparison_picture(results: Sequence[Result], control: Result, path: Path) -> None:
@@ -27,25 +61,25 @@ def comparison_picture(results: Sequence[Result], control: Result, path: Path) -
     """
     figure = Figure(figsize=(11, 0.42 * len(results) + 2.4), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
-    colours = [_colour(result) for result in results]
+    drawn = styles(control.env_id, [_base(result) for result in results])
     left.axvline(0, color="0.6", linewidth=1)
-    for row, (result, colour) in enumerate(zip(results, colours, strict=True)):
-        gain = mean_interval(result.after - control.after)
-        left.plot([gain.low, gain.high], [row, row], color=colour, linewidth=3, solid_capstyle="butt")
-        left.plot(gain.mean, row, "o", color=colour)
+    for row, result in enumerate(results):
+        gain, style = mean_interval(result.after - control.after), drawn[_base(result)]
+        left.plot([gain.low, gain.high], [row, row], color=style.colour, linewidth=3, solid_capstyle="butt")
+        left.plot(gain.mean, row, style.marker, color=style.colour)
         left.annotate(
             f"{gain.mean:+.2f}", (gain.high, row), (6, 0), textcoords="offset points", va="center", fontsize=8
         )
     left.set_yticks(range(len(results)), [_label(result) for result in results])
     left.invert_yaxis()
     left.margins(x=0.15)
-    measure, students = find(control.env_id).measure, f"{len(control.seeds)} unseen students"
-    left.set_xlabel(f"{measure}, difference to {control.agent}\n(paired, 95 % interval)")
-    if "money" in control.besides:
-        _pareto(right, results)
+    entry, students = find(control.env_id), f"{len(control.seeds)} unseen students"
+    left.set_xlabel(f"{entry.measure}, difference to {control.agent}\n(paired, 95 % interval)")
+    if entry.tradeoff:
+        _pareto(right, results, drawn, entry.tradeoff)
         figure.suptitle(f"{control.env_id}: {students}")
     else:
-        _curves(right, results)
+        _curves(right, results, drawn)
         figure.suptitle(f"{control.env_id}: what {students} learned")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -54,68 +88,42 @@ def comparison_picture(results: Sequence[Result], control: Result, path: Path) -
     figure.savefig(path)
 
 
-def _curves(axes: Axes, results: Sequence[Result]) -> None:
+def _curves(axes: Axes, results: Sequence[Result], drawn: Mapping[str, Style]) -> None:
     for result in results:
         if result.curve.shape[1] > 1:
-            style = "--" if result.upper_bound else "-"
-            axes.plot(result.curve.mean(0), color=_colour(result), label=result.agent, linestyle=style)
+            style = drawn[_base(result)]
+            line = {"color": style.colour, "linestyle": style.line, "marker": style.marker, "markevery": [-1]}
+            axes.plot(result.curve.mean(0), label=result.agent, **line)
     axes.set_xlabel("step")
     axes.set_ylabel("validation accuracy on the targets")
     axes.legend(fontsize=7, frameon=False)
 
 
-def _pareto(axes: Axes, results: Sequence[Result]) -> None:
-    """Success against money with 95 % intervals; a line through those whom no other beats in both."""
-    places = {r.agent: (mean_interval(r.besides["money"]), mean_interval(r.besides["success"])) for r in results}
+def _pareto(axes: Axes, results: Sequence[Result], drawn: Mapping[str, Style], tradeoff: Mapping[str, str]) -> None:
+    """What is wanted against what it costs, with 95 % intervals; a line through those whom no other beats in both."""
+    wanted, cost = tradeoff
+    places = {r.agent: (mean_interval(r.extras[cost]), mean_interval(r.extras[wanted])) for r in results}
     for result in results:
-        money, success = places[result.agent]
-        colour, marker = _colour(result), "*" if result.upper_bound else "o"
-        axes.plot([money.low, money.high], [success.mean] * 2, color=colour, linewidth=1.5)
-        axes.plot([money.mean] * 2, [success.low, success.high], color=colour, linewidth=1.5)
-        axes.plot(money.mean, success.mean, marker, color=colour, markersize=10 if result.upper_bound else 6)
+        spent, got = places[result.agent]
+        style = drawn[_base(result)]
+        axes.plot([spent.low, spent.high], [got.mean] * 2, color=style.colour, linewidth=1.5)
+        axes.plot([spent.mean] * 2, [got.low, got.high], color=style.colour, linewidth=1.5)
+        axes.plot(spent.mean, got.mean, style.marker, color=style.colour, markersize=10 if style.marker == "*" else 6)
         axes.annotate(
-            _label(result), (money.mean, success.mean), (7, 5), textcoords="offset points", fontsize=8, color=colour
+            _label(result), (spent.mean, got.mean), (7, 5), textcoords="offset points", fontsize=8, color=style.colour
         )
-    teachers = sorted((m.mean, s.mean) for r in results if not r.upper_bound for m, s in [places[r.agent]])
-    front = [(m, s) for i, (m, s) in enumerate(teachers) if all(s > before for _, before in teachers[:i])]
+    teachers = sorted((s.mean, g.mean) for r in results if not r.upper_bound for s, g in [places[r.agent]])
+    front = [(s, g) for i, (s, g) in enumerate(teachers) if all(g > before for _, before in teachers[:i])]
     axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, linestyle=":", zorder=0)
     axes.margins(0.2)
-    axes.set_xlabel(
-        "money of a task, in units of what a success is worth\n(mean, 95 % interval; dotted: no teacher beats these in both)"
-    )
-    axes.set_ylabel("share of tasks done")
+    axes.set_xlabel(f"{tradeoff[cost]}\n(mean, 95 % interval; dotted: no teacher beats these in both)")
+    axes.set_ylabel(tradeoff[wanted])
+
+
+def _base(result: Result) -> str:
+    """The teacher's name, without the file of a trained one."""
+    return result.agent.partition(":")[0]
 
 
 def _label(result: Result) -> str:
-    name = result.agent.partition(":")[0]  # not the file of a trained one
-    return f"{name} (upper bound)" if result.upper_bound else name
-
-
-def _colour(result: Result) -> str:
-    """Colour-blind safe (Okabe and Ito): grey controls, one colour a teacher by name, stable between pictures."""
-    if result.agent in _CONTROLS:
-        return "0.55" if result.agent in ("uniform", "no_feedback") else "0.75"
-    palette = {
-        "target_proportional": "#56B4E9",
-        "weakest_skill": "#D55E00",
-        "learning_progress": "#E69F00",
-        "constant": "#0072B2",
-        "adaptive_source": "#009E73",
-        "informed": "#CC79A7",
-        "lookahead": "#882255",
-        "thinktuning": "#D55E00",
-        "thinktuning_plain": "#E69F00",
-        "adaptive_hint": "#009E73",
-        "full_solutions": "#56B4E9",
-        "luffy": "#0072B2",
-        "feedback_ppo": "#CC79A7",
-        "feedback_lookahead": "#882255",
-        "always_paired": "#E69F00",
-        "always_coach": "#009E73",
-        "always_stepwise": "#CC79A7",
-        "atlas": "#D55E00",
-        "uncertainty_lane": "#56B4E9",
-        "linucb": "#0072B2",
-        "lane_oracle": "#882255",
-    }
-    return palette.get(result.agent.partition(":")[0], "black")
+    return f"{_base(result)} (upper bound)" if result.upper_bound else _base(result)

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kdgym.core import PopulationEnv
-from kdgym.core.course import Course
 from kdgym.evaluation.agents import NO_TEACHING, attribute, decide, introduce, load_agent, make_unseen
 from kdgym.students import recommended_population
 
@@ -32,8 +31,8 @@ class Result:
         right, asked: correct and asked test items per skill after the last step, int64 [S, K].
         curve: target-weighted validation accuracy over the episode, [S, steps + 1].
         cost: actor -> unit -> total spent, [S].
-        besides: what else was asked for. Of students with misconceptions what `Misled.examine` says of the test split, and
-            ``belief``, what the agent's ``diagnose`` said, [S, M]; of retention ``retained_before`` and ``retained_after``
+        extras: what else was asked for. Of students with misconceptions what `Misconceptions.examine` says of the test split,
+            and ``belief``, what the agent's ``diagnose`` said, [S, M]; of retention ``retained_before`` and ``retained_after``
             unrelated training, the target-weighted test accuracy [S]. ``placebo`` is the score of a twin after the same
             lessons with their content destroyed, [S]: ``after`` minus that is what was learned, that minus ``before`` is
             adaptation to the format.
@@ -50,7 +49,7 @@ class Result:
     asked: npt.NDArray[np.int64]
     curve: npt.NDArray[np.float64]
     cost: dict[str, dict[str, npt.NDArray[np.float64]]] = field(repr=False)
-    besides: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
+    extras: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
     remarks: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -58,9 +57,9 @@ class Result:
         names = ("seeds", "before", "after", "right", "asked", "curve")
         cost = {a: {u: v.tolist() for u, v in units.items()} for a, units in self.cost.items()}
         head = {"env_id": self.env_id, "agent": self.agent, "upper_bound": self.upper_bound}
-        besides = {name: value.tolist() for name, value in self.besides.items()}
+        extras = {name: value.tolist() for name, value in self.extras.items()}
         arrays = {name: getattr(self, name).tolist() for name in names}
-        return {**head, **arrays, "cost": cost, "besides": besides, "remarks": self.remarks}
+        return {**head, **arrays, "cost": cost, "besides": extras, "remarks": self.remarks}
 
 
 def evaluate(
@@ -108,18 +107,18 @@ def evaluate(
         teacher = None if agent == NO_TEACHING else load_agent(agent, envs, seed=first_seed + begin, options=options)
         part, lessons = teach(envs, teacher, first_seed + begin, progress, retention)
         if placebo:
-            part["besides"]["placebo"] = _teach_again(make(twin=True), lessons, first_seed + begin)
+            part["extras"]["placebo"] = _teach_again(make(twin=True), lessons, first_seed + begin)
         parts.append(part)
-    nested = ("cost", "besides", "remarks")
+    nested = ("cost", "extras", "remarks")
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name not in nested}
-    besides = {name: np.concatenate([part["besides"][name] for part in parts]) for name in parts[0]["besides"]}
+    extras = {name: np.concatenate([part["extras"][name] for part in parts]) for name in parts[0]["extras"]}
     remarks: Counter[str] = sum((Counter(part["remarks"]) for part in parts), Counter())
     cost = {
         actor: {unit: np.concatenate([part["cost"][actor][unit] for part in parts]) for unit in units}
         for actor, units in parts[0]["cost"].items()
     }
     upper_bound = bool(attribute(agent, "upper_bound"))
-    return Result(env_id, agent, upper_bound, cost=cost, besides=besides, remarks=dict(remarks), **joined)
+    return Result(env_id, agent, upper_bound, cost=cost, extras=extras, remarks=dict(remarks), **joined)
 
 
 def teach(
@@ -163,24 +162,20 @@ def teach(
         "asked": after["asked"],
         "curve": np.stack(curve, axis=1),
         "cost": envs.ledger(),
-        "besides": _look_further(envs, agent, observation, retention),
+        "extras": _look_further(envs, agent, observation, retention),
         "remarks": agent.remarks() if hasattr(agent, "remarks") else {},
     }
     return outcome, lessons
 
 
 def _look_further(envs: PopulationEnv, agent: Any, observation: Any, retention: int) -> dict[str, npt.NDArray[Any]]:
-    """See `Result.besides`."""
-    besides: dict[str, npt.NDArray[Any]] = envs.outcome()
-    if isinstance(envs, Course) and envs.misled:
-        besides |= envs.examine_misconceptions()
-        if getattr(agent, "diagnose", None) is not None:
-            besides["belief"] = _checked_belief(agent.diagnose(observation), besides["held"].shape)
+    """See `Result.extras`."""
+    extras: dict[str, npt.NDArray[Any]] = envs.outcome()
+    if "held" in extras and getattr(agent, "diagnose", None) is not None:
+        extras["belief"] = _checked_belief(agent.diagnose(observation), extras["held"].shape)
     if retention:
-        if not isinstance(envs, Course):
-            raise ValueError(f"Retention is measured of students with target skills; {type(envs).__name__} has none.")
-        besides |= {f"retained_{when}": score for when, score in envs.examine_retention(retention).items()}
-    return besides
+        extras |= {f"retained_{when}": score for when, score in envs.examine_retention(retention).items()}
+    return extras
 
 
 def _checked_belief(belief: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:

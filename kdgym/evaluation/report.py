@@ -52,7 +52,7 @@ def _name(result: Result) -> str:
 def comparison_table(results: Sequence[Result], control: Result) -> Table:
     """One row an agent, best first: score, and paired differences (95 % intervals) to the control and to the row below."""
     title = f"{control.env_id}: {find(control.env_id).measure}, {len(control.seeds)} unseen students"
-    table = _table(title, ("teacher", "mean", "IQM", f"minus {control.agent}", "minus next row"))
+    table = _table(title, ("teacher", "mean", "IQM", f"minus {control.agent}", "minus row below"))
     rows = ranked(results)
     for result, below in zip(rows, [*rows[1:], None], strict=True):
         table.add_row(
@@ -69,7 +69,7 @@ def placebo_table(results: Sequence[Result]) -> Table:
     """What was learned, apart from adaptation to the format: mean scores of twins, and paired differences."""
     table = _table("A twin's lessons had their content destroyed", ("teacher", "before", "format", "learned", "after"))
     for result in ranked(results):
-        twin = result.besides["placebo"]
+        twin = result.extras["placebo"]
         table.add_row(
             _name(result),
             f"{result.before.mean():.2f}",
@@ -101,7 +101,7 @@ def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any
                 "minus_next": None if below is None else _as_json(mean_interval(result.after - below.after)),
                 "better_than_next": None if below is None else probability_of_improvement(result.after, below.after),
                 "detectable_difference": smallest_detectable_difference(result.after - control.after),
-                **{name: _as_json(interval) for name, interval in besides(result).items()},
+                **{name: _as_json(interval) for name, interval in extras(result).items()},
             }
             for result, below in zip(rows, [*rows[1:], None], strict=True)
         ],
@@ -121,9 +121,9 @@ def headroom_table(results: Sequence[Result], control: Result, best: Result, rol
     return table
 
 
-def besides(result: Result) -> dict[str, Interval]:
+def extras(result: Result) -> dict[str, Interval]:
     """What else was measured, over students: of misconceptions, of the diagnosis, of retention."""
-    measured, intervals = result.besides, {}
+    measured, intervals = result.extras, {}
     if "held" in measured:
         held = measured["held"]
         for name in ("expression_before", "expression", "cured"):
@@ -139,15 +139,14 @@ def besides(result: Result) -> dict[str, Interval]:
         intervals["retained_before"], intervals["retained_after"] = mean_interval(before), mean_interval(after)
         if before.any():
             intervals["retention"] = ratio_interval(after, before)
-    if "money" in measured:
-        intervals |= {name: mean_interval(measured[name]) for name in ("success", "money")}
-        intervals["per_money"] = ratio_interval(measured["success"], measured["money"])
+    if tradeoff := find(result.env_id).tradeoff:
+        wanted, cost = tradeoff
+        intervals |= {name: mean_interval(measured[name]) for name in tradeoff}
+        intervals[f"per_{cost}"] = ratio_interval(measured[wanted], measured[cost])
     return intervals
 
 
-_BESIDES = {  # title -> heading -> what `besides` calls it
-    "Success and cost of a task; money in units of what a success is worth": {
-        "success": "success", "money": "money", "success/money": "per_money"},
+_EXTRAS = {  # title -> heading -> what `extras` calls it
     "Misconceptions, test split: wrong rules followed, share cured, share of what was right harmed": {
         "followed": "expression", "cured": "cured", "harm": "harm"},
     "Diagnosis: who began with which misconception": {
@@ -157,11 +156,16 @@ _BESIDES = {  # title -> heading -> what `besides` calls it
 }  # fmt: skip
 
 
-def besides_tables(results: Sequence[Result]) -> list[Table]:
+def extras_tables(results: Sequence[Result]) -> list[Table]:
     """Tables of what else was measured, with 95 % intervals: placebo twins, misconceptions, diagnosis, retention."""
-    measured = {result.agent: besides(result) for result in results}
-    tables = [placebo_table(results)] if all("placebo" in result.besides for result in results) else []
-    for title, columns in _BESIDES.items():
+    measured = {result.agent: extras(result) for result in results}
+    tables = [placebo_table(results)] if all("placebo" in result.extras for result in results) else []
+    weighed = {}
+    if tradeoff := find(results[0].env_id).tradeoff:
+        wanted, cost = tradeoff
+        title = f"{wanted}: {tradeoff[wanted]}; {cost}: {tradeoff[cost]}"
+        weighed = {title: {wanted: wanted, cost: cost, f"{wanted}/{cost}": f"per_{cost}"}}
+    for title, columns in {**weighed, **_EXTRAS}.items():
         rows = [result for result in ranked(results) if next(iter(columns.values())) in measured[result.agent]]
         if rows:
             tables.append(_table(title, ("teacher", *columns)))

@@ -41,8 +41,8 @@ def read_minari(
     """Snapshots of a recorded policy's trajectories.
 
     States are read where the infos hold ``state``, as `RecordStates` writes it, or ``qpos`` and ``qvel``, as the MuJoCo data
-    sets that come from D4RL do; from the latter, MuJoCo's warm start and actuators begin anew. A snapshot's value is what its
-    own trajectory went on to return, discounted.
+    sets that come from D4RL do; from the latter, MuJoCo's warm start and actuators begin anew. A snapshot's value is the
+    discounted return of the rest of its own trajectory.
 
     Args:
         dataset: a data set, or the id of one that is on this machine.
@@ -67,12 +67,13 @@ def read_minari(
     for number, episode in enumerate(source.iterate_episodes(source.episode_indices[:episodes])):
         left = returns_to_go(episode.rewards, discount)
         for step in range(0, len(episode), every):
-            seen = flat_observation(env.observation_space, _at(episode.observations, step))
-            rows.append((_state(env, adapter, episode.infos, step, source.id), seen, left[step], number, step))
+            flat = flat_observation(env.observation_space, _at(episode.observations, step))
+            rows.append((_state(env, adapter, episode.infos, step, source.id), flat, left[step], number, step))
         steps += len(episode)
-    state, seen, worth, index, at = map(np.array, zip(*rows, strict=True))
+    state, observations, values, index, at = map(np.array, zip(*rows, strict=True))
     made = {"policy": source.id, "episodes": int(index[-1]) + 1, "every": every, "discount": discount}
-    return SnapshotStore(state, seen, worth, index, at, {**describe(env, adapter), **made, "environment_steps": steps})
+    provenance = {**describe(env, adapter), **made, "environment_steps": steps}
+    return SnapshotStore(state, observations, values, index, at, provenance)
 
 
 def _state(env: AnyEnv, adapter: StateAdapter, infos: dict[str, Any], step: int, name: str) -> Any:
@@ -90,7 +91,7 @@ def _state(env: AnyEnv, adapter: StateAdapter, infos: dict[str, Any], step: int,
 
 
 def _at(observations: Any, step: int) -> Any:
-    """One step of what may be nested."""
+    """One step of observations that may be nested."""
     if isinstance(observations, dict):
         return {key: _at(value, step) for key, value in observations.items()}
     if isinstance(observations, tuple):

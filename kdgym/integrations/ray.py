@@ -17,7 +17,7 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from kdgym.core import Snapshot
+from kdgym.core import StudentSnapshot
 from kdgym.core.population import Array, Info
 from kdgym.core.validation import checked_actions, checked_options, checked_seeds
 from kdgym.integrations.ray_worker import Description, Worker, merge
@@ -62,7 +62,7 @@ class _Shard:
     number: int
     rows: slice
     actor: Any = None
-    snapshot: Snapshot | None = None
+    snapshot: StudentSnapshot | None = None
     lessons: list[Array] = field(default_factory=list)
     restarts: int = 0
 
@@ -70,7 +70,7 @@ class _Shard:
     def size(self) -> int:
         return int(self.rows.stop - self.rows.start)
 
-    def keep(self, snapshot: Snapshot) -> None:
+    def keep(self, snapshot: StudentSnapshot) -> None:
         self.snapshot, self.lessons = snapshot, []
 
 
@@ -212,7 +212,7 @@ class RayPopulation(VectorEnv[dict[str, Array], Array, Array]):
         """What each student's current episode has spent so far: actor -> unit -> [S]."""
         return self._merge(self._all("call", lambda _: ("ledger",)))
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> StudentSnapshot:
         """All students, in host memory; fits every population of this id, these settings and this size.
 
         Raises:
@@ -224,9 +224,9 @@ class RayPopulation(VectorEnv[dict[str, Array], Array, Array]):
         for shard, part in zip(self._shards, parts, strict=True):
             shard.keep(part)
         rows = zip(*(part.rows for part in parts), strict=True)
-        return Snapshot(self.settings, [torch.cat(row) for row in rows])
+        return StudentSnapshot(self.settings, [torch.cat(row) for row in rows])
 
-    def restore(self, snapshot: Snapshot) -> None:
+    def restore(self, snapshot: StudentSnapshot) -> None:
         """Put all students back: from here on everything happens bitwise as it did after `snapshot`.
 
         Raises:
@@ -234,7 +234,9 @@ class RayPopulation(VectorEnv[dict[str, Array], Array, Array]):
         """
         snapshot.require(self.settings, self.num_envs)
         # Cloned, because a slice would drag the whole population along to every worker.
-        parts = [Snapshot(self.settings, [row[s.rows].cpu().clone() for row in snapshot.rows]) for s in self._shards]
+        parts = [
+            StudentSnapshot(self.settings, [row[s.rows].cpu().clone() for row in snapshot.rows]) for s in self._shards
+        ]
         done = self._all("restore", lambda s: (parts[s.number], ()))
         for shard, part in zip(self._shards, parts, strict=True):
             shard.keep(part)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 
-from kdgym.core import Snapshot
+from kdgym.core import StudentSnapshot
 from kdgym.core.population import Array, Info
 
 
@@ -38,20 +38,20 @@ class Worker:
 
     def reset(
         self, seeds: list[int] | None, mask: npt.NDArray[np.bool_], restart: str
-    ) -> tuple[dict[str, Array], Info, Snapshot]:
+    ) -> tuple[dict[str, Array], Info, StudentSnapshot]:
         if not mask.any():
             return self.envs.observe(), {}, self.snapshot()
         observation, info = self.envs.reset(seed=seeds, options={"reset_mask": mask, "restart": restart})
         return observation, info, self.snapshot()
 
-    def step(self, actions: Array, keep: bool) -> tuple[Any, Snapshot | None]:
+    def step(self, actions: Array, keep: bool) -> tuple[Any, StudentSnapshot | None]:
         return self.envs.step(actions), self.snapshot() if keep else None
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> StudentSnapshot:
         snapshot = self.envs.snapshot()
-        return Snapshot(snapshot.settings, [row.cpu() for row in snapshot.rows])
+        return StudentSnapshot(snapshot.settings, [row.cpu() for row in snapshot.rows])
 
-    def restore(self, snapshot: Snapshot, lessons: Sequence[Array]) -> npt.NDArray[np.bool_]:
+    def restore(self, snapshot: StudentSnapshot, lessons: Sequence[Array]) -> npt.NDArray[np.bool_]:
         """Put the shard back and repeat what happened since; tells which students have finished their episode."""
         self.envs.restore(snapshot)
         for actions in lessons:

@@ -22,7 +22,7 @@ from kdgym.evaluation.statistics import (
 )
 from kdgym.leaderboard.record import LEVELS, Record, load_record
 from kdgym.leaderboard.submit import Kind, fits_board
-from kdgym.registration import ENVIRONMENTS, Entry, find
+from kdgym.registration import Entry, environments, find
 from kdgym.storage import write_atomically
 
 
@@ -122,7 +122,7 @@ class Board:
     def is_old(self) -> bool:
         """Whether there is a newer version of the environment."""
         stem, _, version = self.entry.id.rpartition("-v")
-        others = [entry.id.rpartition("-v") for entry in ENVIRONMENTS]
+        others = [entry.id.rpartition("-v") for entry in environments()]
         return any(other == stem and int(number) > int(version) for other, _, number in others)
 
     @property
@@ -138,7 +138,7 @@ def read_boards(folder: Path) -> list[Board]:
         ValueError: see `read_board`.
     """
     boards = []
-    for entry in ENVIRONMENTS:
+    for entry in environments():
         if any((folder / entry.id).glob("*.json")):
             rows = read_board(folder, entry.id)
             control = next(row.scores for row in rows if row.gain is None)

@@ -16,7 +16,7 @@ from kdgym.spaces import Shares, WordedBox
 Floats = npt.NDArray[np.float32]
 
 
-class Person:
+class HumanTeacher:
     """An agent whose decisions are typed, one student after the other.
 
     Shares of money are typed as weights of skills, ``add=3 mul``; of one source, ``mul:2=1`` (sources are numbered from 1).

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from kdgym.core.ledger import ACTORS, UNITS
 from kdgym.leaderboard.trace import Trace
+from kdgym.registration import ID_PATTERN
 from kdgym.storage import write_atomically
 
 LARGEST = 8 * 1024**2  # bytes of a file
@@ -163,7 +164,7 @@ class Record(_Model):
     """A submission."""
 
     schema_version: Literal[1] = 1
-    env_id: Annotated[str, Field(pattern=r"^kdgym/[A-Za-z]+(-[A-Za-z]+)*-v\d+$")]
+    env_id: Annotated[str, Field(pattern=ID_PATTERN)]
     day: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
     agent: AgentCard
     conditions: Conditions

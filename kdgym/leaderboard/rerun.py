@@ -16,8 +16,8 @@ from scipy import stats
 
 from kdgym.evaluation import NO_TEACHING, load_agent, make_unseen, teach
 from kdgym.leaderboard.record import Record
-from kdgym.leaderboard.sandbox.agent_sandbox import Jail, JailError, Limits
-from kdgym.leaderboard.sandbox.llm_proxy import Doorway
+from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
+from kdgym.leaderboard.sandbox.llm_proxy import LLMProxy
 from kdgym.leaderboard.submit import open_board
 from kdgym.leaderboard.trace import Rounded
 from kdgym.leaderboard.verify import Finding, secret_generator
@@ -70,7 +70,7 @@ def rerun(
     try:
         with _teacher(record, envs, weights, limits, base_url) as teacher:
             outcome, _ = teach(envs, teacher, seeds, progress)
-    except JailError as error:
+    except AgentSandboxError as error:
         return Finding(False, f"the re-run failed: {error}")
     except ValueError as error:
         return Finding(False, f"the environment refused an action: {error}"[:400])
@@ -106,8 +106,7 @@ def prediction_interval(scores: npt.NDArray[np.float64], students: int) -> tuple
 def _fresh(env_id: str, rng: np.random.Generator) -> dict[str, Any]:
     """The setting that draws test problems anew, where an environment has it; elsewhere new students bring their own tasks."""
     envs: Any = open_board(env_id, 1, {})
-    has_draw = "test_draw" in type(envs.unwrapped.config).model_fields
-    return {"test_draw": int(rng.integers(1, 2**40))} if has_draw else {}
+    return {"test_draw": int(rng.integers(1, 2**40))} if "test_draw" in envs.unwrapped.settings else {}
 
 
 def moved(source: str) -> str:
@@ -143,10 +142,10 @@ def _teacher(
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         endpoint, file = None, None
         if agent.kind == "llm" and base_url is not None:
-            endpoint = stack.enter_context(Doorway(base_url, str(agent.model)))
+            endpoint = stack.enter_context(LLMProxy(base_url, str(agent.model)))
             limits = limits or Limits(act=1800.0)  # which language models need for many students
         if agent.source is not None:  # of an SB3 zip there is none
             file = Path(folder) / "agent.py"
             file.write_text(moved(agent.source), encoding="utf-8")
-        jail = Jail("", spaces, file, weights if agent.weights else None, limits, endpoint=endpoint)
-        yield Rounded(stack.enter_context(jail))
+        sandbox = AgentSandbox("", spaces, file, weights if agent.weights else None, limits, endpoint=endpoint)
+        yield Rounded(stack.enter_context(sandbox))

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import kdgym
-from kdgym.catalogue import packaged, require_fit
+from kdgym.catalogue import AGENTS, require_fit
 from kdgym.evaluation import FIRST_SEED, NO_TEACHING, agent_class, agent_module, encoding, load_agent, teach
 from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record
 from kdgym.leaderboard.trace import Rounded, write_trace
@@ -117,13 +117,16 @@ def source_of(agent: str) -> str | None:
     base = agent.partition(":")[0]
     if agent == NO_TEACHING or base.endswith(".zip"):
         return None
-    teacher = packaged().get(base)
-    if teacher is not None and teacher.kind != "Agent":
-        preset = inspect.getsource(agent_class(base)).replace(f"class {teacher.kind}(", "class Agent(")
+    module, kind = (AGENTS[base].module, AGENTS[base].kind) if base in AGENTS else ("", "Agent")
+    if kind != "Agent" and module.startswith(
+        "kdgym.agents."
+    ):  # of a preset its class, of other packages all they wrote
+        preset = inspect.getsource(agent_class(base)).replace(f"class {kind}(", "class Agent(")
         return f"from kdgym.teaching import Fixed\n\n\n{preset}"
     file = agent_module(base).__file__
     assert file is not None
-    return Path(file).read_text(encoding="utf-8")
+    source = Path(file).read_text(encoding="utf-8")
+    return source if kind == "Agent" else f"{source}\n\nAgent = {kind}\n"
 
 
 def as_outcome(found: Mapping[str, Any]) -> Outcome:

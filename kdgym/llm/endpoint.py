@@ -89,7 +89,7 @@ class Endpoint:
             options["response_format"] = {"type": "json_schema", "json_schema": named}
         base_url, socket = self.base_url, None
         if base_url.startswith(UNIX):
-            base_url, socket = "http://doorway/v1", AsyncHTTPTransport(uds=base_url.removeprefix(UNIX))
+            base_url, socket = "http://proxy/v1", AsyncHTTPTransport(uds=base_url.removeprefix(UNIX))
         async with AsyncOpenAI(
             base_url=base_url,
             api_key=os.environ.get("OPENAI_API_KEY") or "none",  # a local server asks for no key, the client does

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.students.base import Students
-from kdgym.tasks.feedback import BEHAVIOURS, Feedback
+from kdgym.tasks.feedback import BEHAVIOURS, GivenFeedback
 
 COLUMNS = ("groups", "silent", "right", "guided", "guided_right", "tokens", "surprisal", "feedback")  # then the errors
 
@@ -58,7 +58,7 @@ class Practitioners(Students, Protocol):
         kind: Tensor,
         length: Tensor,
         said: Callable[[int, int], str] | None = None,
-    ) -> Feedback:
+    ) -> GivenFeedback:
         """What the teacher writes into attempts.
 
         Args:

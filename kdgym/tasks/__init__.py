@@ -6,8 +6,10 @@ import inspect
 import json
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.metadata import EntryPoint
 from typing import Any
 
+from kdgym.plugins import Registry
 from kdgym.tasks.base import SPLITS, Misconception, Pool, Skill, Split, Task, UnreadableError
 from kdgym.tasks.champ.task import Champ
 from kdgym.tasks.code.task import Code
@@ -27,6 +29,7 @@ TASKS: dict[str, Callable[..., Task]] = {
 TEXT_ONLY = ("CHAMP",)  # too long for students that read tokens
 
 __all__ = [
+    "REGISTRY",
     "SPLITS",
     "TASKS",
     "TEXT_ONLY",
@@ -37,28 +40,48 @@ __all__ = [
     "Task",
     "UnreadableError",
     "make_task",
+    "register_task",
     "task_options",
 ]
 
 
+REGISTRY: Registry[Callable[..., Task]] = Registry("kdgym.tasks", "task", lambda: TASKS, EntryPoint.load)
+
+
+def register_task(name: str, make: Callable[..., Task]) -> None:
+    """Add a task of another package: for environments that take ``task=``, and for `make_task`.
+
+    A package that is installed names it in the entry-point group ``kdgym.tasks`` instead.
+
+    Args:
+        name: for ``task=``.
+        make: makes the task; its arguments, which JSON can say, are the task's options.
+
+    Raises:
+        ValueError: there is a task of that name.
+    """
+    REGISTRY.add(name, make)
+
+
 @lru_cache(maxsize=8)
 def _build(name: str, options: str) -> Task:
-    return TASKS[name](**json.loads(options))
+    return REGISTRY[name](**json.loads(options))
 
 
 def task_options(name: str) -> tuple[str, ...]:
     """Names of the options of a task; none if there is no such task."""
-    return tuple(inspect.signature(TASKS[name]).parameters) if name in TASKS else ()
+    return tuple(inspect.signature(REGISTRY[name]).parameters) if name in REGISTRY else ()
 
 
 def make_task(name: str, **options: Any) -> Task:
     """The task called ``name`` (case matters). Tables are built once per process.
 
     Raises:
-        ValueError: there is no such task, it has no such option, or an option is out of its range.
+        ValueError: there is no such task, it has no such option, an option is out of its range, or the package that names
+            the task is broken.
     """
-    if name not in TASKS:
-        raise ValueError(f"There is no task {name!r}; choose from {', '.join(TASKS)}.")
+    if name not in REGISTRY:
+        raise ValueError(f"There is no task {name!r}; choose from {', '.join(REGISTRY.names())}.")
     known = task_options(name)
     for option in options:
         if option not in known:

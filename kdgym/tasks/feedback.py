@@ -47,7 +47,7 @@ WHICH = ("wrong", "mixed", "random", "stuck")
 
 
 @dataclass(frozen=True)
-class Feedback:
+class GivenFeedback:
     """Attempts as far as they stand after the teacher spoke.
 
     Attributes:
@@ -96,7 +96,7 @@ def choose_attempts(key: Tensor, right: Tensor, fraction: Tensor, which: Tensor,
 
 def give_feedback(
     task: Scratchpad, problem: Tensor, tokens: Tensor, right: Tensor, kind: Tensor, length: Tensor
-) -> Feedback:
+) -> GivenFeedback:
     """What the teacher writes into attempts.
 
     Args:
@@ -120,8 +120,8 @@ def give_feedback(
     quiet = right & (kind < KINDS.index("prefix")).unsqueeze(1)
     own = torch.where(quiet, silent, begin[kind, student])
     given = torch.where(quiet, silent, end[kind, student])
-    written = Feedback(solution, own, given).mask
+    written = GivenFeedback(solution, own, given).mask
     taught = torch.where(written, solution, tokens)
     again = (torch.arange(tokens.shape[2], device=tokens.device) == wrong.unsqueeze(2)) & (wrong < whole).unsqueeze(2)
     marked = written & again & (kind == KINDS.index("mark")).view(-1, 1, 1)
-    return Feedback(torch.where(marked, task.mark, taught), own, given)
+    return GivenFeedback(torch.where(marked, task.mark, taught), own, given)

@@ -20,7 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.save_util import load_from_zip_file
 
-from kdgym.core import PopulationEnv, Snapshot
+from kdgym.core import PopulationEnv, StudentSnapshot
 from kdgym.integrations.sb3 import PopulationVecEnv, as_vec_env
 from kdgym.integrations.sb3_generators import generators, set_generators
 from kdgym.storage import load_tensors, save_tensors
@@ -82,7 +82,7 @@ def _resume(model: Any, vec_env: PopulationVecEnv, path: Path, identity: dict[st
     for name, value in (variables or {}).items():
         setattr(model, name, value)
     rows = [tensors[f"row{i}"] for i in range(sum(name.startswith("row") for name in tensors))]
-    vec_env.population.restore(Snapshot(header["settings"], rows))
+    vec_env.population.restore(StudentSnapshot(header["settings"], rows))
     model.num_timesteps, model._n_updates = header["steps"], header["updates"]
     model._last_obs = vec_env.observe()
     model._last_episode_starts = np.ones(vec_env.num_envs, dtype=bool)

@@ -24,12 +24,6 @@ from kdgym.integrations.sb3_policies import MaskableSharedPolicy, SharedPolicy
 from kdgym.registration import ENVIRONMENTS, find
 
 ID = "kdgym/DataGen-Math-v0"
-SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
-SMALL_OF_FAMILY: dict[str, dict[str, Any]] = {
-    "orchestrate.math": {"tasks": 3},
-    "orchestrate.incidents": {"tasks": 3, "incidents": 2},
-    "snapshot.snapshot": {"steps": 3, "updates": 2, "validation_starts": 4, "test_starts": 8},
-}
 # Tested in tests/compat/llm:
 NEEDS_A_MODEL = (
     "llm", "llm_arte", "llm_corrections", "llm_engine", "llm_feedback", "llm_lanes", "llm_policy", "llm_variants", "ssb",
@@ -59,7 +53,7 @@ for entry in ENVIRONMENTS:
 
 def small(env_id: str) -> dict[str, Any]:
     """Settings of a short episode."""
-    return SMALL_OF_FAMILY.get(find(env_id).module, SMALL)
+    return find(env_id).small
 
 
 def make(num_envs: int, env_id: str = ID, **changes: Any) -> Any:
@@ -195,7 +189,7 @@ def test_training_works_on_every_numeric_id(
 def test_what_the_policy_knows_of_one_skill_it_knows_of_all(env_id: str) -> None:
     """Skills that change places change places in the action, and nothing else does."""
     envs = make(1, env_id)
-    policy: Any = PPO(SharedPolicy, as_vec_env(gym.make_vec(env_id, num_envs=1, **SMALL)), seed=0).policy
+    policy: Any = PPO(SharedPolicy, as_vec_env(gym.make_vec(env_id, num_envs=1, **small(env_id))), seed=0).policy
     observation, _ = envs.reset(seed=0)
     skills = observation["target"].shape[1]
     order = np.random.default_rng(0).permutation(skills)
@@ -210,7 +204,7 @@ def test_what_the_policy_knows_of_one_skill_it_knows_of_all(env_id: str) -> None
 
 
 def test_informed_cure_teaches_what_wrong_rules_are_about() -> None:
-    envs = gym.make_vec(ID, num_envs=2, autoreset=False, misconceptions=("smaller_from_larger",), **SMALL)
+    envs = gym.make_vec(ID, num_envs=2, autoreset=False, misconceptions=("smaller_from_larger",), **small(ID))
     agent: Any = load_agent("informed_cure", envs)
     agent.attach(envs)
     observation, _ = envs.reset(seed=0)

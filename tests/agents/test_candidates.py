@@ -13,7 +13,7 @@ import pytest
 
 from kdgym.envs.classroom.bids import Bids
 from kdgym.evaluation import agent_class
-from kdgym.spaces import FeedbackMoves, Shares, TreeMoves, TutoringMoves
+from kdgym.spaces import MixedBox, Shares, TreeMoves, TutoringMoves
 from kdgym.students.policy_gradient import SHAPINGS
 from kdgym.tasks.feedback import KINDS, WHICH
 from tests.agents.rules import Observation, acts, alike, observed, teacher
@@ -191,7 +191,7 @@ def test_a_tree_of_which_nothing_is_open() -> None:
 
 
 CHOICES = {"fraction": (), "which": WHICH, "kind": KINDS, "length": (), "shaping": SHAPINGS, "weight": ()}
-FEEDBACK, TUTORING = FeedbackMoves(CHOICES), TutoringMoves(2, CHOICES)
+FEEDBACK, TUTORING = MixedBox(CHOICES), TutoringMoves(2, CHOICES)
 
 
 def followed(name: str, space: Any, rule: int) -> tuple[list[float], dict[str, float]]:

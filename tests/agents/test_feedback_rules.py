@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdgym.spaces import FeedbackMoves, TutoringMoves
+from kdgym.spaces import MixedBox, TutoringMoves
 from kdgym.students.policy_gradient import SHAPINGS
 from kdgym.tasks.feedback import KINDS, WHICH
 from tests.agents.rules import Observation, alike, decisions, observed, teacher
 
 CHOICES = {"fraction": (), "which": WHICH, "kind": KINDS, "length": (), "shaping": SHAPINGS, "weight": ()}
-FEEDBACK, TUTORING = FeedbackMoves(CHOICES), TutoringMoves(3, CHOICES)
+FEEDBACK, TUTORING = MixedBox(CHOICES), TutoringMoves(3, CHOICES)
 SKILLS = ("sum", "product", "difference")
 
 

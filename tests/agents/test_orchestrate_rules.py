@@ -11,10 +11,10 @@ import pytest
 
 from kdgym.envs.orchestrate.memory import OPERATIONS, PLANS
 from kdgym.envs.orchestrate.supervision import LANES
-from kdgym.spaces import FeedbackMoves
+from kdgym.spaces import MixedBox
 from tests.agents.rules import Observation, alike, decisions, observed, teacher
 
-SPACE = FeedbackMoves({"lane": LANES, "plan": PLANS, "operation": OPERATIONS})
+SPACE = MixedBox({"lane": LANES, "plan": PLANS, "operation": OPERATIONS})
 
 
 def seen(

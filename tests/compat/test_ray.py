@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3 import PPO
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.core import Snapshot
+from kdgym.core import StudentSnapshot
 from kdgym.integrations.ray import RayPopulation, WorkerLostError
 from kdgym.integrations.sb3 import as_vec_env
 
@@ -79,7 +79,7 @@ def assert_same(a: Any, b: Any) -> None:
             assert_same(x, y)
     elif isinstance(a, np.ndarray):
         assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
-    elif isinstance(a, Snapshot):
+    elif isinstance(a, StudentSnapshot):
         assert a.settings == b.settings
         assert all(torch.equal(x, y) for x, y in zip(a.rows, b.rows, strict=True))
     else:
@@ -184,7 +184,7 @@ def test_snapshots_go_back_and_forth_between_one_process_and_many(shared: RayPop
     shared.snapshot().save(tmp_path / "students.safetensors")
     assert_same_future(shared, twin, 3)
     for envs in (shared, twin):
-        envs.restore(Snapshot.load(tmp_path / "students.safetensors"))
+        envs.restore(StudentSnapshot.load(tmp_path / "students.safetensors"))
     assert_same_future(shared, twin)
 
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.core import Snapshot
+from kdgym.core import StudentSnapshot
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import ENVIRONMENTS
+from kdgym.students import Batch
 from kdgym.tasks.examination import fixed_items
 from kdgym.tasks.misconceptions import wrong_rules
 from kdgym.testing import check
@@ -69,7 +70,11 @@ def test_every_id_whose_task_knows_wrong_rules_takes_misconceptions(env_id: str)
     assert found["held"].shape == found["expression"].shape == (2, len(envs.task.misconceptions))
 
 
-COURSES = [e.id for e in ENVIRONMENTS if e.module.startswith(("datagen", "feedback.feedback")) and not e.needs_model]
+COURSES = [
+    e.id
+    for e in ENVIRONMENTS
+    if e.module.startswith(("kdgym.envs.datagen", "kdgym.envs.feedback.feedback")) and not e.needs_model
+]
 
 
 @pytest.mark.parametrize("env_id", [env_id for env_id in COURSES if env_id not in KNOWN])
@@ -196,7 +201,7 @@ def test_snapshots_and_branches_know_the_truth(tmp_path: Path) -> None:
     expected = envs.examine_misconceptions()
     envs.snapshot().save(tmp_path / "students.safetensors")
     other = make(2, misconceptions=2)
-    other.restore(Snapshot.load(tmp_path / "students.safetensors"))
+    other.restore(StudentSnapshot.load(tmp_path / "students.safetensors"))
     assert same(other.examine_misconceptions(), expected)
     branches = envs.branch(2).examine_misconceptions()
     assert all(np.array_equal(branches[name][::2], expected[name]) for name in expected)
@@ -248,17 +253,18 @@ def test_retention_is_the_score_after_unrelated_training() -> None:
 def test_unrelated_items_are_of_no_target_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
     envs = make(4)
     envs.reset(seed=0)
-    seen: list[tuple[torch.Tensor, ...]] = []
+    seen: list[Batch] = []
     train = envs.students.train
 
-    def watched(state: torch.Tensor, problem: torch.Tensor, answer: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-        seen.append((problem, answer, count))
-        result: torch.Tensor = train(state, problem, answer, count)
+    def watched(state: torch.Tensor, batch: Batch) -> torch.Tensor:
+        seen.append(batch)
+        result: torch.Tensor = train(state, batch)
         return result
 
     monkeypatch.setattr(envs.students, "train", watched)
     envs.examine_retention(500)
-    ((problem, answer, count),) = seen
+    (batch,) = seen
+    problem, answer, count = batch.problem, batch.target, batch.count
     assert problem.shape == (4, 500) and count.tolist() == [500] * 4
     assert torch.equal(answer, envs.task.solution[problem])
     target = envs.state["target"]

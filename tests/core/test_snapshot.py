@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.core import Snapshot
+from kdgym.core import StudentSnapshot
 from kdgym.storage import CorruptFileError
 
 ID = "kdgym/DataGen-Math-v0"
@@ -103,7 +103,7 @@ def test_one_student_moves_to_another_slot() -> None:
 @pytest.mark.parametrize("students", [1, 2])
 def test_numbers_of_every_size_come_back_from_a_table_of_bytes(students: int) -> None:
     rows = [torch.arange(3 * students, dtype=dtype).view(students, 3) for dtype in (torch.float32, torch.float64)]
-    snapshot = Snapshot({}, rows)
+    snapshot = StudentSnapshot({}, rows)
     packed = snapshot.packed()
     assert packed.shape == (students, 3 * 4 + 3 * 8)
     assert all(torch.equal(a, b) for a, b in zip(snapshot.unpacked(packed).rows, rows, strict=True))
@@ -133,4 +133,4 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     content[-100] ^= 1
     path.write_bytes(bytes(content))
     with pytest.raises(CorruptFileError, match="damaged"):
-        Snapshot.load(path)
+        StudentSnapshot.load(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import kdgym  # noqa: F401  # registers the environments
+import kdgym.registration
+from kdgym.catalogue import roles
 from kdgym.evaluation import NO_TEACHING, Result, evaluate
-from kdgym.evaluation.plots import comparison_picture
-from kdgym.evaluation.report import besides_tables, comparison_json, comparison_table, headroom_table, ranked
+from kdgym.evaluation.plots import comparison_picture, styles
+from kdgym.evaluation.report import comparison_json, comparison_table, extras, extras_tables, headroom_table, ranked
+from kdgym.registration import find
 
 ID = "kdgym/DataGen-Math-v0"
 MINE = """
@@ -122,6 +125,40 @@ def test_the_picture_is_written(tmp_path: Path, results: list[Result]) -> None:
     assert path.stat().st_size > 10_000
 
 
+def test_twenty_teachers_look_different_and_keep_their_looks() -> None:
+    table = list(roles(find(ID).group))
+    files = [f"mine{i}.py" for i in range(20 - len(table))]
+    drawn = styles(ID, [*reversed(table), *files])
+    assert len({dataclasses.astuple(style) for style in drawn.values()}) == len(drawn) >= 20
+    assert {name: style for name, style in drawn.items() if name in ("stat", "ppo")} == {
+        name: styles(ID, [name])[name] for name in ("stat", "ppo")
+    }
+    entry = find(ID)
+    grey = {name for name, style in drawn.items() if style.colour.startswith("0.")}
+    assert grey == {NO_TEACHING, *entry.controls}
+    assert {name for name, style in drawn.items() if style.marker == "*"} == set(entry.upper_bounds)
+    assert drawn[entry.published].marker == "D"
+
+
+def test_what_teachers_weigh_has_a_table_and_a_picture_by_the_names_of_its_row(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, results: list[Result]
+) -> None:
+    weighed = dataclasses.replace(find(ID), tradeoff={"fun": "fun had", "sweat": "drops shed"})
+    others = tuple(entry for entry in kdgym.registration.ENVIRONMENTS if entry.id != ID)
+    monkeypatch.setattr(kdgym.registration, "ENVIRONMENTS", (weighed, *others))
+    told = [
+        dataclasses.replace(
+            result, extras={"fun": np.arange(len(result.seeds)) + i, "sweat": 2 * np.ones(len(result.seeds))}
+        )
+        for i, result in enumerate(results)
+    ]
+    assert "fun/sweat" in shown(told)
+    intervals = extras(told[0])
+    assert intervals["per_sweat"].mean == pytest.approx(intervals["fun"].mean / 2)
+    comparison_picture(told, told[0], tmp_path / "weighed.svg")
+    assert (tmp_path / "weighed.svg").stat().st_size > 10_000
+
+
 # --- misconceptions, diagnosis, retention ----------------------------------------------------------------------------
 
 SMALL = {"steps": 3, "budget": 600.0, "validation_items": 8}
@@ -137,7 +174,7 @@ DIAGNOSING = (
 def shown(results: list[Result]) -> str:
     console = Console(width=80)
     with console.capture() as capture:
-        for table in besides_tables(results):
+        for table in extras_tables(results):
             console.print(table)
     return capture.get()
 
@@ -148,18 +185,18 @@ def misled() -> list[Result]:
 
 
 def test_nothing_more_is_measured_than_was_asked_for(results: list[Result]) -> None:
-    assert all(not result.besides for result in results)
-    assert besides_tables(results) == []
+    assert all(not result.extras for result in results)
+    assert extras_tables(results) == []
 
 
 def test_misconceptions_and_retention_are_measured_over_the_same_students(misled: list[Result]) -> None:
-    nobody, informed = (result.besides for result in misled)
+    nobody, informed = (result.extras for result in misled)
     assert np.array_equal(nobody["held"], informed["held"])
     assert np.array_equal(nobody["expression_before"], informed["expression_before"])
     assert not nobody["harm"].any() and not nobody["cured"].any()
     assert informed["harm"].mean() > 0
     for result in misled:
-        assert result.besides["retained_before"] == pytest.approx(result.after)
+        assert result.extras["retained_before"] == pytest.approx(result.after)
 
 
 def test_measuring_retention_changes_no_score() -> None:
@@ -210,4 +247,4 @@ def test_an_impossible_diagnosis_is_refused(tmp_path: Path, belief: str, message
 
 def test_a_diagnosis_is_asked_for_only_of_students_with_misconceptions(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(DIAGNOSING.replace("BELIEF", "1 / 0"))
-    assert not evaluate(ID, str(tmp_path / "mine.py"), 2, **SMALL).besides
+    assert not evaluate(ID, str(tmp_path / "mine.py"), 2, **SMALL).extras

@@ -22,6 +22,7 @@ from kdgym.leaderboard.site import written_items
 from kdgym.leaderboard.submit import open_board
 from kdgym.leaderboard.trace import write_trace
 from kdgym.leaderboard.verify import KEY, Finding, award
+from kdgym.registration import find
 
 ID = "kdgym/DataGen-Math-OpenEnded-v0"
 
@@ -200,11 +201,12 @@ def test_a_newer_version_makes_a_board_old(monkeypatch: pytest.MonkeyPatch) -> N
     from dataclasses import replace
 
     import kdgym.leaderboard.board as module
+    import kdgym.registration
 
-    entry = next(entry for entry in module.ENVIRONMENTS if entry.id == ID)
+    entry = find(ID)
     newer = replace(entry, id=ID.replace("v0", "v1"))
     assert not module.Board(entry, [], 0.0).is_old
-    monkeypatch.setattr(module, "ENVIRONMENTS", (*module.ENVIRONMENTS, newer))
+    monkeypatch.setattr(kdgym.registration, "ENVIRONMENTS", (*kdgym.registration.ENVIRONMENTS, newer))
     assert module.Board(entry, [], 0.0).is_old
     assert not module.Board(newer, [], 0.0).is_old
 

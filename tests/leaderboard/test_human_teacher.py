@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from kdgym.cli import app
 from kdgym.leaderboard.board import read_board
-from kdgym.leaderboard.human_teacher import Person
+from kdgym.leaderboard.human_teacher import HumanTeacher
 from kdgym.leaderboard.record import load_record
 from kdgym.leaderboard.submit import make_record
 from kdgym.leaderboard.verify import check, replay
@@ -24,9 +24,9 @@ pytestmark = pytest.mark.slow
 ID = "kdgym/DataGen-Math-v0"
 
 
-def person(env_id: str = ID, **settings: Any) -> Person:
+def person(env_id: str = ID, **settings: Any) -> HumanTeacher:
     envs = gym.make_vec(env_id, num_envs=1, autoreset=False, **settings).unwrapped
-    return Person(envs, Console(file=io.StringIO()))
+    return HumanTeacher(envs, Console(file=io.StringIO()))
 
 
 def test_weights_of_skills_and_of_sources_become_shares() -> None:

@@ -76,7 +76,7 @@ def test_training_resumes_bitwise_and_its_model_teaches(tmp_path: Path, monkeypa
     for one, other in zip(*(agent.trained.model.policy.parameters() for agent in agents), strict=True):  # type: ignore[union-attr]
         assert torch.equal(one, other)
     result = evaluate(ID, f"bid_ppo:{parts}", 2, **SMALL)
-    assert result.besides["gains"].shape == (2, 3)
+    assert result.extras["gains"].shape == (2, 3)
 
 
 def test_an_untrained_agent_says_what_to_do() -> None:

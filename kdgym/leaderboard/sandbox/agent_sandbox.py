@@ -1,6 +1,6 @@
 """An agent in a process of its own that can reach nothing, under bubblewrap: how strangers' teachers are run.
 
-No network (language models get a way to their one endpoint, see `doorway`), a read-only file system in which there is
+No network (language models get a way to their one endpoint, see `llm_proxy`), a read-only file system in which there is
 Python, kdgym and the agent and nothing else, an empty environment, no capabilities, no new processes (seccomp), and limits of
 memory, CPU, files and wall time. It sees observations and gives actions, as JSON over pipes; the students, their scores and
 the verifier's secrets are in the verifier's process.
@@ -24,9 +24,11 @@ from typing import IO, Any
 
 from gymnasium import Space
 
-from kdgym.leaderboard.sandbox.llm_proxy import INSIDE, Doorway
-from kdgym.leaderboard.sandbox.wire import HEAD, LARGEST, pack, space_to_plain, unpack
+from kdgym.leaderboard.sandbox.llm_proxy import INSIDE, LLMProxy
+from kdgym.leaderboard.sandbox.wire import HEAD, LARGEST, pack, unpack
 from kdgym.llm.chat import UNIX
+from kdgym.plugins import plugin_packages
+from kdgym.spaces import space_to_plain
 
 _CLONE_THREAD = 0x00010000
 _MIB = 1024**2
@@ -37,7 +39,7 @@ _FORBIDDEN = (
 )  # fmt: skip
 
 
-class JailError(ValueError):
+class AgentSandboxError(ValueError):
     """The agent broke a rule, or broke down."""
 
 
@@ -60,7 +62,7 @@ class Limits:
     act: float = 30.0
 
 
-class Jail:
+class AgentSandbox:
     """A teacher that acts in another process; for the rest, an agent like any other. Close it, or use it in a ``with``.
 
     Args:
@@ -74,7 +76,7 @@ class Jail:
 
     Raises:
         RuntimeError: bubblewrap or libseccomp is missing; agents are never run without.
-        JailError: the agent cannot be loaded.
+        AgentSandboxError: the agent cannot be loaded.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Jail:
         weights: Path | None = None,
         limits: Limits | None = None,
         seed: int = 0,
-        endpoint: Doorway | None = None,
+        endpoint: LLMProxy | None = None,
     ) -> None:
         self.limits = limits or Limits()
         inside = {path: f"/agent/{name}" for path, name in ((file, "agent.py"), (weights, _inside(weights))) if path}
@@ -118,7 +120,7 @@ class Jail:
             }
             try:
                 self._ask(start, limit.start, "start")
-            except JailError as error:
+            except AgentSandboxError as error:
                 self.close()
                 said.seek(0)
                 words = _shown(said.read(1000).decode(errors="replace").strip())
@@ -139,7 +141,7 @@ class Jail:
         """The agent's actions.
 
         Raises:
-            JailError: it did not answer in time, answered with something else than actions, or is no longer there.
+            AgentSandboxError: it did not answer in time, answered with something else than actions, or is no longer there.
         """
         return self._ask({"call": "act", "given": observation}, self.limits.act, "act")
 
@@ -154,7 +156,7 @@ class Jail:
                     continue
         self._process.wait()
 
-    def __enter__(self) -> Jail:
+    def __enter__(self) -> AgentSandbox:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -162,24 +164,26 @@ class Jail:
 
     def _ask(self, request: dict[str, Any], seconds: float, what: str) -> Any:
         deadline = time.monotonic() + seconds
-        late = JailError(f"the agent took longer than {seconds:.0f} s to {what}")
+        late = AgentSandboxError(f"the agent took longer than {seconds:.0f} s to {what}")
         try:
             self._send(pack(request), deadline, late)
             (size,) = HEAD.unpack(self._receive(HEAD.size, deadline, late))
             if size > LARGEST:
-                raise JailError(f"the agent answered with {size} bytes; {LARGEST} are allowed")
+                raise AgentSandboxError(f"the agent answered with {size} bytes; {LARGEST} are allowed")
             answer = unpack(self._receive(size, deadline, late))
-        except JailError:
+        except AgentSandboxError:
             raise
         except ValueError as error:
-            raise JailError(f"the agent answered with something that cannot be read: {_shown(error)}") from error
+            raise AgentSandboxError(
+                f"the agent answered with something that cannot be read: {_shown(error)}"
+            ) from error
         if isinstance(answer, dict) and set(answer) == {"failed"}:
-            raise JailError(f"the agent broke down: {_shown(answer['failed'])}")
+            raise AgentSandboxError(f"the agent broke down: {_shown(answer['failed'])}")
         if not isinstance(answer, dict) or set(answer) != {"done"}:
-            raise JailError("the agent answered with something that is no answer")
+            raise AgentSandboxError("the agent answered with something that is no answer")
         return answer["done"]
 
-    def _send(self, content: bytes, deadline: float, late: JailError) -> None:
+    def _send(self, content: bytes, deadline: float, late: AgentSandboxError) -> None:
         pipe = self._pipe(self._process.stdin)
         view = memoryview(content)
         while view:
@@ -187,15 +191,15 @@ class Jail:
             try:
                 view = view[os.write(pipe, view[:65536]) :]
             except BrokenPipeError as error:
-                raise JailError("the agent's process has ended") from error
+                raise AgentSandboxError("the agent's process has ended") from error
 
-    def _receive(self, size: int, deadline: float, late: JailError) -> bytes:
+    def _receive(self, size: int, deadline: float, late: AgentSandboxError) -> bytes:
         pipe, parts, missing = self._pipe(self._process.stdout), [], size
         while missing:
             self._wait(pipe, selectors.EVENT_READ, deadline, late)
             part = os.read(pipe, min(missing, _MIB))
             if not part:
-                raise JailError("the agent's process has ended, perhaps for want of memory or processor time")
+                raise AgentSandboxError("the agent's process has ended, perhaps for want of memory or processor time")
             parts.append(part)
             missing -= len(part)
         return b"".join(parts)
@@ -207,7 +211,7 @@ class Jail:
         return stream.fileno()
 
     @staticmethod
-    def _wait(pipe: int, event: int, deadline: float, late: JailError) -> None:
+    def _wait(pipe: int, event: int, deadline: float, late: AgentSandboxError) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, event)
             if not selector.select(max(0.0, deadline - time.monotonic())):
@@ -234,7 +238,7 @@ def _command(inside: dict[Path, str], filter_fd: int, limits: Limits) -> list[st
         )
     homes = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}
     homes |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
-    specs = [importlib.util.find_spec(name) for name in ("kdgym", "kdgym.agents", "kdgym.envs")]
+    specs = [importlib.util.find_spec(name) for name in ("kdgym", "kdgym.agents", "kdgym.envs", *plugin_packages())]
     packages = {str(Path(path).resolve()) for spec in specs if spec for path in spec.submodule_search_locations or ()}
     system = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives")
     command = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]

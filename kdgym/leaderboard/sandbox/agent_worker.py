@@ -1,4 +1,4 @@
-"""The process an agent runs in, under bubblewrap: reads frames, lets the agent act, writes frames. See `jail`."""
+"""The process an agent runs in, under bubblewrap: reads frames, lets the agent act, writes frames. See `agent_sandbox`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
-from kdgym.leaderboard.sandbox.wire import HEAD, pack, space_from_plain, unpack
+from kdgym.leaderboard.sandbox.wire import HEAD, pack, unpack
 
 
 def _read(stream: BinaryIO) -> Any:
@@ -30,6 +30,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     _limit(first["limits"])
     # Imported within the limits, and before anything of the agent's runs.
     from kdgym.evaluation import load_agent
+    from kdgym.spaces import space_from_plain
 
     observed, allowed = map(space_from_plain, first["spaces"])
     seen: Any = SimpleNamespace(single_observation_space=observed, single_action_space=allowed)

@@ -24,7 +24,7 @@ _LARGEST = 8 * 1024**2  # bytes of a request, and of a response
 _SECONDS = 300.0
 
 
-class Doorway:
+class LLMProxy:
     """Stands open while the ``with`` block runs.
 
     Args:
@@ -52,10 +52,10 @@ class Doorway:
         key = os.environ.get("OPENAI_API_KEY")
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
         self._server = _Server(str(self.socket), _Handler)
-        self._server.doorway = self
+        self._server.proxy = self
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
-    def __enter__(self) -> Doorway:
+    def __enter__(self) -> LLMProxy:
         self._thread.start()
         return self
 
@@ -103,12 +103,12 @@ class Doorway:
 
 
 def _error(reason: str) -> bytes:
-    return json.dumps({"error": {"message": f"doorway: {reason}"}}).encode()
+    return json.dumps({"error": {"message": f"proxy: {reason}"}}).encode()
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
-    doorway: Doorway
+    proxy: LLMProxy
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """An agent that hangs up, or dies, is no matter for the terminal."""
@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._say(413, _error(f"give Content-Length, at most {_LARGEST}"))
             return
-        self._say(*self.server.doorway.answer(self.path, self.rfile.read(int(length))))
+        self._say(*self.server.proxy.answer(self.path, self.rfile.read(int(length))))
 
     def _say(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -5,14 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from gymnasium import Space, spaces
-
-from kdgym.envs.classroom.bids import Bids
-from kdgym.spaces import FeedbackMoves, JsonText, Shares, SnapshotMoves, TreeChoices, TreeMoves, TutoringMoves
 
 LARGEST = 64 * 1024**2  # bytes of a frame
 HEAD = struct.Struct(">Q")
@@ -61,43 +56,3 @@ def _array(value: dict[str, Any]) -> Any:
     if len(content) != int(np.prod(shape, dtype=object)) * np.dtype(kind).itemsize:
         raise ValueError(f"An array of shape {shape} came with {len(content)} bytes.")
     return np.frombuffer(content, dtype=kind).reshape(shape).copy()
-
-
-# Each space by its class, and the arguments that make another one.
-_SPACES: dict[type[Space[Any]], Callable[[Any], dict[str, Any]]] = {
-    Shares: lambda s: {"n": s.shape[0], "temperature": s.temperature},
-    TreeMoves: lambda s: {"skills": s.skills, "subskills": s.subskills, "largest": s.largest},
-    FeedbackMoves: lambda s: {"choices": {name: list(options) for name, options in s.choices.items()}},
-    TutoringMoves: lambda s: {"skills": s.skills, "choices": {name: list(o) for name, o in s.answers.choices.items()}},
-    Bids: lambda s: {
-        "subjects": [list(part) for part in s.subjects],
-        "sources": s.sources,
-        "temperature": s.temperature,
-    },
-    SnapshotMoves: lambda s: {"clusters": s.shares.shape[0], "limit": s.limit},
-    TreeChoices: lambda s: {"skills": s.skills},
-    JsonText: lambda s: {"max_length": s.max_length, "example": s.example},
-    spaces.MultiDiscrete: lambda s: {"nvec": s.nvec.tolist()},
-    spaces.Box: lambda s: {"low": s.low, "high": s.high, "dtype": s.dtype.name},
-    spaces.Dict: lambda s: {"spaces": {name: space_to_plain(inner) for name, inner in s.spaces.items()}},
-}
-
-
-def space_to_plain(space: Space[Any]) -> dict[str, Any]:
-    """A space as plain data and arrays, for a frame.
-
-    Raises:
-        ValueError: it is of a class that has no such form.
-    """
-    if type(space) not in _SPACES:
-        raise ValueError(f"{type(space).__name__} cannot be sent; known are {', '.join(k.__name__ for k in _SPACES)}.")
-    return {"space": type(space).__name__, "arguments": _SPACES[type(space)](space)}
-
-
-def space_from_plain(plain: dict[str, Any]) -> Space[Any]:
-    """The space that `space_to_plain` described."""
-    kind = next(kind for kind in _SPACES if kind.__name__ == plain["space"])
-    arguments = plain["arguments"]
-    if kind is spaces.Dict:
-        arguments = {"spaces": {name: space_from_plain(inner) for name, inner in arguments["spaces"].items()}}
-    return kind(**arguments)

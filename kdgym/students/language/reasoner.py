@@ -20,7 +20,7 @@ from kdgym.students.adamw import adamw_step
 from kdgym.students.language.generation import Reading, write_on
 from kdgym.students.language.packing import Item, Pack, pack
 from kdgym.students.language.students import LanguageStudents
-from kdgym.tasks.feedback import TEXT_KINDS, Feedback
+from kdgym.tasks.feedback import TEXT_KINDS, GivenFeedback
 
 _NOTHING = -1  # no token
 # How the teacher's words begin, in the middle of what the student writes.
@@ -50,10 +50,8 @@ class _Rows:
 
     def whose(self, packed: Pack) -> tuple[Tensor, Tensor, Tensor]:
         """Student, attempt and place within the attempt of every answer token, int64 [T] each."""
-        flat = packed.item
-        beginning = packed.answer_length.flatten().cumsum(0) - packed.answer_length.flatten()
-        place = torch.arange(len(flat), device=flat.device) - beginning[flat]
-        return self.student[packed.row], self.attempt[:, : packed.ask.shape[1]].flatten()[flat], place
+        attempt = self.attempt[:, : packed.ask.shape[1]].flatten()[packed.item]
+        return self.student[packed.row], attempt, packed.place
 
 
 class LanguageReasoners(LanguageStudents):
@@ -167,7 +165,7 @@ class LanguageReasoners(LanguageStudents):
         kind: Tensor,
         length: Tensor,
         said: Callable[[int, int], str] | None = None,
-    ) -> Feedback:
+    ) -> GivenFeedback:
         """See `Practitioners`: words behind the attempt, whose end is taken back; a full solution stands in its place.
 
         Whole sentences are said as far as there is room for them; what does not fit, and all that follows it, is left out. A
@@ -189,7 +187,7 @@ class LanguageReasoners(LanguageStudents):
             if feedback:
                 whole = torch.tensor([*attempt, *feedback], device=tokens.device)
                 taught[s, b, : len(whole)], own[s, b], given[s, b] = whole, len(attempt), len(whole)
-        return Feedback(taught, own, given)
+        return GivenFeedback(taught, own, given)
 
     def _words(self, introduction: str, sentences: list[str]) -> list[int]:
         """As many of the first sentences as there is room for; empty if none."""

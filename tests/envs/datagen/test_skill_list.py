@@ -56,7 +56,7 @@ def test_money_is_never_overspent(seed: int, sharpness: float, budget: float, so
         _, _, _, _, info = envs.step(np.sign(action) * np.abs(action) ** (1 - sharpness))
         engine = info["cost"]["data_engine"]
         assert (engine["money"] <= allowance + 1e-9).all()
-        assert (engine["items"] <= envs.lesson_size).all()
+        assert (engine["items"] <= envs.course.step_items).all()
         spent += engine["money"]
         assert envs.observation_space.contains(envs.observe())
     assert (spent <= budget).all()
@@ -99,10 +99,10 @@ def test_only_train_items_are_ever_trained_on(monkeypatch: pytest.MonkeyPatch) -
     envs = make(4, budget=960.0)
     seen, train = [], envs.students.train
 
-    def recorded(state: Any, problem: Any, answer: Any, count: Any, tables: Any = None) -> Any:
+    def recorded(state: Any, batch: Any, tables: Any = None) -> Any:
         assert tables is None
-        seen.extend(row[:n] for row, n in zip(problem, count.tolist(), strict=True))
-        return train(state, problem, answer, count)
+        seen.extend(row[:n] for row, n in zip(batch.problem, batch.count.tolist(), strict=True))
+        return train(state, batch)
 
     monkeypatch.setattr(envs.students, "train", recorded)
     envs.reset(seed=0)

@@ -13,7 +13,7 @@ import pytest
 from pettingzoo.test import api_test, max_cycles_test, seed_test
 from pettingzoo.utils.conversions import aec_to_parallel_wrapper
 
-from kdgym.envs.feedback.feedback import Practice
+from kdgym.envs.feedback.feedback import Feedback
 from kdgym.envs.feedback.tutoring import Tutoring, tutoring_env
 from kdgym.envs.feedback.tutoring_aec import PUPIL, TUTOR
 from tests.tiers import tiered
@@ -52,7 +52,7 @@ def test_episodes_are_as_long_as_asked() -> None:
 
 
 def test_a_pupil_who_asks_everything_for_nothing_is_feedback() -> None:
-    tutoring, feedback = make(question_tokens=0), Practice(2, autoreset=False, steps=2, **SMALL)
+    tutoring, feedback = make(question_tokens=0), Feedback(2, autoreset=False, steps=2, **SMALL)
     skills = tutoring.single_action_space.skills  # type: ignore[attr-defined]
     first, same = tutoring.reset(seed=5)[0], feedback.reset(seed=5)[0]
     assert all(np.array_equal(first[name], same[name]) for name in same)
@@ -69,7 +69,7 @@ def test_a_frozen_pupil_leaves_the_tutor_with_feedback() -> None:
     """The same numbers by turns: the tutor's rewards and what it sees of Feedback's observation."""
     turns, feedback = (
         tutoring_env(max_cycles=2, question_tokens=0, **SMALL),
-        Practice(1, autoreset=False, steps=2, **SMALL),
+        Feedback(1, autoreset=False, steps=2, **SMALL),
     )
     turns.reset(seed=6)
     feedback.reset(seed=6)

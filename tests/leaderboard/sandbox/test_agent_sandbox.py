@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.evaluation import load_agent
-from kdgym.leaderboard.sandbox.agent_sandbox import Jail, JailError, Limits
-from kdgym.leaderboard.sandbox.wire import pack, space_from_plain, space_to_plain, unpack
+from kdgym.evaluation import encoding, load_agent
+from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
+from kdgym.leaderboard.sandbox.wire import pack, unpack
+from kdgym.spaces import space_from_plain, space_to_plain
 from tests.tiers import tiered
 
 pytestmark = pytest.mark.slow
@@ -53,17 +54,17 @@ def sandbox(envs: Any) -> None:
     if shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed")
     try:
-        Jail("random", (envs.single_observation_space, envs.single_action_space)).close()
+        AgentSandbox("random", (envs.single_observation_space, envs.single_action_space)).close()
     except RuntimeError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture
-def jailed(envs: Any, tmp_path: Path) -> Callable[..., Jail]:
-    def make(source: str, limits: Limits = SHORT, weights: Path | None = None) -> Jail:
+def sandboxed(envs: Any, tmp_path: Path) -> Callable[..., AgentSandbox]:
+    def make(source: str, limits: Limits = SHORT, weights: Path | None = None) -> AgentSandbox:
         file = tmp_path / "hostile.py"
         file.write_text(source)
-        return Jail("", (envs.single_observation_space, envs.single_action_space), file, weights, limits)
+        return AgentSandbox("", (envs.single_observation_space, envs.single_action_space), file, weights, limits)
 
     return make
 
@@ -79,7 +80,7 @@ def test_packaged_agents_do_there_what_they_do_here(envs: Any, seen: Any) -> Non
     spaces = envs.single_observation_space, envs.single_action_space
     for name in ("target_proportional", "adaptive_source", "random"):
         here = load_agent(name, envs)
-        with Jail(name, spaces) as there:
+        with AgentSandbox(name, spaces) as there:
             for agent in (here, there):
                 if hasattr(agent, "reset"):
                     agent.reset(seen)
@@ -107,7 +108,7 @@ raise ValueError("reached: " + ",".join(found))
 
 
 def test_the_sandbox_is_really_on(
-    jailed: Callable[..., Jail], seen: Any, envs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandboxed: Callable[..., AgentSandbox], seen: Any, envs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same code reaches everything without it, and nothing within."""
     import socket
@@ -119,8 +120,8 @@ def test_the_sandbox_is_really_on(
         port = server.getsockname()[1]
         act = f"PATH, PORT, PARENT = {str(secret)!r}, {port}, {os.getpid()}\n{CANARY.strip()}"
         source = code(act)
-        with jailed(source) as jail, pytest.raises(JailError, match=r"ValueError: reached: $"):
-            jail.act(seen)
+        with sandboxed(source) as sandbox, pytest.raises(AgentSandboxError, match=r"ValueError: reached: $"):
+            sandbox.act(seen)
         free: Any = load_agent(str(tmp_path / "hostile.py"), envs)
         with pytest.raises(ValueError, match=r"reached: file,.*secret,network,kill,write"):
             free.act(seen)
@@ -179,20 +180,20 @@ HOSTILE: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", tiered(HOSTILE, list(HOSTILE)[::3]))
-def test_hostile_agents_are_contained(name: str, jailed: Callable[..., Jail], seen: Any) -> None:
+def test_hostile_agents_are_contained(name: str, sandboxed: Callable[..., AgentSandbox], seen: Any) -> None:
     act, said = HOSTILE[name]
     if name == "sleeps while it starts":
-        with pytest.raises(JailError, match=said):
-            jailed(code(setup="import time; time.sleep(1e6)"), Limits(start=6))
+        with pytest.raises(AgentSandboxError, match=said):
+            sandboxed(code(setup="import time; time.sleep(1e6)"), Limits(start=6))
         return
-    jail = jailed(code(act))
-    with jail:
+    sandbox = sandboxed(code(act))
+    with sandbox:
         if said:
-            with pytest.raises(JailError, match=said):
-                jail.act(seen)
+            with pytest.raises(AgentSandboxError, match=said):
+                sandbox.act(seen)
         else:
-            assert not isinstance(jail.act(seen), np.ndarray)
-    assert jail._process.poll() is not None  # whatever it did, it is gone
+            assert not isinstance(sandbox.act(seen), np.ndarray)
+    assert sandbox._process.poll() is not None  # whatever it did, it is gone
 
 
 @pytest.mark.parametrize(
@@ -205,31 +206,31 @@ def test_hostile_agents_are_contained(name: str, jailed: Callable[..., Jail], se
     ],
 )
 def test_wild_actions_are_refused_and_harm_no_student(
-    act: str, said: str, jailed: Callable[..., Jail], seen: Any, envs: Any
+    act: str, said: str, sandboxed: Callable[..., AgentSandbox], seen: Any, envs: Any
 ) -> None:
     before = envs.snapshot()
-    with jailed(code(act)) as jail:
-        action = jail.act(seen)
+    with sandboxed(code(act)) as sandbox:
+        action = sandbox.act(seen)
     with pytest.raises(ValueError, match=said):
         envs.step(action)
     assert all((a == b).all() for a, b in zip(envs.snapshot().rows, before.rows, strict=True))
 
 
 def test_patching_the_environment_changes_the_agents_own_process_only(
-    jailed: Callable[..., Jail], seen: Any, envs: Any
+    sandboxed: Callable[..., AgentSandbox], seen: Any, envs: Any
 ) -> None:
     setup = (
         "from kdgym.core.population import PopulationEnv\nfrom kdgym.core.course import Course\n"
         "Course.examine = PopulationEnv.examine = lambda self, split='test': {'score': np.ones(2)}\n"
     )
     before = envs.examine("test")["score"]
-    with jailed(code(setup=setup)) as jail:
-        jail.act(seen)
+    with sandboxed(code(setup=setup)) as sandbox:
+        sandbox.act(seen)
     np.testing.assert_array_equal(envs.examine("test")["score"], before)
     assert (before < 1).all()
 
 
-def test_pickled_weights_are_not_unpickled(jailed: Callable[..., Jail], envs: Any, tmp_path: Path) -> None:
+def test_pickled_weights_are_not_unpickled(sandboxed: Callable[..., AgentSandbox], envs: Any, tmp_path: Path) -> None:
     import pickle  # noqa: TID251  # what an attacker would send
 
     class Payload:
@@ -238,17 +239,19 @@ def test_pickled_weights_are_not_unpickled(jailed: Callable[..., Jail], envs: An
 
     weights = tmp_path / "weights.zip"
     weights.write_bytes(pickle.dumps(Payload()))
-    with pytest.raises(JailError, match="is not a model that Stable-Baselines3 saved"):
-        Jail("", (envs.single_observation_space, envs.single_action_space), None, weights, SHORT)
+    with pytest.raises(AgentSandboxError, match="is not a model that Stable-Baselines3 saved"):
+        AgentSandbox("", (envs.single_observation_space, envs.single_action_space), None, weights, SHORT)
     assert not (tmp_path / "owned").exists()
 
 
-def test_an_agent_dies_with_its_verifier(jailed: Callable[..., Jail], processes: Callable[[], set[int]]) -> None:
+def test_an_agent_dies_with_its_verifier(
+    sandboxed: Callable[..., AgentSandbox], processes: Callable[[], set[int]]
+) -> None:
     before = processes()  # tasks and libraries keep workers of their own
-    jail = jailed(code())
+    sandbox = sandboxed(code())
     (child,) = processes() - before
-    jail._process.send_signal(signal.SIGKILL)
-    jail.close()
+    sandbox._process.send_signal(signal.SIGKILL)
+    sandbox.close()
     assert processes() <= before
     assert not Path(f"/proc/{child}").exists()
 
@@ -256,7 +259,7 @@ def test_an_agent_dies_with_its_verifier(jailed: Callable[..., Jail], processes:
 def test_without_bubblewrap_nothing_runs(envs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(RuntimeError, match="which is not installed"):
-        Jail("random", (envs.single_observation_space, envs.single_action_space))
+        AgentSandbox("random", (envs.single_observation_space, envs.single_action_space))
 
 
 def test_every_space_of_every_board_can_be_sent() -> None:
@@ -265,13 +268,19 @@ def test_every_space_of_every_board_can_be_sent() -> None:
     for entry in ENVIRONMENTS:
         if entry.needs_model or entry.slow:
             continue
-        for settings in (
-            {},
-            {"actions": "discrete"} if entry.module in ("feedback.feedback", "datagen.skill_tree") else {},
-        ):
+        for settings in [{}, *(encoding(name) for name in entry.trained if encoding(name))]:
             made: Any = gym.make_vec(entry.id, num_envs=1, **settings)
             for space in (made.single_observation_space, made.single_action_space):
                 assert space_from_plain(unpack(pack(space_to_plain(space))[8:])) == space
+
+
+def test_a_space_that_an_agent_describes_is_data_to_the_verifier(
+    sandboxed: Callable[..., AgentSandbox], seen: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "planted.py").write_text("raise SystemExit('the verifier imported it')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with sandboxed(code("return {'space': 'planted:Space', 'arguments': {}}")) as sandbox:
+        assert sandbox.act(seen) == {"space": "planted:Space", "arguments": {}}
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ import pytest
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.leaderboard.record import load_record
 from kdgym.leaderboard.rerun import rerun
-from kdgym.leaderboard.sandbox.agent_sandbox import Jail, JailError, Limits
-from kdgym.leaderboard.sandbox.llm_proxy import INSIDE, Doorway
+from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
+from kdgym.leaderboard.sandbox.llm_proxy import INSIDE, LLMProxy
 from kdgym.leaderboard.submit import make_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")]
@@ -93,28 +93,31 @@ def test_the_sandbox_opens_on_one_model_at_one_endpoint(endpoint: tuple[str, lis
     file.write_text(KNOCK.replace("PORT", url.rpartition(":")[2].removesuffix("/v1")))
     envs: Any = gym.make_vec(ID, num_envs=1)
     spaces = envs.single_observation_space, envs.single_action_space
-    with Doorway(url, "a/model") as door, Jail("", spaces, file, endpoint=door, limits=Limits(start=60)) as jail:
-        with pytest.raises(JailError, match="200,403,403,403,302,nothing,no key"):
-            jail.act({})
-        assert (door.passed, door.refused) == (2, 3)
+    with (
+        LLMProxy(url, "a/model") as proxy,
+        AgentSandbox("", spaces, file, endpoint=proxy, limits=Limits(start=60)) as sandbox,
+    ):
+        with pytest.raises(AgentSandboxError, match="200,403,403,403,302,nothing,no key"):
+            sandbox.act({})
+        assert (proxy.passed, proxy.refused) == (2, 3)
     assert asked == [("/v1/chat/completions", "Bearer the verifier's", "a/model")] * 2
-    assert not door.socket.exists()
+    assert not proxy.socket.exists()
 
 
 def test_a_doorway_counts_and_says_what_is_wrong(endpoint: tuple[str, list[Any]]) -> None:
     way, body = "/v1/chat/completions", json.dumps({"model": "m"}).encode()
-    with Doorway(endpoint[0], "m", requests=1) as door:
-        assert door.answer(way, body)[0] == 200
-        status, said = door.answer(way, body)
-        assert (status, json.loads(said)["error"]["message"]) == (403, "doorway: there are no requests left")
-        assert b"no JSON" in door.answer(way, b"{")[1]
-        assert b"leave out stream" in door.answer(way, json.dumps({"model": "m", "stream": True}).encode())[1]
-    with Doorway("http://127.0.0.1:9/v1", "m") as door:
-        status, said = door.answer(way, body)
+    with LLMProxy(endpoint[0], "m", requests=1) as proxy:
+        assert proxy.answer(way, body)[0] == 200
+        status, said = proxy.answer(way, body)
+        assert (status, json.loads(said)["error"]["message"]) == (403, "proxy: there are no requests left")
+        assert b"no JSON" in proxy.answer(way, b"{")[1]
+        assert b"leave out stream" in proxy.answer(way, json.dumps({"model": "m", "stream": True}).encode())[1]
+    with LLMProxy("http://127.0.0.1:9/v1", "m") as proxy:
+        status, said = proxy.answer(way, body)
         assert status == 502
         assert b"cannot be reached" in said
     with pytest.raises(ValueError, match="give http"):
-        Doorway("file:///etc/passwd", "m")
+        LLMProxy("file:///etc/passwd", "m")
 
 
 def test_a_language_models_record_is_run_again_at_its_endpoint(endpoint: tuple[str, list[Any]], tmp_path: Path) -> None:

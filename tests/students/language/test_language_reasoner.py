@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from kdgym import random
+from kdgym.students import Batch
+from kdgym.students.language.options import LanguageOptions
 from kdgym.students.language.reasoner import LanguageReasoners
-from kdgym.students.language.students import LanguageOptions
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss
 from kdgym.tasks import make_task
 from kdgym.tasks.feedback import BEHAVIOURS, TEXT_KINDS
@@ -46,7 +47,7 @@ def state(engine: LanguageReasoners) -> Tensor:
     """Students who differ from the base and from each other."""
     state = engine.initialise(torch.arange(STUDENTS))
     problem = engine.task.pool("train").start[:4].expand(STUDENTS, -1) + torch.arange(STUDENTS).unsqueeze(1)
-    engine.train(state, problem, problem, torch.full((STUDENTS,), 4))
+    engine.train(state, Batch(problem, problem, torch.full((STUDENTS,), 4)))
     return state
 
 

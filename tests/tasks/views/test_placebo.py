@@ -63,7 +63,7 @@ def test_a_teachers_own_items_swap_answers_among_themselves() -> None:
 def test_twins_spend_the_same_and_learn_nothing(items: dict[str, Any]) -> None:
     settings: dict[str, Any] = {"steps": 6, "max_targets": 1, "validation_items": 16}
     result = evaluate(ID, "informed", 12, placebo=True, budget=6 * 640.0, **settings)
-    twin = result.besides["placebo"]
+    twin = result.extras["placebo"]
     assert (result.after - twin).mean() > 0.1  # something was learned
     assert (twin - result.before).mean() < 0.05  # and not from the form of tiny students' answers
     text = Console(width=80, record=True)
@@ -73,7 +73,7 @@ def test_twins_spend_the_same_and_learn_nothing(items: dict[str, Any]) -> None:
 
 def test_without_a_twin_nothing_is_said() -> None:
     result: Result = evaluate(ID, "uniform", 2, steps=2, budget=32.0, validation_items=2)
-    assert result.besides == {}
+    assert result.extras == {}
 
 
 def test_observations_of_a_placebo_are_a_students_own() -> None:

@@ -1,7 +1,7 @@
-"""The teacher behind the lanes as a language model: it reads task and attempt, gives verdicts, and chooses advice.
+"""A language model as supervisor: it reads task and attempt, gives verdicts, and chooses advice.
 
-Prompts say what a person would see, and never the truth. Tokens are as the model counts them. What it does not answer in a
-usable way counts as no fault found and as no advice. Steps (lane ``stepwise``) are still checked by the noisy expert.
+Prompts hold what a person would see, and never the truth. Tokens are as the model counts them. An unusable answer counts as a
+valid verdict, or as no advice. Steps (lane ``stepwise``) are still checked by the noisy supervisor.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, create_model
 from torch import Tensor
 
-from kdgym.envs.orchestrate.frozen_students import NOTHING
+from kdgym.envs.orchestrate.frozen_students import NO_ADVICE
 from kdgym.envs.orchestrate.settings import OrchestrateSettings
-from kdgym.envs.orchestrate.supervision import Expert, Session
-from kdgym.llm.chat import Answer, Chat, Conversation
+from kdgym.envs.orchestrate.supervision import Session, Supervisor
+from kdgym.llm.chat import Answer, Chat, Conversation, parsed
 from kdgym.llm.connect import reach
 
 _SYSTEM = "You supervise a student's work. Answer in JSON."
@@ -30,24 +30,24 @@ class _Verdict(BaseModel):
 
 
 @dataclass(frozen=True)
-class LanguageExpert(Expert):
-    """An `Expert` whose verdicts and advice come from ``chat``; its accuracies are those of steps and judge alone."""
+class LanguageModelSupervisor(Supervisor):
+    """A `Supervisor` whose verdicts and advice come from ``chat``; its accuracies are those of steps and judge alone."""
 
     chat: Chat
 
     def find_fault(self, session: Session, chosen: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Expert.find_fault`."""
+        """See `Supervisor.find_fault`."""
         ask = 'Is this right? Reply {"valid": true} or {"valid": false}.'
         told = [_shown(task, work, ask) for task, work in self._work(session, chosen)]
         answers = self.chat.answer(told, _Verdict.model_json_schema(), _MAX_TOKENS)
-        verdicts = [_read(answer, _Verdict) for answer in answers]
+        verdicts = [parsed(answer, _Verdict) for answer in answers]
         found = torch.tensor([verdict is not None and not verdict.valid for verdict in verdicts], device=chosen.device)
         return found, _tokens(answers, chosen)
 
     def advise(self, session: Session, chosen: Tensor, key: Tensor, size: float) -> tuple[Tensor, Tensor]:
-        """See `Expert.advise`; ``size`` changes nothing, as the model is billed for what it says."""
+        """See `Supervisor.advise`; ``size`` changes nothing, as the model is billed for what it says."""
         rows, number = session.rows[chosen], session.number[chosen]
-        fitting = session.world.fitting(session.state, rows, number)
+        fitting = session.world.plausible_advice(session.state, rows, number)
         told = []
         for (task, work), numbers in zip(self._work(session, chosen), fitting, strict=True):
             choices = "\n".join(f"{i}: {session.world.advices[advice]}" for i, advice in enumerate(numbers))
@@ -57,8 +57,8 @@ class LanguageExpert(Expert):
         answers = self.chat.answer(told, kind.model_json_schema(), _MAX_TOKENS)
         said = []
         for answer, numbers in zip(answers, fitting, strict=True):
-            reply: Any = _read(answer, kind)
-            said.append(numbers[reply.advice] if reply is not None and reply.advice < len(numbers) else NOTHING)
+            reply: Any = parsed(answer, kind)
+            said.append(numbers[reply.advice] if reply is not None and reply.advice < len(numbers) else NO_ADVICE)
         return torch.tensor(said, device=chosen.device), _tokens(answers, chosen)
 
     @staticmethod
@@ -69,8 +69,8 @@ class LanguageExpert(Expert):
         return list(zip(tasks, last, strict=True))
 
 
-def make_expert(config: OrchestrateSettings) -> Expert:
-    """The teacher that settings ask for.
+def make_supervisor(config: OrchestrateSettings) -> Supervisor:
+    """The supervisor that settings ask for.
 
     Raises:
         ValueError: there is no such language model.
@@ -82,7 +82,9 @@ def make_expert(config: OrchestrateSettings) -> Expert:
         config.judge_accuracy,
         config.prices,
     )
-    return Expert(*numbers) if config.teacher == "noisy" else LanguageExpert(*numbers, reach(config.teacher))
+    return (
+        Supervisor(*numbers) if config.teacher == "noisy" else LanguageModelSupervisor(*numbers, reach(config.teacher))
+    )
 
 
 def _last_attempt(events: list[dict[str, Any]]) -> str:
@@ -100,15 +102,6 @@ def _last_attempt(events: list[dict[str, Any]]) -> str:
 def _shown(task: str, work: str, ask: str) -> Conversation:
     content = f"Task: {task}\n\nThe student's work:\n{work}\n\n{ask}"
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": content}]
-
-
-def _read(answer: Answer, kind: type[BaseModel]) -> Any:
-    if answer.error:
-        return None
-    try:
-        return kind.model_validate_json(answer.text)
-    except ValidationError:
-        return None
 
 
 def _tokens(answers: list[Answer], chosen: Tensor) -> Tensor:

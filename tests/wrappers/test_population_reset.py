@@ -1,4 +1,4 @@
-"""Teachers' practice that starts in the middle of a lesson."""
+"""Teachers in training start in the middle of an episode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kdgym.cli import app
 from kdgym.wrappers import (
     SnapshotReset,
     SnapshotStore,
-    collect_lessons,
+    collect_population_snapshots,
 )
 
 pytestmark = pytest.mark.slow
@@ -31,10 +31,10 @@ def population(number: int, **settings: Any) -> Any:
 def store() -> SnapshotStore:
     envs = population(3, autoreset=False).unwrapped
     action = np.linspace(-1, 1, envs.action_space.shape[1], dtype=np.float32)
-    return collect_lessons(envs, lambda _: np.tile(action, (3, 1)), seed=5, policy="slope")
+    return collect_population_snapshots(envs, lambda _: np.tile(action, (3, 1)), seed=5, policy="slope")
 
 
-def test_a_store_of_lessons_survives_the_disk_and_says_what_they_were(store: SnapshotStore, tmp_path: Path) -> None:
+def test_a_store_survives_the_disk_with_its_provenance(store: SnapshotStore, tmp_path: Path) -> None:
     assert store.step.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert store.provenance["environment_steps"] == 12
     store.save(tmp_path / "s.safetensors")
@@ -43,7 +43,7 @@ def test_a_store_of_lessons_survives_the_disk_and_says_what_they_were(store: Sna
     assert again.provenance == store.provenance
 
 
-def test_values_are_what_the_rest_of_the_lesson_brought(store: SnapshotStore) -> None:
+def test_values_are_the_return_of_the_rest_of_the_episode(store: SnapshotStore) -> None:
     envs = population(3, autoreset=False).unwrapped
     envs.reset(seed=5)
     action = np.linspace(-1, 1, envs.action_space.shape[1], dtype=np.float32)
@@ -51,7 +51,7 @@ def test_values_are_what_the_rest_of_the_lesson_brought(store: SnapshotStore) ->
     np.testing.assert_allclose(store.value.reshape(4, 3), np.cumsum(rewards[::-1], axis=0)[::-1], atol=1e-12)
 
 
-def test_a_restored_lesson_goes_on_as_the_original_with_the_same_luck(store: SnapshotStore) -> None:
+def test_a_restored_episode_goes_on_as_the_original_with_the_same_random_streams(store: SnapshotStore) -> None:
     """The same seed and the teacher's own actions, from its third step on: bit for bit the original."""
     original, restored = gym.make(ID, **SMALL), SnapshotReset(gym.make(ID, **SMALL), store, lambda _: 6)
     action = np.linspace(-1, 1, original.action_space.shape[0], dtype=np.float32)
@@ -81,7 +81,7 @@ def test_another_seed_is_other_luck(store: SnapshotStore) -> None:
     assert (seen[0][1]["loss"] != seen[1][1]["loss"]).any()
 
 
-def test_the_command_collects_an_agents_lessons(tmp_path: Path) -> None:
+def test_the_command_collects_from_an_agents_episodes(tmp_path: Path) -> None:
     file = tmp_path / "lessons.safetensors"
     small = [part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")]
     arguments = [ID, "--agent", "target_proportional", "--out", str(file), "--episodes", "3", "--every", "2", *small]

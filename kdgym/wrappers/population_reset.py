@@ -1,4 +1,4 @@
-"""Snapshots of lessons: the states of kdgym's own environments. So a teacher's practice, too, may start in the middle."""
+"""Snapshots of kdgym's own environments, so that teachers in training may start in the middle of an episode."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kdgym.core import PopulationEnv
-from kdgym.wrappers.states import LessonState
+from kdgym.wrappers.states import PopulationState
 from kdgym.wrappers.store import SnapshotStore, describe, flat_observation, returns_to_go
 
 Array = npt.NDArray[Any]
 Act = Callable[[Any], Any]
 
 
-def collect_lessons(
+def collect_population_snapshots(
     envs: PopulationEnv,
     act: Act,
     every: int = 1,
@@ -25,14 +25,14 @@ def collect_lessons(
     policy: str = "",
     progress: Callable[[], object] = lambda: None,
 ) -> SnapshotStore:
-    """Let a teacher give every student of a population a lesson, and take snapshots at the start and after ``every`` steps.
+    """Let a teacher teach a population for an episode, and take snapshots of every student at the start and every few steps.
 
-    A snapshot's value is what the rest of its own lesson brought, discounted.
+    A snapshot's value is the discounted return of the rest of its own episode.
 
     Args:
         envs: the students; made with ``autoreset=False``, and with the settings that snapshots are to be used with.
         act: observations of the population -> actions.
-        every: steps between two snapshots of a lesson.
+        every: steps between two snapshots.
         seed: of the first student.
         discount: of rewards, a step.
         policy: who taught, for the store's provenance.
@@ -46,12 +46,12 @@ def collect_lessons(
     space = envs.single_observation_space
     observation, _ = envs.reset(seed=seed)
     kept: list[tuple[int, Array, list[Array]]] = []
-    rewards, step, over = [], 0, np.zeros(envs.num_envs, dtype=bool)
-    while not over.all():
+    rewards, step, done = [], 0, np.zeros(envs.num_envs, dtype=bool)
+    while not done.all():
         if step % every == 0:
-            seen = [flat_observation(space, envs.row(observation, i)) for i in range(envs.num_envs)]
-            kept.append((step, envs.snapshot(luck=False).packed().numpy(), seen))
-        observation, reward, over, *_ = envs.step(act(observation))
+            flat = [flat_observation(space, envs.row(observation, i)) for i in range(envs.num_envs)]
+            kept.append((step, envs.snapshot(random_streams=False).packed().numpy(), flat))
+        observation, reward, done, *_ = envs.step(act(observation))
         rewards.append(reward)
         step += 1
         progress()
@@ -60,9 +60,9 @@ def collect_lessons(
     made = {"policy": policy, "seed": seed, "episodes": envs.num_envs, "every": every, "discount": discount}
     return SnapshotStore(
         state=np.concatenate([state for _, state, _ in kept]),
-        observation=np.concatenate([seen for *_, seen in kept]),
+        observation=np.concatenate([flat for *_, flat in kept]),
         value=left[at].reshape(-1),
         episode=np.tile(everyone, len(kept)),
         step=at.repeat(envs.num_envs),
-        provenance={**describe(envs, LessonState()), **made, "environment_steps": step * envs.num_envs},
+        provenance={**describe(envs, PopulationState()), **made, "environment_steps": step * envs.num_envs},
     )
