@@ -103,7 +103,8 @@ def load_items(pool: Wanted) -> Items:
         ValueError: reasoning-gym refuses the dataset or its settings.
     """
     tensors = load_or_build(pool.path, pool.recipe, lambda: _make(pool), f"items of {pool.dataset}")
-    return Items(**json.loads(tensors.pop("text").numpy().tobytes()), **tensors)
+    fields: dict[str, Any] = {**json.loads(tensors.pop("text").numpy().tobytes()), **tensors}
+    return Items(**fields)
 
 
 def _make(pool: Wanted) -> dict[str, Tensor]:
