@@ -34,7 +34,6 @@ from kdgym.tasks.base import (
     SentenceTask,
     Skill,
     Traits,
-    UnreadableError,
     pools_of,
     splits_at,
 )
@@ -218,19 +217,6 @@ class Reasoning(SentenceTask):
             return self._answers[int(tokens[0])]
         names = list(self._tokens)
         return read_answer([names[token] for token in tokens.tolist()]) or "(nothing)"
-
-    def read_answer(self, text: str) -> Tensor:
-        """An answer that some problem of this task has."""
-        found = self._by_answer.get(text.strip(" \t\r\n"))
-        if found is None:
-            raise UnreadableError(
-                "answer", f"{text[:40]!r} is no answer of this task; one is wanted like {self.answer_text(0)!r}."
-            )
-        return self.answer[found]
-
-    @cached_property
-    def _by_answer(self) -> dict[str, int]:
-        return {answer.strip(" \t\r\n"): i for i, answer in enumerate(self._answers)}
 
     # --- subskills -----------------------------------------------------------------------------------------------
 
