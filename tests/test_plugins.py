@@ -21,7 +21,7 @@ from build import ProjectBuilder
 
 import kdgym
 from kdgym.catalogue import AGENTS, groups, require_fit, roles, rule
-from kdgym.evaluation import agent_class, evaluate
+from kdgym.evaluation import agent_class, evaluate, load_agent, teach
 from kdgym.leaderboard.submit import source_of
 from kdgym.plugins import PluginError, Registry
 from kdgym.registration import ENVIRONMENTS, TABLE, find
@@ -45,6 +45,7 @@ def registered() -> Iterator[None]:
         kdgym.register_task("Digits", Digits)
         kdgym.register_environment(DRILL)
         kdgym.register_agent("on_target", "kdgym_digits.teachers:OnTarget")
+        kdgym.register_agent("follows_reward", "kdgym_digits.teachers:FollowsReward")
         yield
         del gym.registry[ID]
 
@@ -65,7 +66,12 @@ def test_its_task_stands_beside_kdgyms(registered: None) -> None:
 
 @pytest.mark.slow
 def test_its_teacher_teaches_where_it_fits(registered: None) -> None:
-    assert roles("Drill") == {"uniform": "control", "random": "control", "on_target": "published rule"}
+    assert roles("Drill") == {
+        "uniform": "control",
+        "random": "control",
+        "on_target": "published rule",
+        "follows_reward": "rule",
+    }
     assert roles("DataGen Skill-List")["on_target"] == "also fits"
     assert groups("on_target") == ["DataGen Skill-List", "Drill"]
     assert rule("on_target") == "Practise what counts, in proportion."
@@ -79,6 +85,21 @@ def test_its_teacher_teaches_where_it_fits(registered: None) -> None:
         agent_class("on_target")(None, envs.single_action_space).act({"target": target})
     )
     assert shares[0, : shares.shape[1] // 14].sum() > 0.9
+
+
+def test_a_bandit_learns_from_its_reward_within_an_episode(registered: None) -> None:
+    envs: Any = gym.make_vec(ID, num_envs=8, autoreset=False, pool="evaluation")
+    agent: Any = load_agent("follows_reward", envs)
+    _, actions = teach(envs, agent, 0)
+    envs.reset(seed=0)
+    paid = np.full((8, 3), np.inf)
+    for action in actions:
+        skill = paid.argmax(1)
+        assert np.array_equal(envs.single_action_space.decode(action).argmax(1), skill)
+        _, reward, *_ = envs.step(action)
+        paid[np.arange(8), skill] = reward
+    assert np.array_equal(agent.paid, paid)
+    assert len({int(a.argmax()) for a in actions[-1]}) > 1  # students that learn differently are taught differently
 
 
 def test_its_code_stands_for_itself_in_a_record(registered: None) -> None:
@@ -248,9 +269,9 @@ def test_an_installed_package_is_compared_submitted_and_verified(program: Path, 
     assert "on_target" in run("list", ID)
     run("compare", ID, "--episodes", "4", "--json", "results.json")
     assert {row["agent"] for row in json.loads((tmp_path / "results.json").read_text())["agents"]} == {
-        "uniform", "random", "on_target",
+        "uniform", "random", "on_target", "follows_reward",
     }  # fmt: skip
-    run("submit", "on_target", "--env", ID, "--name", "on target", "--authors", "somebody")
+    run("submit", "follows_reward", "--env", ID, "--name", "bandit", "--authors", "somebody")
     record = next((tmp_path / "leaderboards" / ID).glob("*.json"))
     said = run("verify", str(record), "--level", "2", "--students", "2")
     assert "8 students, rule" in said

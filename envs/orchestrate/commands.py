@@ -26,13 +26,13 @@ def trace(
 ) -> None:
     """Write down an episode task by task, as JSON lines and as a page to read."""
     from kdgym.envs.orchestrate import trace as tracing
-    from kdgym.evaluation import FIRST_SEED, as_policy, make_unseen
+    from kdgym.evaluation import FIRST_SEED, Policy, make_unseen
 
     find(id)
     envs = make_unseen(id, agent, students, tasks=tasks)
     with progress_bar() as bar:
         advance = partial(bar.advance, bar.add_task(agent, total=students * tasks))
-        lines = tracing.trace(envs, as_policy(agent, envs), out, first_seed=FIRST_SEED, progress=advance)
+        lines = tracing.trace(envs, Policy(agent, envs), out, first_seed=FIRST_SEED, progress=advance)
     page = out.with_suffix(".html")
     tracing.timeline(out, page)
     console.print(f"{lines} tasks: {out}\nTo read: {page}", soft_wrap=True)

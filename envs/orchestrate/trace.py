@@ -38,7 +38,7 @@ def trace(
 
     Args:
         envs: a population of the Orchestrate family that does not start over by itself.
-        act: the teacher.
+        act: the teacher; where it has ``after_step(reward, done)``, it is told what came of every step.
         out: the file.
         first_seed: of the students.
         progress: called after every step with the number of student-steps done.
@@ -57,7 +57,9 @@ def trace(
         while not finished.all():
             keys, number = envs.state["key"].tolist(), envs.state["step"].tolist()
             seen, action = observation, act(observation)
-            observation, _, terminated, *_ = envs.step(action)
+            observation, reward, terminated, *_ = envs.step(action)
+            if hasattr(act, "after_step"):
+                act.after_step(reward, terminated)
             for student, entry in enumerate(_entries(envs)):
                 if not finished[student]:
                     task = {

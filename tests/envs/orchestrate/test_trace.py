@@ -13,7 +13,7 @@ from kdgym.cli import app
 from kdgym.envs.orchestrate.supervision import LANES
 from kdgym.envs.orchestrate.trace import timeline
 from kdgym.envs.orchestrate.trace import trace as write_trace
-from kdgym.evaluation import as_policy, make_unseen
+from kdgym.evaluation import Policy, make_unseen
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {"pool": "train", "tasks": 12}
 
 def trace(env_id: str, agent: str, students: int, out: Path, first_seed: int, **settings: Any) -> int:
     envs = make_unseen(env_id, agent, students, **settings)
-    return write_trace(envs, as_policy(agent, envs), out, first_seed=first_seed)
+    return write_trace(envs, Policy(agent, envs), out, first_seed=first_seed)
 
 
 @pytest.fixture(scope="module")
