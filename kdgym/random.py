@@ -8,6 +8,8 @@ wraps alike on every device.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -32,6 +34,17 @@ def fold(key: Tensor, *parts: Tensor | int) -> Tensor:
     for part in parts:
         key = _mix(key * _GOLDEN + part + 1)
     return key
+
+
+def stream(state: Mapping[str, Tensor], purpose: int, step: Tensor | int = 0) -> Tensor:
+    """Keys [S] of each student's random stream for a purpose at a step of its current episode.
+
+    Args:
+        state: with each student's ``seed`` and number of ``episode``, int64 [S].
+        purpose: a constant of the module that draws.
+        step: one, or one a student, int64 [S].
+    """
+    return fold(state["seed"], state["episode"], purpose, step)
 
 
 def bits(key: Tensor, n: int) -> Tensor:

@@ -388,7 +388,7 @@ MULTI_AGENT = (
 )
 
 # What a family adds to the command line: name of the command -> module with a Typer ``app``, which imports nothing slow.
-COMMANDS = {"snapshots": "kdgym.envs.snapshot.commands", "lanes": "kdgym.envs.orchestrate.commands"}
+COMMANDS = {"snapshots": "kdgym.envs.snapshot.commands"}
 
 
 def register_all() -> None:

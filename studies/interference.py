@@ -24,7 +24,7 @@ from scipy import stats
 
 from kdgym.cli.errors import run_command
 from kdgym.console import EnvId, Json, Threads, console, progress_bar, set_threads, write_json
-from kdgym.core.course import Course
+from kdgym.core.course import CourseEnv
 from kdgym.evaluation import FIRST_SEED
 from kdgym.registration import find
 
@@ -108,7 +108,7 @@ def measure_interference(
     if students < 2:
         raise ValueError(f"students is {students}; intervals need at least 2.")
     envs: Any = gym.make_vec(env_id, num_envs=students, pool="evaluation", autoreset=False, **settings).unwrapped
-    if not isinstance(envs, Course):
+    if not isinstance(envs, CourseEnv):
         raise ValueError(f"{env_id} is no DataGen environment; its students have no skills to practise.")
     envs.reset(seed=FIRST_SEED)
     total, changes = len(envs.task.skills), []

@@ -18,7 +18,7 @@ from rich.table import Table
 from kdgym.catalogue import require_fit
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, console, progress_bar, set_threads
-from kdgym.envs.orchestrate.trace import require_lanes
+from kdgym.envs.orchestrate.orchestrate import Orchestrate
 from kdgym.evaluation import FIRST_SEED, Policy, Progress, make_unseen
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
@@ -71,7 +71,8 @@ def transfer(
 
     def second_stream(remember: bool) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.float64]]]:
         envs = make_unseen(env_id, agent, episodes, **settings)
-        require_lanes(envs)
+        if not isinstance(envs, Orchestrate):
+            raise ValueError(f"{env_id} has no notes; ids with notes begin with kdgym/Orchestrate-.")
         observation, _ = envs.reset(seed=first_seed)
         if remember:
             _orchestrate(envs, agent, observation, first_seed, progress)

@@ -66,7 +66,7 @@ TESTED = {
     "kdgym/students/policy_gradient.py": ["tests/students/test_policy_gradient.py"],
     "kdgym/core/ledger.py": ["tests/core/test_ledger.py", "tests/core/test_population.py"],
     "kdgym/core/validation.py": ["tests/core/test_validation.py", "tests/core/test_population.py"],
-    "envs/datagen/market.py": ["tests/envs/datagen/test_market.py", "tests/envs/datagen/test_skill_list.py"],
+    "envs/datagen/data_engines.py": ["tests/envs/datagen/test_data_engines.py", "tests/envs/datagen/test_market.py"],
 }
 
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from kdgym.envs.datagen.skill_list import SkillList
-from kdgym.students.language.students import LanguageOptions, LanguageStudents
+from kdgym.students import Batch
+from kdgym.students.language.options import LanguageOptions
+from kdgym.students.language.students import LanguageStudents
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 from tests.lessons import COURSE, FAMILIES, make, play, states
@@ -87,7 +89,7 @@ def lora(model: str, device: str, dtype: torch.dtype = torch.float32) -> tuple[L
     engine = LanguageStudents(model, make_task("Math"), LanguageOptions.parse({"rank": 4}), device, dtype)
     key = torch.arange(3, device=device)
     problem, state = draw_items(engine.task, "train", key, 2)[:, :16], engine.initialise(key)
-    engine.train(state, problem, engine.solution[problem], torch.full((3,), 16, device=device))
+    engine.train(state, Batch(problem, engine.solution[problem], torch.full((3,), 16, device=device)))
     return engine, state
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -80,6 +81,56 @@ def test_importing_kdgym_is_light(tmp_path: Path) -> None:
     heavy = ("torch", "transformers", "vllm", "matplotlib", "stable_baselines3", "scipy", "typer")
     done = python(f"import sys, kdgym; print([name for name in {heavy} if name in sys.modules])", tmp_path)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+# Makes every installed package unimportable that the hard dependencies do not bring.
+ONLY_HARD_DEPENDENCIES = """
+import re, sys
+from importlib import metadata
+from importlib.machinery import PathFinder
+
+def plain(name):
+    return re.sub("[-_.]+", "-", name).lower()
+
+installed = {plain(each.name): each for each in metadata.distributions()}
+brought, waiting = {"kdgym"}, set(sys.argv[1:])
+while waiting:
+    name = waiting.pop()
+    brought.add(name)
+    needs = [need for need in installed[name].requires or () if "extra ==" not in need]
+    waiting |= {plain(re.match("[A-Za-z0-9._-]+", need)[0]) for need in needs} & set(installed) - brought
+needs = metadata.packages_distributions()
+missing = [module for module, owners in needs.items() if not brought & set(map(plain, owners))]
+print("Not importable:", missing)
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, path=None, target=None: None if name in missing else find(name, path, target)
+"""
+MAIN_JOB = """
+import gymnasium as gym
+import kdgym
+from kdgym.agents.datagen.ppo import Agent as PPO
+from kdgym.cli import app
+
+env = gym.make("kdgym/DataGen-Math-v0", steps=1)
+env.reset(seed=0)
+assert env.step(env.action_space.sample())[2]
+few = ["--episodes", "2", "--set", "steps=1"]
+app(["list"], standalone_mode=False)
+PPO.students, PPO.hyperparameters = 2, {"n_steps": 1, "batch_size": 2}
+app(["train", "kdgym/DataGen-Math-v0", "--agent", "ppo", "--steps", "2", "--out", "ppo"], standalone_mode=False)
+app(["compare", "kdgym/DataGen-Math-v0", "--agents", "random,ppo:ppo/model.zip", *few], standalone_mode=False)
+"""
+
+
+@pytest.mark.slow
+def test_the_hard_dependencies_suffice_for_the_main_job(tmp_path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    hard = [re.split("[<>=\\[]", need)[0] for need in project["dependencies"]]
+    command = [sys.executable, "-c", ONLY_HARD_DEPENDENCIES + MAIN_JOB, *hard]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(extra in done.stdout for extra in ("'cryptography'", "'sklearn'", "'tensorboard'", "'transformers'"))
+    assert "ppo/model.zip" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["envs", "agents", "studies"])

@@ -1,4 +1,4 @@
-"""Another package's task, environment and teacher: registered by calls, by entry points, and installed for real."""
+"""Another package's task, students, environment and teachers: registered by calls, by entry points, and installed for real."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ import pytest
 from build import ProjectBuilder
 
 import kdgym
+import kdgym.students
+import kdgym.tasks
 from kdgym.catalogue import AGENTS, groups, require_fit, roles, rule
 from kdgym.evaluation import agent_class, evaluate, load_agent, teach
+from kdgym.evaluation.statistics import mean_interval
 from kdgym.leaderboard.submit import source_of
 from kdgym.plugins import PluginError, Registry
 from kdgym.registration import ENVIRONMENTS, TABLE, find
-from kdgym.tasks import REGISTRY, make_task
+from kdgym.tasks import make_task
 from kdgym.testing import check, check_splits
 
 PACKAGE = Path(__file__).parent / "plugin"
@@ -37,12 +40,14 @@ def registered() -> Iterator[None]:
     """The package, by calls; what is registered is forgotten at the end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(PACKAGE)
-        for registry in (AGENTS, TABLE, REGISTRY):
+        for registry in (AGENTS, TABLE, kdgym.students._REGISTRY, kdgym.tasks.REGISTRY):
             patch.setattr(registry, "added", dict(registry.added))
+        from kdgym_digits.linear import LINEAR
         from kdgym_digits.registered import DRILL
         from kdgym_digits.task import Digits
 
         kdgym.register_task("Digits", Digits)
+        kdgym.register_students("linear", LINEAR)
         kdgym.register_environment(DRILL)
         kdgym.register_agent("on_target", "kdgym_digits.teachers:OnTarget")
         kdgym.register_agent("follows_reward", "kdgym_digits.teachers:FollowsReward")
@@ -53,6 +58,18 @@ def registered() -> Iterator[None]:
 @pytest.mark.slow
 def test_an_environment_of_another_package_keeps_the_contract(registered: None) -> None:
     check(ID)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("id", [ID, MATH])
+def test_its_students_learn_in_any_environment(registered: None, id: str) -> None:
+    check(id, student="linear", task="Digits")
+    taught = evaluate(id, "on_target", 16, student="linear", task="Digits", steps=6)
+    assert mean_interval(taught.after - taught.before).low > 0
+    with pytest.raises(ValueError, match=r"rate"):
+        gym.make_vec(MATH, num_envs=1, student="linear", task="Digits", student_options={"rate": -1})
+    with pytest.raises(ValueError, match=r"choose from transformer, .*, linear"):
+        gym.make_vec(MATH, num_envs=1, student="linea")
 
 
 def test_its_task_stands_beside_kdgyms(registered: None) -> None:
@@ -115,6 +132,8 @@ def test_names_that_are_taken_are_refused(registered: None) -> None:
         kdgym.register_environment(find(ID))
     with pytest.raises(ValueError, match="already the task 'Math'"):
         kdgym.register_task("Math", lambda: None)
+    with pytest.raises(ValueError, match="already the student 'transformer'"):
+        kdgym.register_students("transformer", kdgym.students.STUDENTS["transformer"])
     with pytest.raises(ValueError, match="already the teacher 'stat'"):
         kdgym.register_agent("stat", "kdgym_digits.teachers:OnTarget")
 
@@ -267,7 +286,7 @@ def test_an_installed_package_is_compared_submitted_and_verified(program: Path, 
         return done.stdout
 
     assert "on_target" in run("list", ID)
-    run("compare", ID, "--episodes", "4", "--json", "results.json")
+    run("compare", ID, "--episodes", "4", "--json", "results.json", "--set", "student=linear")
     assert {row["agent"] for row in json.loads((tmp_path / "results.json").read_text())["agents"]} == {
         "uniform", "random", "on_target", "follows_reward",
     }  # fmt: skip

@@ -20,8 +20,13 @@ def test_a_recorded_episode_comes_out_again(env_id: str) -> None:
     head, expected, actions = recorded.read(env_id)
     found, _ = recorded.run(env_id, head["settings"], actions)
     assert sorted(found) == sorted(expected)
-    assert {n: (a.dtype, a.shape) for n, a in found.items()} == {n: (a.dtype, a.shape) for n, a in expected.items()}
+    assert _forms(found) == _forms(expected)
     if head["conditions"] == recorded.conditions():
         assert [name for name in expected if not np.array_equal(found[name], expected[name])] == []
     else:
         assert recorded.mean_difference(expected, found) < ELSEWHERE
+
+
+def _forms(values: recorded.Values) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Types and shapes; a text may be longer elsewhere."""
+    return {name: ("text" if a.dtype.kind == "U" else a.dtype.name, a.shape) for name, a in values.items()}

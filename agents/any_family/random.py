@@ -1,4 +1,4 @@
-"""Random shares at every step: the control that changes its mind for no reason. Copy this file to write a teacher."""
+"""Control: new random shares at every step. Copy this file to write a teacher."""
 
 import numpy as np
 

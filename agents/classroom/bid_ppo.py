@@ -7,6 +7,7 @@ trains one policy for every degree of common interest. A step is a step of one t
 from pathlib import Path
 from typing import Any
 
+from kdgym.agents.datagen import ppo
 from kdgym.integrations.sb3 import SB3Agent
 from kdgym.integrations.sb3_policies import SharedPolicy
 from kdgym.teaching import Floats
@@ -21,17 +22,7 @@ class Agent(SB3Teacher):
     students = 64
     settings = {"reward": "log_loss", "mixing": 0.0}
     adapt = TeachersVecEnv
-    hyperparameters = {
-        "n_steps": 12,  # an episode, so that a rollout ends with it
-        "batch_size": 768,
-        "n_epochs": 8,
-        "gamma": 0.5,  # see agents/datagen/ppo.py
-        "gae_lambda": 0.9,
-        "learning_rate": 2e-3,
-        "clip_range": 0.4,
-        "target_kl": 0.1,
-        "policy_kwargs": {"log_std_init": -0.7},
-    }
+    hyperparameters = {**ppo.Agent.hyperparameters, "batch_size": 768}
 
     def load(self, path: Path) -> None:
         """Use the policy in SB3's zip, which is one teacher's."""

@@ -12,15 +12,10 @@ import numpy as np
 from gymnasium.spaces import Text
 from pydantic import BaseModel, Field, create_model
 
-from kdgym.teaching.language_model import LanguageTeacher, written_lesson
+from kdgym.teaching.language_model import LanguageTeacher, WrittenItem, written_lesson
 
 WRITTEN = 8  # most items the model writes a step
 SHOWN = 6  # errors shown to it
-
-
-class Item(BaseModel):
-    problem: Annotated[str, Field(max_length=400)]
-    answer: Annotated[str, Field(max_length=400)]
 
 
 class Cell(BaseModel):
@@ -50,7 +45,7 @@ class Agent(LanguageTeacher):
     def reset(self, observation: Any) -> None:
         if self.writes:
             errors = [error for text in observation for error in json.loads(text)["errors"]]
-            item = PictureItem if any(isinstance(error["problem"], dict) for error in errors) else Item
+            item = PictureItem if any(isinstance(error["problem"], dict) for error in errors) else WrittenItem
             items = Annotated[list[item], Field(min_length=1, max_length=WRITTEN)]  # type: ignore[valid-type]
             self.answer = create_model("Items", items=items)
 

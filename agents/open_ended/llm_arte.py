@@ -5,12 +5,11 @@ ARTE tunes its teacher by DPO on what the student preferred; here the model stay
 arte by a step of each way, chooses what it is asked for. Where no usable answer comes, the error itself takes the item's place.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, Field
 
-from kdgym.teaching.language_model import LanguageTeacher, written_lesson
+from kdgym.teaching.language_model import LanguageTeacher, WrittenItem, written_lesson
 
 SHOWN = 6  # errors of a step, a call each
 WAYS = (
@@ -20,13 +19,8 @@ WAYS = (
 )
 
 
-class Draft(BaseModel):
-    problem: Annotated[str, Field(max_length=400)]
-    answer: Annotated[str, Field(max_length=400)]
-
-
 class Agent(LanguageTeacher):
-    answer = Draft
+    answer = WrittenItem
 
     def reset(self, observation: Any) -> None:
         self.lessons = 0

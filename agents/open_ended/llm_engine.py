@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from kdgym.teaching.language_model import LanguageTeacher, written_lesson
+from kdgym.teaching.language_model import LanguageTeacher, WrittenItem, written_lesson
 
 SHOWN = 3  # errors in the policy's question
 SPECIFICATIONS, ITEMS = 2, 4  # most of a plan, and most of one specification
@@ -26,13 +26,8 @@ class Plan(BaseModel):
     specifications: Annotated[list[Specification], Field(min_length=1, max_length=SPECIFICATIONS)]
 
 
-class Item(BaseModel):
-    problem: Annotated[str, Field(max_length=400)]
-    answer: Annotated[str, Field(max_length=400)]
-
-
 class Items(BaseModel):
-    items: Annotated[list[Item], Field(min_length=1, max_length=ITEMS)]
+    items: Annotated[list[WrittenItem], Field(min_length=1, max_length=ITEMS)]
 
 
 class Agent(LanguageTeacher):

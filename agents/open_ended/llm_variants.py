@@ -6,23 +6,16 @@ itself takes the variant's place.
 """
 
 from difflib import SequenceMatcher
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field
-
-from kdgym.teaching.language_model import LanguageTeacher, written_lesson
+from kdgym.teaching.language_model import LanguageTeacher, WrittenItem, written_lesson
 
 SHOWN = 8  # errors of a step, a call each
 NEAR = 0.95  # similarity above which a variant is a copy
 
 
-class Variant(BaseModel):
-    problem: Annotated[str, Field(max_length=400)]
-    answer: Annotated[str, Field(max_length=400)]
-
-
 class Agent(LanguageTeacher):
-    answer = Variant
+    answer = WrittenItem
 
     def questions(self, seen: Any) -> list[str]:
         return [

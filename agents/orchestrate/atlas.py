@@ -1,8 +1,8 @@
 """ATLAS's rule for the supervision lane, and its use of the memory ("Continual Learning, Not Training", Arc Computer, 2025).
 
-Without history for a task's key: paired. Otherwise a probe states its confidence: from 0.85 up auto, from 0.65 paired, from
-0.35 coach, below that paired again, the fallback. Its probe is a language model that reads task and history; here the
-confidence is the mean judged score of the key's history. Notes are written after every task and pruned now and then.
+Without history for a kind of task: paired. Otherwise by confidence: auto from 0.85 up, paired from 0.65, coach from 0.35, and
+paired again below that, as the fallback. ATLAS's confidence comes from a language model that reads task and history. Here it is
+the mean judged score of the kind of task. Notes are written after every task and pruned at every eighth.
 """
 
 import numpy as np

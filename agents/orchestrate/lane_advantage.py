@@ -1,9 +1,10 @@
-"""Learned from other lanes' consequences: takes the lane that does best for this kind of task with this very student.
+"""Learned from counterfactuals: takes the lane with the highest predicted advantage for this kind of task and this student.
 
-Training: at every task of training students, every lane is tried on a copy of the student, with equal luck, and a ridge
-regression explains how much each is better than the best fixed lane, by the kind of task, by the student's doubt at it, and by
-who the student is. Nobody says who that is: streams in which two kinds of tasks met the very same doubt are taken for one
-student's. In an episode, a student is known again by the first such task; a stranger is judged by kinds of tasks alone.
+Training: at every task of training students, every lane is tried on a copy of the student, with equal random streams. A ridge
+regression predicts each lane's advantage over the best fixed lane from the kind of task, the student's uncertainty, and the
+student's identity. Identity is not observed: streams in which two kinds of tasks have equal uncertainties are taken for the
+same student's. In an episode, a student is recognised at the first such task; unknown students are judged by kinds of tasks
+alone.
 """
 
 from __future__ import annotations
@@ -23,28 +24,29 @@ from scipy.sparse.linalg import lsqr
 
 from kdgym.teaching import Floats, Teacher
 
-Seen = tuple[str, str]  # a kind of task, and the doubt it met
-TRIED = ("auto", "paired", "coach")  # a check of every step costs more than it brings
+Features = tuple[str, str]  # a kind of task, and the student's uncertainty at it
+TRIED = ("auto", "paired", "coach")  # stepwise costs more than it gains
 STUDENTS = 128  # taught side by side in training
-SHARED = 2  # tasks that met the same doubt in two streams of one student
+SHARED = 2  # kinds of tasks with equal uncertainties in two streams, from which on both are one student's
 RIDGE = 6.0
 
 
-def look(observation: dict[str, Floats]) -> list[Seen]:
-    """Kind of task, as the numbers of its features, and doubt, of every student."""
+def look(observation: dict[str, Floats]) -> list[Features]:
+    """Kind of task, as the numbers of its features, and uncertainty, of every student."""
     kinds = [" ".join(map(str, np.flatnonzero(task))) for task in observation["task"]]
     return [(kind, f"{doubt:.5f}") for kind, doubt in zip(kinds, observation["uncertainty"][:, 0], strict=True)]
 
 
-def marks(seen: Seen, student: int | None) -> list[str]:
-    """What a lane's advantage is explained by: each mark has a weight."""
+def indicators(seen: Features, student: int | None) -> list[str]:
+    """Binary features that a lane's advantage is regressed on."""
     kind, doubt = seen
     common = ["", kind, *kind.split()]
-    return [*common, f"{kind} {doubt}", *([] if student is None else [f"student {student}: {mark}" for mark in common])]
+    of_student = [] if student is None else [f"student {student}: {indicator}" for indicator in common]
+    return [*common, f"{kind} {doubt}", *of_student]
 
 
-def acquaint(streams: list[int], seen: list[Seen]) -> npt.NDArray[np.int64]:
-    """Whose each stream is: a number of every stream."""
+def identify(streams: list[int], seen: list[Features]) -> npt.NDArray[np.int64]:
+    """The student of every stream, by number."""
     number = {each: i for i, each in enumerate(dict.fromkeys(seen))}
     met = csr_matrix((np.ones(len(seen)), (streams, [number[each] for each in seen])))
     met.data[:] = 1
@@ -52,24 +54,24 @@ def acquaint(streams: list[int], seen: list[Seen]) -> npt.NDArray[np.int64]:
     return np.asarray(student, dtype=np.int64)
 
 
-def fit(streams: list[int], seen: list[Seen], reward: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """The model: ``weights`` of marks, one a lane, and ``students`` by what they are known by.
+def fit(streams: list[int], seen: list[Features], reward: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """The model: ``weights`` of indicators, one a lane, and ``students`` by what they are known by.
 
     Args:
         streams: of every task, the number of its stream, N of them.
         seen: of every task.
         reward: of every task, by lane, [N, len(TRIED)].
     """
-    student = acquaint(streams, seen)[streams].tolist()
-    rows = [marks(each, who) for each, who in zip(seen, student, strict=True)]
-    number = {mark: i for i, mark in enumerate(dict.fromkeys(chain(*rows)))}
+    student = identify(streams, seen)[streams].tolist()
+    rows = [indicators(each, who) for each, who in zip(seen, student, strict=True)]
+    number = {indicator: i for i, indicator in enumerate(dict.fromkeys(chain(*rows)))}
     places = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-    explained = csr_matrix((np.ones(len(places)), (places, [number[mark] for mark in chain(*rows)])))
+    explained = csr_matrix((np.ones(len(places)), (places, [number[indicator] for indicator in chain(*rows)])))
     advantage = reward - reward[:, [reward.mean(0).argmax()]]
     weights = [lsqr(explained, column, damp=RIDGE**0.5)[0] for column in advantage.T]
-    by_mark = np.stack(weights, axis=1).round(4).tolist()
+    by_indicator = np.stack(weights, axis=1).round(4).tolist()
     known = {" at ".join(each): who for each, who in zip(seen, student, strict=True)}
-    return {"weights": dict(zip(number, by_mark, strict=True)), "students": known}
+    return {"weights": dict(zip(number, by_indicator, strict=True)), "students": known}
 
 
 class Agent(Teacher):
@@ -96,7 +98,7 @@ class Agent(Teacher):
         self.students = [
             self.model["students"].get(" at ".join(each), who) for each, who in zip(seen, self.students, strict=True)
         ]
-        found = [[weights.get(m, unknown) for m in marks(*each)] for each in zip(seen, self.students, strict=True)]
+        found = [[weights.get(m, unknown) for m in indicators(*each)] for each in zip(seen, self.students, strict=True)]
         lane = [TRIED[int(np.sum(each, axis=0).argmax())] for each in found]
         return np.asarray(self.action_space.encode(len(lane), lane=np.array(lane), plan="own", operation="keep"))
 
@@ -108,7 +110,7 @@ def train(
     envs: Any = gym.make_vec(env_id, num_envs=STUDENTS, autoreset=False)
     options = np.stack([envs.single_action_space.encode(STUDENTS, lane=lane) for lane in TRIED], axis=1)
     streams: list[int] = []
-    seen: list[Seen] = []
+    seen: list[Features] = []
     rewards: list[npt.NDArray[np.float64]] = []
     done = first = 0
     out.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,7 @@ def train(
         while not finished.all():
             busy = np.flatnonzero(~finished)
             streams += (busy + first).tolist()
-            seen += [each for each, over in zip(look(observation), finished, strict=True) if not over]
+            seen += [each for each, ended in zip(look(observation), finished, strict=True) if not ended]
             rewards.append(envs.expected_reward(options, 1)[busy])
             observation, _, finished, _, _ = envs.step(options[:, 0])
             done += options[..., 0].size

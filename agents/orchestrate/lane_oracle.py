@@ -1,7 +1,7 @@
-"""An upper bound: knows what each decision is worth on average with this very student at this very task, and takes the best.
+"""Upper bound: takes the decision with the highest mean reward for this student at this task.
 
-It tries every lane and starting note several times on copies of the student, at no cost, with other luck than the real attempt
-will have. It looks one task ahead: what a note is worth later, it does not see, so it writes what a teacher had to say.
+It tries every lane and starting note several times on copies of the student, at no cost, with random streams other than those
+of the real attempt. It looks one task ahead and does not see the later value of a note, so it writes down all advice.
 """
 
 from typing import Any

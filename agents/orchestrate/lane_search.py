@@ -1,4 +1,4 @@
-"""A linear rule for the lane, found by search: each lane's score is a weighted sum of what is seen, and the highest counts.
+"""A linear rule for the lane, found by search: each lane's score is a weighted sum of features, and the highest is chosen.
 
 The weights are searched by the cross-entropy method on training students, ``kdgym train kdgym/Orchestrate-Math-v0 --agent
 lane_search --out runs/lane-search``. It starts from notes on similar kinds and writes when it supervises.
@@ -21,15 +21,15 @@ FEATURES = 8
 
 
 def features(observation: dict[str, Floats]) -> npt.NDArray[np.float64]:
-    """A constant, doubt, tasks of this kind and their score, the nearest note and its score, time and money left: [S, 8]."""
-    seen = [
+    """A constant, uncertainty, tasks of this kind, their score, the nearest note, its score, time and money left: [S, 8]."""
+    columns = [
         observation["uncertainty"] * 4,  # mostly below a quarter
         observation["history"][:, :2],
         observation["memory"][:, 3:5],
         observation["time"],
         observation["budget"],
     ]
-    return np.concatenate([np.ones((len(observation["time"]), 1)), *seen], axis=1).astype(np.float64)
+    return np.concatenate([np.ones((len(observation["time"]), 1)), *columns], axis=1).astype(np.float64)
 
 
 def decide(action_space: Any, observation: dict[str, Floats], weights: npt.NDArray[np.float64]) -> Floats:
@@ -64,7 +64,7 @@ def train(
 ) -> Path:
     """Search the weights on training students; returns the file they are in."""
     start = np.zeros((4, FEATURES))
-    start[0, 0] = 1.0  # auto, unless something speaks for another lane
+    start[0, 0] = 1.0  # auto, unless the features favour another lane
     mean, done = cross_entropy(
         env_id, decide, start.ravel(), np.ones(start.size), steps, least=0.02, seed=seed, report=report
     )

@@ -1,6 +1,6 @@
 """LinUCB over the lanes: a linear bandit with an upper confidence bound (Li et al., WWW 2010, algorithm 1, disjoint).
 
-Every student has its own bandit, which begins knowing nothing and learns from what a teacher sees: judged score minus money.
+Every student has its own bandit, untrained at the start of an episode. Its reward is the judged score minus money over worth.
 """
 
 import numpy as np
@@ -23,9 +23,9 @@ class Agent(Teacher):
         context, everyone = self._context(observation), np.arange(len(observation["time"]))
         if self.chosen is not None:
             lane, before = self.chosen
-            gain = observation["last"][:, 0] - observation["last"][:, 1]
+            reward = observation["last"][:, 0] - observation["last"][:, 1]
             self.a[everyone, lane] += before[:, :, None] * before[:, None, :]
-            self.b[everyone, lane] += gain[:, None] * before
+            self.b[everyone, lane] += reward[:, None] * before
         inverse = np.linalg.inv(self.a)
         mean = np.einsum("saij,saj,si->sa", inverse, self.b, context)
         width = np.sqrt(np.einsum("si,saij,sj->sa", context, inverse, context))

@@ -1,7 +1,7 @@
 """A language model as orchestrator: asked before every task, it names the lane, the note to start from and what to remember.
 
-It reads what other teachers see, in words. Its own tokens are the teacher's in the ledger, beside the money of the lanes. Where
-no usable answer comes, the student is left alone and nothing is noted.
+It reads the observation in words. Its own tokens are the teacher's in the ledger, in addition to the money of the lanes.
+Without a usable answer the lane is auto, without a note.
 """
 
 from typing import Any, Literal

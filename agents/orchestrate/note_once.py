@@ -1,6 +1,6 @@
-"""Ask once: pays for a teacher's advice where no note fits the task, writes it down, and relies on the note from then on.
+"""Ask once: pays for a supervisor's advice where no note fits the task, writes it down, and relies on the note from then on.
 
-The last tasks are left alone: what is learned there pays off no more.
+The last tasks get no supervision: notes written there would not pay off.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from kdgym.teaching import Floats, Teacher
 
 WORTH_LEARNING = 0.3  # share of the tasks left
-SURE = 0.08  # uncertainty below which a student is left alone
+SURE = 0.08  # uncertainty below which the lane is auto
 
 
 class Agent(Teacher):

@@ -4,25 +4,25 @@ from kdgym.teaching import Fixed
 
 
 class AlwaysAuto(Fixed):
-    """The student alone, whatever the task: a fixed lane, without notes."""
+    """No supervision, whatever the task: a fixed lane, without notes."""
 
     rule = {"lane": "auto", "plan": "own", "operation": "keep"}
 
 
 class AlwaysPaired(Fixed):
-    """A teacher-model validates every answer, whatever the task: a fixed lane, with notes written after and read before
+    """A supervisor validates every answer, whatever the task: a fixed lane, with notes written after and read before
     each."""
 
     rule = {"lane": "paired", "plan": "similar", "operation": "write"}
 
 
 class AlwaysCoach(Fixed):
-    """A teacher-model reviews every plan and answer, whatever the task: a fixed lane, without notes."""
+    """A supervisor reviews every plan and answer, whatever the task: a fixed lane, without notes."""
 
     rule = {"lane": "coach", "plan": "own", "operation": "keep"}
 
 
 class AlwaysStepwise(Fixed):
-    """A teacher-model checks every step, whatever the task: a fixed lane, without notes."""
+    """A supervisor checks every step, whatever the task: a fixed lane, without notes."""
 
     rule = {"lane": "stepwise", "plan": "own", "operation": "keep"}

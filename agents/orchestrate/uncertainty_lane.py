@@ -1,6 +1,6 @@
-"""A threshold on doubt: paired where in doubt, otherwise auto.
+"""A threshold on confidence: paired below it, otherwise auto.
 
-Doubt is a low mean judged score on this kind of task, or, before there is any, the student's own uncertainty.
+Confidence is the mean judged score on this kind of task or, before there is any, the student's own certainty.
 """
 
 import numpy as np

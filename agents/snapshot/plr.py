@@ -1,5 +1,5 @@
 """Prioritised level replay (Jiang, Grefenstette and Rocktäschel, ICML 2021) with clusters as levels: practise where the
-critic errs most, by rank, mixed with what was not visited for long."""
+critic errs most, by rank, mixed with clusters that were not visited for long."""
 
 import numpy as np
 

@@ -5,8 +5,8 @@ import numpy as np
 
 from kdgym.teaching import Floats, Teacher
 
-MASTERED = 0.6  # success from a cluster that moves the start on
-REVIEW = 0.3  # of the starts come from clusters that are mastered, and from ordinary ones
+MASTERED = 0.6  # success rate at which a cluster is mastered
+REVIEW = 0.3  # weight of mastered clusters: that of all of them, beside 1 for the frontier
 
 
 class Agent(Teacher):

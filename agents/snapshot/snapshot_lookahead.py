@@ -27,10 +27,10 @@ class Agent(Teacher):
     def reset(self, observation: dict[str, Floats]) -> None:
         ends = []
         for rule in self.rules:
-            copies, seen, over = self.envs.branch(1), observation, np.zeros(1, dtype=bool)
-            while not over.all():
-                seen, _, over, *_ = copies.step(rule.act(seen))
-            ends.append(seen["score"][:, 0])
+            copies, latest, done = self.envs.branch(1), observation, np.zeros(1, dtype=bool)
+            while not done.all():
+                latest, _, done, *_ = copies.step(rule.act(latest))
+            ends.append(latest["score"][:, 0])
         self.best = np.argmax(ends, axis=0)
 
     def act(self, observation: dict[str, Floats]) -> Floats:

@@ -1,5 +1,5 @@
-"""A rule for starts, found by search: a cluster's share grows with a weighted sum of what is seen of it, and the share of
-ordinary starts and the horizon with the time that has passed and with what the student can do.
+"""A rule for starts, found by search: a cluster's share depends on a weighted sum of its observations. The share of ordinary
+starts and the horizon depend on the time passed and on the student's success.
 
 Eleven numbers are searched by the cross-entropy method on training students: ``kdgym train kdgym/Snapshot-PointMaze-v0 --agent
 start_search --out runs/start-search``. It starts from uniform shares and from short episodes that grow.
@@ -30,11 +30,11 @@ def decide(action_space: Any, observation: dict[str, Floats], numbers: npt.NDArr
     preference = np.einsum("fsc,sf->sc", np.stack(of_cluster), numbers[:, :5])
     one = np.ones_like(passed)
     ordinary = np.concatenate([one, passed, observation["score"]], axis=1)
-    reach = np.concatenate([one, passed, success.mean(1, keepdims=True)], axis=1)
-    share, way = (
-        _logistic((seen * part).sum(1)) for seen, part in ((ordinary, numbers[:, 5:8]), (reach, numbers[:, 8:]))
+    progress = np.concatenate([one, passed, success.mean(1, keepdims=True)], axis=1)
+    share, reach = (
+        _logistic((inputs * part).sum(1)) for inputs, part in ((ordinary, numbers[:, 5:8]), (progress, numbers[:, 8:]))
     )
-    horizon = action_space.shortest * (action_space.limit / action_space.shortest) ** way
+    horizon = action_space.shortest * (action_space.limit / action_space.shortest) ** reach
     weights = np.exp(preference - preference.max(1, keepdims=True))
     return np.asarray(action_space.encode(weights, ordinary=share, horizon=horizon))
 

@@ -1,4 +1,4 @@
-"""S3RL without its clusters: all snapshots are equally likely, and episodes from them are cut short."""
+"""S3RL without its clusters: all snapshots are equally likely, and episodes from them are truncated."""
 
 from kdgym.agents.snapshot import s3rl
 

@@ -1,4 +1,4 @@
-"""Plain SnapshotRL: all snapshots are equally likely, and nothing is cut; as long as S3RL's guided phase."""
+"""Plain SnapshotRL: all snapshots are equally likely, without truncation; the guided phase is as long as S3RL's."""
 
 from kdgym.agents.snapshot import s3rl
 

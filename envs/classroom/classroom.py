@@ -21,12 +21,12 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv
-from kdgym.core.course import draw_targets
-from kdgym.core.population import Array, Info
+from kdgym.core.course import TARGET, Course, CourseEnv, draw_targets, record
+from kdgym.core.population import Array, Autoreset, Info
 from kdgym.envs.classroom.bids import LARGEST_LOSS, MOST_CREDITS, Bids
 from kdgym.envs.classroom.parallel import ClassroomParallelEnv
 from kdgym.envs.classroom.timetable import Timetable, timetable_panel, timetable_picture
-from kdgym.envs.datagen.market import Market, MarketSettings
+from kdgym.envs.datagen.data_engines import Market, MarketSettings
 
 __all__ = ["Classroom", "ClassroomEnv", "ClassroomSettings", "env", "parallel_env"]
 
@@ -43,7 +43,7 @@ class ClassroomSettings(MarketSettings):
     max_targets: int = Field(2, ge=1)
 
 
-class Classroom(Market):
+class Classroom(CourseEnv):
     """Teach beside other teachers: bid for the student's time, and plan what to do with it.
 
     ## Description
@@ -118,81 +118,79 @@ class Classroom(Market):
     * v0: first version.
     """
 
+    course: Course[ClassroomSettings]
     config: ClassroomSettings
     family, level = "Classroom", "Classroom"
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
-        self._open(ClassroomSettings.parse(settings))
-        self.bids = Bids(self._subjects(), self.config.sources)
+        course = Course(ClassroomSettings.parse(settings))
+        self._market, device = Market(course), course.students.device
+        self.bids = Bids(_subjects([skill.name for skill in course.task.skills], course.config), course.config.sources)
         teachers, f32, f64 = self.bids.teachers, torch.float32, torch.float64
-        self._temperature, device = self.bids.temperature, self.students.device
-        self._places = torch.from_numpy(self.bids.places).to(device)
-        self._member = torch.zeros(len(self.task.skills), teachers, dtype=f64, device=device)
+        self._temperature, self._places = self.bids.temperature, torch.from_numpy(self.bids.places).to(device)
+        self._member = torch.zeros(len(course.task.skills), teachers, dtype=f64, device=device)
         for teacher, subject in enumerate(self.bids.subjects):
             self._member[list(subject), teacher] = teachers  # targets sum to 1 over all, and so to 1 / N over a subject
         super().__init__(
+            course,
             num_envs,
-            self.bids,
-            render_mode,
-            autoreset,
             observation_space={
+                **self._market.observation_space,
                 "gain": spaces.Box(-LARGEST_LOSS, LARGEST_LOSS, (teachers,)),
                 "purse": spaces.Box(0, 1, (teachers,)),
                 "bid": spaces.Box(0, MOST_CREDITS, (teachers,)),
                 "share": spaces.Box(0, 1, (teachers,)),
             },
+            action_space=self.bids,
             layout={
+                **self._market.layout,
                 "gain": ((teachers,), f64),
                 "credits": ((teachers,), f64),
                 "bid": ((teachers,), f32),
                 "share": ((teachers,), f32),
-                "share_history": ((self.config.steps, teachers), f32),
+                "share_history": ((course.config.steps, teachers), f32),
             },
+            render_mode=render_mode,
+            autoreset=autoreset,
         )
         self.metadata["subjects"] = [[self.task.skills[k].name for k in subject] for subject in self.bids.subjects]
 
-    def _subjects(self) -> list[list[int]]:
-        """The skills of every teacher, as numbers."""
-        names, config = [skill.name for skill in self.task.skills], self.config
-        if config.subjects is None:
-            if config.num_teachers > len(names):
-                raise ValueError(f"num_teachers is {config.num_teachers}, but the task has only {len(names)} skills.")
-            return [part.tolist() for part in np.array_split(np.arange(len(names)), config.num_teachers)]
-        given = [name for subject in config.subjects for name in subject]
-        if sorted(given) != sorted(names) or not all(config.subjects):
-            raise ValueError(f"Every skill belongs to one of the subjects, and no subject is empty; skills: {names}.")
-        return [[names.index(name) for name in subject] for subject in config.subjects]
-
     # --- the decision process ------------------------------------------------------------------------------------
 
-    def _begin_level(self, rows: Tensor) -> None:
-        super()._begin_level(rows)
+    def _begin(self, rows: Tensor, restart: str) -> None:
+        state, course = self.state, self.course
+        if restart == "base":
+            course.draw_base(state, rows)
+        course.begin(state, rows, self._draw_targets(self.stream(TARGET)[rows]))
+        self._market.begin(state, rows)
         for name in ("gain", "bid", "share", "share_history"):
-            self.state[name][rows] = 0
-        self.state["credits"][rows] = float(self.config.steps)
+            state[name][rows] = 0
+        state["credits"][rows] = float(self.config.steps)
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
         before = self._standing()
-        reward, terminated = super()._teach(action)
-        self.state["gain"] = self._standing() - before
+        self._market.teach(self.state, self._split_time(action))
+        reward, terminated = self.course.validate(self.state)
+        self.state["gain"][:] = self._standing() - before
         return reward, terminated
 
-    def _give_lesson(self, action: Tensor) -> None:
+    def _split_time(self, action: Tensor) -> Tensor:
+        """Take the bids, and give every teacher its share of the student's time: actions -> shares float64 [S, K * M]."""
         state, by_teacher = self.state, action.double().unflatten(1, (self.bids.teachers, -1))
         bid = torch.minimum((1 + by_teacher[:, :, 0]) ** 2, state["credits"])
-        state["credits"] -= bid
-        state["bid"] = bid
+        state["credits"][:] -= bid
+        state["bid"][:] = bid
         total = bid.sum(1, keepdim=True)
         share = torch.where(total > 0, bid / total.clamp_min(torch.finfo(bid.dtype).tiny), 1 / self.bids.teachers)
-        state["share"] = share
-        state["share_history"][self._everyone, state["step"]] = share.float()
+        state["share"][:] = share
+        record(state["share_history"], state["step"], share)
         logits = (self._temperature * by_teacher[:, :, 1:]).masked_fill(self._places < 0, -torch.inf)
         of_teacher = share.unsqueeze(2) * torch.softmax(logits, dim=2)
         shares = torch.zeros_like(state["money"])
         index = self._places.clamp_min(0).flatten().expand(len(shares), -1)
-        self._study(shares.scatter_add_(1, index, of_teacher.flatten(1)))
+        return shares.scatter_add_(1, index, of_teacher.flatten(1))
 
     def _standing(self) -> Tensor:
         """What every teacher's gain is the change of: its subject's target-weighted score, float64 [S, N]."""
@@ -208,15 +206,20 @@ class Classroom(Market):
             target[:, list(subject)] = goals / self.bids.teachers
         return target
 
-    def _observe_level(self) -> dict[str, Tensor]:
+    def _observe(self) -> dict[str, Tensor]:
         state = self.state
         return {
-            **super()._observe_level(),
+            **self.course.observe(state),
+            **self._market.observe(state),
             "gain": state["gain"],
             "purse": state["credits"] / self.config.steps,
             "bid": state["bid"],
             "share": state["share"],
         }
+
+    def hidden(self) -> dict[str, Array]:
+        """See `Market.hidden`: for upper bounds only."""
+        return self._market.hidden(self.state)
 
     # --- who got what --------------------------------------------------------------------------------------------
 
@@ -253,6 +256,18 @@ class Classroom(Market):
     def frame(self, student: int) -> npt.NDArray[np.uint8]:
         """A picture of who got one student's time and what came of it, RGB [height, width, 3]."""
         return timetable_picture(self.timetable(student))
+
+
+def _subjects(skills: list[str], config: ClassroomSettings) -> list[list[int]]:
+    """The skills of every teacher, as numbers."""
+    if config.subjects is None:
+        if config.num_teachers > len(skills):
+            raise ValueError(f"num_teachers is {config.num_teachers}, but the task has only {len(skills)} skills.")
+        return [part.tolist() for part in np.array_split(np.arange(len(skills)), config.num_teachers)]
+    given = [name for subject in config.subjects for name in subject]
+    if sorted(given) != sorted(skills) or not all(config.subjects):
+        raise ValueError(f"Every skill belongs to one of the subjects, and no subject is empty; skills: {skills}.")
+    return [[skills.index(name) for name in subject] for subject in config.subjects]
 
 
 class ClassroomEnv(SingleEnv):

@@ -8,13 +8,22 @@ kind is hidden.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from gymnasium import spaces
+from pydantic import Field
 from torch import Tensor
 
 from kdgym import random
+from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, Course
+from kdgym.core.course_settings import CourseSettings
+from kdgym.core.fields import Fields, Layout
+from kdgym.core.population import Array
+from kdgym.students import Batch
 from kdgym.tasks.base import Task
 
+_KIND, _PRICE, _SOURCE, _ITEMS = range(FIRST_PURPOSE, FIRST_PURPOSE + 4)  # purposes of a student's random streams
 PRICES = (1.0, 1.25, 1.5, 2.0)
 
 
@@ -124,3 +133,95 @@ def shuffle(order: Tensor, total: Tensor) -> Tensor:
     """Places 0 .. N - 1 with the first ``total[s]`` of them shuffled by the random bits ``order``, int64 [S, N]."""
     filler = torch.arange(order.shape[1], device=order.device) >= total.unsqueeze(1)
     return order.masked_fill(filler, torch.iinfo(torch.int64).max).argsort(dim=1, stable=True)
+
+
+class MarketSettings(CourseSettings):
+    """Arguments of a course whose items are bought; `kdgym.envs.datagen.skill_list.SkillList` says what they mean."""
+
+    sources: int = Field(4, ge=1, le=16)
+
+
+class Market:
+    """A course's items are bought: sources, their prices, purchases, and what became of them. Its state is passed in.
+
+    Args:
+        course: who buys.
+
+    Attributes:
+        sources: K skills, M sources each.
+        layout: fields of a student's state.
+        observation_space: what a teacher sees of them.
+    """
+
+    def __init__(self, course: Course[MarketSettings]) -> None:
+        self.course, self.per_skill = course, course.config.sources
+        self.sources = Sources(course.task, self.per_skill, course.students.device)
+        pairs = self.sources.total
+        loss = spaces.Box(0, MAX_LOSS, (pairs,))
+        self.observation_space: dict[str, spaces.Space[Any]] = {
+            "price": spaces.Box(min(PRICES), max(PRICES), (pairs,)),
+            "source_loss": loss,
+            "source_loss_mean": loss,
+            "source_spend": spaces.Box(0, 1, (pairs,)),
+        }
+        self.layout: Layout = {
+            "price": ((pairs,), torch.float32),
+            "source_loss": ((pairs,), torch.float32),
+            "start_loss": ((pairs,), torch.float32),
+            "items": ((pairs,), torch.float64),
+            "money": ((pairs,), torch.float64),
+            "loss_sum": ((pairs,), torch.float64),
+            "kind": ((pairs,), torch.int64),
+            "source_key": ((), torch.int64),  # of the problems that a repetitive source repeats
+        }
+
+    def begin(self, state: Fields, rows: Tensor) -> None:
+        """Draw the sources of the students ``rows``, int64 [rows]; their first validation is known."""
+        state["kind"][rows] = self.sources.draw_kinds(random.stream(state, _KIND)[rows])
+        state["source_key"][rows] = random.stream(state, _SOURCE)[rows]
+        state["price"][rows] = self.sources.draw_prices(random.stream(state, _PRICE)[rows])
+        for name in ("items", "money", "loss_sum"):
+            state[name][rows] = 0
+        known = state["loss"][rows].repeat_interleave(self.per_skill, dim=1)
+        state["source_loss"][rows], state["start_loss"][rows] = known, known
+
+    def teach(self, state: Fields, shares: Tensor) -> None:
+        """Spend this step's allowance in these shares, float64 [S, K * M], and train the students on what was bought."""
+        count = self._buy(state, shares)
+        keys = state["source_key"], random.stream(state, _ITEMS, state["step"])
+        problem, answer, source = self.sources.make_items(state["kind"], count, self.course.step_items, *keys)
+        item_loss = self.course.train(state, Batch(problem, answer, count.sum(1)))
+        loss = torch.zeros_like(state["loss_sum"]).scatter_add_(1, source, item_loss)
+        state["loss_sum"][:] += loss
+        state["items"][:] += count
+        last = (loss / count.clamp_min(1)).float().clamp(0, MAX_LOSS)
+        state["source_loss"][:] = torch.where(count > 0, last, state["source_loss"])
+
+    def _buy(self, state: Fields, shares: Tensor) -> Tensor:
+        """Shares of the allowance [S, K * M] -> items bought of each source, int64 [S, K * M]."""
+        price = state["price"].double()
+        count = torch.floor(shares * self.course.allowance(state).unsqueeze(1) / price)
+        room = self.course.step_items / count.sum(1, keepdim=True).clamp_min(1)
+        count = torch.floor(count * room.clamp_max(1))
+        money = count * price
+        state["money"][:] += money
+        self.course.pay(state, count.sum(1), money.unflatten(1, (-1, self.per_skill)).sum(2))
+        return count.long()
+
+    def observe(self, state: Fields) -> dict[str, Tensor]:
+        """What is in the boxes of ``observation_space``, [S, K * M] each."""
+        mean = (state["loss_sum"] / state["items"].clamp_min(1)).float()
+        return {
+            "price": state["price"],
+            "source_loss": state["source_loss"],
+            "source_loss_mean": torch.where(state["items"] > 0, mean, state["start_loss"]).clamp(0, MAX_LOSS),
+            "source_spend": state["money"] / self.course.config.budget,
+        }
+
+    def hidden(self, state: Fields) -> dict[str, Array]:
+        """What the episode hides, for upper bounds only: ``kind`` of every source, index into `KINDS`, int64 [S, K * M]; and
+        which of the task's misconceptions each student began with, ``held``, bool [S, misconceptions].
+        """
+        none = torch.zeros(len(state["kind"]), len(self.course.task.misconceptions), dtype=torch.bool)
+        held = state["held"] if self.course.misconceptions else none
+        return {"kind": state["kind"].cpu().numpy().copy(), "held": held.cpu().numpy().copy()}

@@ -17,15 +17,15 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
-from kdgym.core.course import LEVEL, Course
+from kdgym.core.course import FIRST_PURPOSE, TARGET, Course, CourseEnv, draw_targets
 from kdgym.core.course_settings import CourseSettings
-from kdgym.core.population import Array, Info
+from kdgym.core.population import Array, Autoreset, Info
 from kdgym.envs.datagen.data_engines import shuffle
 from kdgym.envs.datagen.written_items import MOST_CHARACTERS, REASONS, WrittenLesson, read_lesson
 from kdgym.spaces import JsonText
-from kdgym.students import Tables
+from kdgym.students import Batch, Tables
 
-_PROBE, _DRAW = range(LEVEL, LEVEL + 2)  # purposes of a student's random streams
+_PROBE, _DRAW = range(FIRST_PURPOSE, FIRST_PURPOSE + 2)  # purposes of a student's random streams
 
 
 class OpenEndedSettings(CourseSettings):
@@ -34,7 +34,7 @@ class OpenEndedSettings(CourseSettings):
     errors: int = Field(32, ge=1, le=256)
 
 
-class OpenEnded(Course):
+class OpenEnded(CourseEnv):
     """Teach by writing training items: the Open-Ended level.
 
     ## Description
@@ -101,21 +101,23 @@ class OpenEnded(Course):
     * v0: first version.
     """
 
+    course: Course[OpenEndedSettings]
     config: OpenEndedSettings
-    level = "OpenEnded"
+    family, level = "DataGen", "OpenEnded"
     skills_are_named = False
     recorded = False  # a lesson is read on the host
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
-        self._prepare(OpenEndedSettings.parse(settings))
-        n, tokens = self.config.errors, self.students.answer_width
+        course = Course(OpenEndedSettings.parse(settings))
         self._lessons: list[WrittenLesson] = []
-        pool, device = self.task.pool("train"), self.students.device
+        pool, device = course.task.pool("train"), course.students.device
         self._train_problems = pool.start.to(device), pool.count.to(device)
-        self._solution = self.task.solution.to(device)
+        self._solution = course.task.solution.to(device)
+        n, tokens = course.config.errors, course.students.answer_width
         super().__init__(
+            course,
             num_envs,
             observation_space={},
             action_space=JsonText(MOST_CHARACTERS, example="draw"),
@@ -127,7 +129,11 @@ class OpenEnded(Course):
 
     # --- the decision process ------------------------------------------------------------------------------------
 
-    def _begin_level(self, rows: Tensor) -> None:
+    def _begin(self, rows: Tensor, restart: str) -> None:
+        if restart == "base":
+            self.course.draw_base(self.state, rows)
+        target = draw_targets(self.stream(TARGET)[rows], len(self.task.skills), self.config.max_targets)
+        self.course.begin(self.state, rows, target)
         self._practise(rows)
 
     def _receive(self, actions: Sequence[str]) -> Tensor:
@@ -135,13 +141,13 @@ class OpenEnded(Course):
         texts = [actions] if isinstance(actions, str) else list(actions)
         if len(texts) != self.num_envs or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"The actions are {len(texts)} of {type(actions).__name__}; give {self.num_envs} texts.")
-        most = torch.floor(self._allowance()).long().clamp_max(self.lesson_size).tolist()
+        most = torch.floor(self.course.allowance(self.state)).long().clamp(0, self.course.step_items).tolist()
         self._lessons = [read_lesson(self.task, str(text), n) for text, n in zip(texts, most, strict=True)]
         return torch.tensor([lesson.processed for lesson in self._lessons], device=self.device)
 
-    def _give_lesson(self, action: Tensor) -> None:
+    def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """``action``: how many items of each teacher were read, int64 [S]."""
-        state, size, task = self.state, self.lesson_size, self.task
+        state, course, size, task = self.state, self.course, self.course.step_items, self.task
         written = torch.tensor([len(lesson.answer) for lesson in self._lessons], device=self.device)
         drawn = torch.tensor([lesson.drawn for lesson in self._lessons], device=self.device)
         total, place = written + drawn, torch.arange(size, device=self.device)
@@ -151,15 +157,19 @@ class OpenEnded(Course):
         problem = torch.where(mine, len(task.prompt) + own, real)
         answer = torch.where(mine, len(task.answer) + own, self._solution[real])
         shuffled = shuffle(order, total)
-        self._train(problem.gather(1, shuffled), answer.gather(1, shuffled), total, self._tables())
+        course.train(state, Batch(problem.gather(1, shuffled), answer.gather(1, shuffled), total), self._tables())
         # Nobody says what skill an item is for, so the picture of the lesson shows the money spread over all.
-        self._pay(total, (action.double().unsqueeze(1) / len(task.skills)).expand(-1, len(task.skills)))
+        course.pay(state, total, (action.double().unsqueeze(1) / len(task.skills)).expand(-1, len(task.skills)))
         ledger.charge(state["ledger"], "teacher", items=action)
         self._practise(slice(None))
+        return course.validate(state)
+
+    def _observe(self) -> dict[str, Tensor]:
+        return self.course.observe(self.state)
 
     def _wanted(self, written: Tensor) -> tuple[Tensor, Tensor]:
         """Of which skill every item is to be, and which problem it is not to be: int64 [S, lesson size] each, -1 for any."""
-        wanted = torch.full((self.num_envs, self.lesson_size, 2), -1)
+        wanted = torch.full((self.num_envs, self.course.step_items, 2), -1)
         for i, (lesson, first) in enumerate(zip(self._lessons, written.tolist(), strict=True)):
             if lesson.like:
                 wanted[i, first : first + len(lesson.like)] = torch.tensor(lesson.like)
@@ -197,18 +207,15 @@ class OpenEnded(Course):
         probe = self._draw(bits, skill.clamp_max(goal.shape[1] - 1), torch.full_like(skill, -1))
         state["probe"][rows] = probe
         state["given"][rows] = self.students.decode(state["student"][rows], probe)
-        self._charge_inference(rows, probe)
+        self.course.charge_inference(state, rows, probe)
 
     # --- text ----------------------------------------------------------------------------------------------------
-
-    def _observe_level(self) -> dict[str, Tensor]:
-        return {}
 
     def _present(self, observation: dict[str, Array]) -> tuple[str, ...]:
         score = (observation["target"] * observation["accuracy"]).sum(1)
         change = (observation["target"] * observation["change"]).sum(1)
         over = self.state["step"] >= self.config.steps
-        items = torch.where(over, 0, self._allowance().clamp(0, self.lesson_size)).long().tolist()
+        items = torch.where(over, 0, self.course.allowance(self.state).clamp(0, self.course.step_items)).long().tolist()
         return tuple(
             json.dumps(
                 {
@@ -243,9 +250,10 @@ class OpenEnded(Course):
 
     def _wrong_rules(self, student: int) -> dict[str, Any]:
         """What the practice problems say about each of the task's misconceptions: known rules, not the student's own."""
-        if self.misconceptions is None:
+        misconceptions = self.course.misconceptions
+        if misconceptions is None:
             return {}
-        asked, followed = self.misconceptions.followed(self.state["probe"][student], self.state["given"][student])
+        asked, followed = misconceptions.followed(self.state["probe"][student], self.state["given"][student])
         counts = zip(self.task.misconceptions, asked.sum(1).tolist(), followed.sum(1).tolist(), strict=True)
         rules = {m.name: {"description": m.description, "asked": n, "followed": f} for m, n, f in counts}
         return {"wrong_rules": rules}

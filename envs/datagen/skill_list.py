@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from kdgym.core import SingleEnv
-from kdgym.envs.datagen.market import Market, MarketSettings
+from kdgym.core.course import TARGET, Course, CourseEnv, draw_targets
+from kdgym.core.population import Array, Autoreset
+from kdgym.envs.datagen.data_engines import Market, MarketSettings
 from kdgym.spaces import Shares
 
 
-class SkillList(Market):
+class SkillList(CourseEnv):
     """Teach by buying training data, skill by skill: the Skill-List level.
 
     ## Description
@@ -92,7 +94,8 @@ class SkillList(Market):
     * ``skills``: None for the task's own, ``"discovered"`` for clusters of its validation problems, found without labels
       (`kdgym.tasks.views.discovery`), ``"discovered:12"`` for twelve of them; the same students, problems and splits.
     * ``student``: ``"transformer"``, or ``"hf:"`` and a model: a directory, one prepared by ``kdgym models add``, or a hub id.
-    * ``student_options``: of language models, see `kdgym.students.language.students.LanguageOptions`; ``dtype``: their type.
+    * ``student_options``: sizes and optimiser, see `kdgym.students.TransformerConfig`, and of language models
+      `kdgym.students.language.options.LanguageOptions`; ``dtype``: the type of language models.
     * ``pool``: base students, ``"train"`` or ``"evaluation"``; no student is in both.
     * ``steps``, ``budget``: length of an episode, and its money (an item costs 1 to 2).
     * ``sources``: data engines a skill.
@@ -113,18 +116,35 @@ class SkillList(Market):
     * v0: first version.
     """
 
-    level = "SkillList"
+    course: Course[MarketSettings]
+    family, level = "DataGen", "SkillList"
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
-        self._open(MarketSettings.parse(settings))
-        action_space = Shares(self.sources.total)
-        self._temperature = action_space.temperature
-        super().__init__(num_envs, action_space, render_mode, autoreset)
+        course = Course(MarketSettings.parse(settings))
+        market = Market(course)
+        shares = Shares(market.sources.total)
+        self._market, self._temperature = market, shares.temperature
+        super().__init__(course, num_envs, market.observation_space, shares, market.layout, render_mode, autoreset)
 
-    def _give_lesson(self, action: Tensor) -> None:
-        self._study(torch.softmax(self._temperature * action.double(), dim=1))
+    def _begin(self, rows: Tensor, restart: str) -> None:
+        if restart == "base":
+            self.course.draw_base(self.state, rows)
+        target = draw_targets(self.stream(TARGET)[rows], len(self.task.skills), self.config.max_targets)
+        self.course.begin(self.state, rows, target)
+        self._market.begin(self.state, rows)
+
+    def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        self._market.teach(self.state, torch.softmax(self._temperature * action.double(), dim=1))
+        return self.course.validate(self.state)
+
+    def _observe(self) -> dict[str, Tensor]:
+        return self.course.observe(self.state) | self._market.observe(self.state)
+
+    def hidden(self) -> dict[str, Array]:
+        """See `Market.hidden`: for upper bounds only."""
+        return self._market.hidden(self.state)
 
 
 class SkillListEnv(SingleEnv):

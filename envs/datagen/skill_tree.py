@@ -17,14 +17,16 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv
-from kdgym.core.course import LEVEL, MAX_LOSS, Course
+from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, TARGET, Course, CourseEnv, draw_targets
 from kdgym.core.course_settings import CourseSettings
-from kdgym.core.population import Array
+from kdgym.core.population import Array, Autoreset
+from kdgym.core.validation import checked_choices
 from kdgym.envs.datagen.data_engines import in_random_order
 from kdgym.envs.datagen.subskills import split_into_regions
 from kdgym.spaces import TreeChoices, TreeMoves
+from kdgym.students import Batch
 
-_OPENING, _LESSON = range(LEVEL, LEVEL + 2)  # purposes of a student's random streams
+_OPENING, _LESSON = range(FIRST_PURPOSE, FIRST_PURPOSE + 2)  # purposes of a student's random streams
 
 
 class SkillTreeSettings(CourseSettings):
@@ -37,7 +39,7 @@ class SkillTreeSettings(CourseSettings):
     actions: Literal["box", "discrete"] = "box"
 
 
-class SkillTree(Course):
+class SkillTree(CourseEnv):
     """Teach by growing a tree of subskills: the Skill-Tree level.
 
     ## Description
@@ -102,24 +104,26 @@ class SkillTree(Course):
     * v0: first version.
     """
 
+    course: Course[SkillTreeSettings]
     config: SkillTreeSettings
-    level = "SkillTree"
+    family, level = "DataGen", "SkillTree"
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
-        self._prepare(SkillTreeSettings.parse(settings))
-        device, skills, subskills = self.students.device, len(self.task.skills), 2**self.config.depth
-        regions = split_into_regions(self.task, self.config.depth)
-        self.names, self._problems = regions.names, regions.problems.to(device)
+        course = Course(SkillTreeSettings.parse(settings))
+        config, device = course.config, course.students.device
+        skills, subskills = len(course.task.skills), 2**config.depth
+        regions = split_into_regions(course.task, config.depth)
+        self._problems = regions.problems.to(device)
         self._place = torch.stack([regions.start.flatten(), regions.count.flatten()]).to(device)
-        self._solution = self.task.solution.to(device)
+        self._solution = course.task.solution.to(device)
         self._shape, pairs = (skills, subskills), skills * subskills
-        room = max(1, int(self.config.budget / self.config.steps))
-        box = TreeMoves(skills, subskills, self.config.largest_change / room)
+        box = TreeMoves(skills, subskills, config.largest_change / course.step_items)
         self._choices = TreeChoices(skills)
         unit = spaces.Box(0, 1, (pairs,))
         super().__init__(
+            course,
             num_envs,
             observation_space={
                 "open": unit,
@@ -127,7 +131,7 @@ class SkillTree(Course):
                 "subskill_loss": spaces.Box(0, MAX_LOSS, (pairs,)),
                 "subskill_spend": unit,
             },
-            action_space=box if self.config.actions == "box" else self._choices,
+            action_space=box if config.actions == "box" else self._choices,
             layout={
                 "open": (self._shape, torch.int64),
                 "turn": (self._shape, torch.int64),
@@ -139,31 +143,35 @@ class SkillTree(Course):
             autoreset=autoreset,
         )
 
-    def _begin_level(self, rows: Tensor) -> None:
+    def _begin(self, rows: Tensor, restart: str) -> None:
         state, (skills, subskills) = self.state, self._shape
+        if restart == "base":
+            self.course.draw_base(state, rows)
+        self.course.begin(state, rows, draw_targets(self.stream(TARGET)[rows], skills, self.config.max_targets))
         turn = random.bits(self.stream(_OPENING)[rows], skills * subskills).view(-1, skills, subskills)
         state["turn"][rows] = turn.argsort(dim=2).argsort(dim=2)
         for name in ("open", "allocation", "money"):
             state[name][rows] = 0
         state["subskill_loss"][rows] = state["loss"][rows].repeat_interleave(subskills, dim=1)
 
-    def _give_lesson(self, action: Tensor) -> None:
+    def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
         explore, change = self._decide(action)
         self._grow(explore, change)
-        state, size = self.state, self.lesson_size
+        state, course, size = self.state, self.course, self.course.step_items
         wanted = state["allocation"].flatten(1).double()
-        room = self._allowance().clamp_max(size).unsqueeze(1) / wanted.sum(1, keepdim=True).clamp_min(1)
+        room = course.allowance(state).clamp_max(size).unsqueeze(1) / wanted.sum(1, keepdim=True).clamp_min(1)
         count = torch.floor(wanted * room.clamp_max(1)).long()
         order, which = random.bits(self.stream(_LESSON, state["step"]), 2 * size).view(-1, 2, size).unbind(1)
         region = in_random_order(count, order)
         first, number = self._place[:, region]
         problem = self._problems[first + random.to_integers(which, number)]
-        item_loss = self._train(problem, self._solution[problem], count.sum(1))
+        item_loss = course.train(state, Batch(problem, self._solution[problem], count.sum(1)))
         loss = torch.zeros_like(state["money"]).scatter_add_(1, region, item_loss)
         last = (loss / count.clamp_min(1)).float().clamp(0, MAX_LOSS)
-        state["subskill_loss"] = torch.where(count > 0, last, state["subskill_loss"])
-        state["money"] += count
-        self._pay(count.sum(1), count.double().unflatten(1, self._shape).sum(2))
+        state["subskill_loss"][:] = torch.where(count > 0, last, state["subskill_loss"])
+        state["money"][:] += count
+        course.pay(state, count.sum(1), count.double().unflatten(1, self._shape).sum(2))
+        return course.validate(state)
 
     def _decide(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Which skills explore, bool [S, K], and by how much the others change, int64 [S, K, M]."""
@@ -180,16 +188,17 @@ class SkillTree(Course):
         state, opened = self.state, self.state["open"]
         turn = torch.where(opened > 0, self._shape[1], state["turn"])  # of the closed ones, whose turn is first
         new = explore.unsqueeze(2) & (opened == 0) & (turn.argsort(dim=2).argsort(dim=2) < self.config.opened)
-        exploited = (state["allocation"] + change * opened).clamp(0, self.lesson_size)
+        exploited = (state["allocation"] + change * opened).clamp(0, self.course.step_items)
         kept = torch.where(explore.unsqueeze(2), state["allocation"], exploited)
-        state["allocation"] = torch.where(new, self.config.first_items, kept).clamp_max(self.lesson_size)
-        state["open"] = opened | new
+        state["allocation"][:] = torch.where(new, self.config.first_items, kept).clamp_max(self.course.step_items)
+        state["open"][:] = opened | new
 
-    def _observe_level(self) -> dict[str, Tensor]:
+    def _observe(self) -> dict[str, Tensor]:
         state = self.state
         return {
+            **self.course.observe(state),
             "open": state["open"].flatten(1).float(),
-            "allocation": state["allocation"].flatten(1) / self.lesson_size,
+            "allocation": state["allocation"].flatten(1) / self.course.step_items,
             "subskill_loss": state["subskill_loss"],
             "subskill_spend": state["money"] / self.config.budget,
         }
@@ -199,16 +208,7 @@ class SkillTree(Course):
     def _receive(self, actions: Array) -> Tensor:
         if self.config.actions == "box":
             return super()._receive(actions)
-        given, expected = np.asarray(actions), (self.num_envs, self._shape[0])
-        if given.shape != expected or not np.issubdtype(given.dtype, np.integer):
-            raise ValueError(
-                f"The actions are {given.dtype} of shape {given.shape}; give integers of shape {expected}."
-            )
-        if given.min() < 0 or given.max() > TreeChoices.STOP:
-            raise ValueError(
-                f"The actions run from {given.min()} to {given.max()}; 0 to {TreeChoices.STOP} is allowed."
-            )
-        return torch.from_numpy(given.astype(np.int64)).to(self.device)
+        return torch.from_numpy(checked_choices(actions, self.num_envs, self._choices)).to(self.device)
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Which discrete choices would have an effect, bool [S, 5 * K]; keeping is always possible."""

@@ -7,6 +7,7 @@ the fraction, the attempts, the feedback and its weight in the loss are the teac
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import torch
@@ -14,14 +15,13 @@ from gymnasium import spaces
 from torch import Tensor
 
 from kdgym.core import SingleEnv, ledger
-from kdgym.core.course import LEVEL, MAX_LOSS, Course
-from kdgym.core.fields import Layout
-from kdgym.core.population import Array
+from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, Course, CourseEnv
+from kdgym.core.population import Array, Autoreset
 from kdgym.core.validation import checked_choices
-from kdgym.envs.feedback.decision import LEVELS, Decision
-from kdgym.envs.feedback.settings import PracticeSettings
-from kdgym.spaces import MixedBox
-from kdgym.students import Reasoners, is_language_model
+from kdgym.envs.feedback.questions import Questions
+from kdgym.envs.feedback.settings import FeedbackSettings
+from kdgym.spaces import MixedBox, TutoringMoves
+from kdgym.students import is_language_model
 from kdgym.students.base_students.pool import draw_numbers
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
 from kdgym.students.practice import COLUMNS, Attempts, Commentator, Practitioners, ask, attempt, summary, tally, uniform
@@ -29,16 +29,42 @@ from kdgym.students.tiny.habits import Carelessness, careless_students
 from kdgym.tasks.feedback import WHICH, choose_attempts
 from kdgym.tasks.scratchpad import Scratchpad
 
-_PLACEMENT, _ATTEMPT, _CHOICE, _CONTINUATION = range(LEVEL, LEVEL + 4)  # purposes of a student's random streams
+_PLACEMENT, _ATTEMPT, _CHOICE, _CONTINUATION = range(
+    FIRST_PURPOSE, FIRST_PURPOSE + 4
+)  # purposes of a student's random streams
 # Base students who rarely succeed alone, and such who often do.
 CARELESSNESS = {
     "rarely": Carelessness(18_432, habits=0.4, habit=(0.55, 0.8), slip=(0.02, 0.2)),
     "often": Carelessness(22_528, habits=0.25, habit=(0.2, 0.45), slip=(0.02, 0.1)),
 }
+LEVELS = {"fraction": 5, "length": 4, "weight": 3}  # of the discrete actions' amounts
 _SPENT = ("rollout_tokens", "guided_tokens", "feedback_tokens", "updates")
 
 
-class Feedback(Course):
+@dataclass(frozen=True)
+class Decision:
+    """One entry a student, [S]: amounts within [0, 1], or whole steps (``length``), and choices as indices."""
+
+    fraction: Tensor
+    which: Tensor
+    kind: Tensor
+    length: Tensor
+    shaping: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, moves: MixedBox, action: Tensor, most: int) -> Decision:
+        """An action [S, n] of `moves`; ``most`` steps of feedback are the longest."""
+        parts = action.split([max(1, len(options)) for options in moves.choices.values()], dim=1)
+        decision = {
+            name: part.argmax(1) if options else (part.squeeze(1) + 1) / 2
+            for (name, options), part in zip(moves.choices.items(), parts, strict=True)
+        }
+        decision["length"] = 1 + (decision["length"] * most).long().clamp_max(most - 1)
+        return cls(**decision)
+
+
+class Feedback(CourseEnv):
     """Teach by commenting on a student's own attempts.
 
     ## Description
@@ -128,81 +154,105 @@ class Feedback(Course):
     * v0: first version.
     """
 
-    config: PracticeSettings
+    course: Course[Any]
+    config: FeedbackSettings
     family, level, currency = "Feedback", "Practice", "tokens"
-    arguments: ClassVar[type[PracticeSettings]] = PracticeSettings
+    arguments: ClassVar[type[FeedbackSettings]] = FeedbackSettings
+    asks: ClassVar[bool] = False  # whether a pupil decides which attempts may get feedback
     recorded = False  # how many attempts are continued is known on the host alone
     students: Practitioners
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
-        self._prepare(self.arguments.parse(settings))
-        config, k = self.config, len(self.task.skills)
-        reasons = isinstance(self.students, Reasoners) and isinstance(self.task, Scratchpad)
-        if not (reasons or is_language_model(config.student)) or config.placebo or config.skills:
-            raise ValueError(
-                "Feedback is for task='Scratchpad' with student='reasoner', or a task in words with student='hf:...', with the "
-                f"task's own skills and without placebo; got task={config.task!r}, skills={config.skills!r}, "
-                f"student={config.student!r}, placebo={config.placebo}."
-            )
+        course: Course[Any] = Course(self.arguments.parse(settings))
+        config, students, k = course.config, _practitioners(course), len(course.task.skills)
         self.objective = Objective(config.clip, config.kl, config.shaping_constant)
-        named = {"which": WHICH, "kind": self.students.kinds, "length": (), "shaping": SHAPINGS, "weight": ()}
+        named = {"which": WHICH, "kind": students.kinds, "length": (), "shaping": SHAPINGS, "weight": ()}
         self.moves = MixedBox({"fraction": (), **named})
-        levels = [LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
-        errors = k * len(self.students.errors)
-        seen = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": errors}
-        moves, seen_extras, kept_extras = self._extras()
+        action_space: spaces.Space[Any] = self.moves
+        if config.actions == "discrete":
+            levels = [LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
+            action_space = spaces.MultiDiscrete(levels)
+        self._questions = Questions(course, students) if self.asks else None
+        if self._questions:
+            action_space = TutoringMoves(k, self.moves.choices)
+        shown = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": k * len(students.errors)}
+        self._shown = tuple(shown)
         super().__init__(
+            course,
             num_envs,
             observation_space={
-                **{name: spaces.Box(0, MAX_LOSS if name == "entropy" else 1, (n,)) for name, n in seen.items()},
+                **{name: spaces.Box(0, MAX_LOSS if name == "entropy" else 1, (n,)) for name, n in shown.items()},
                 "feedback": spaces.Box(0, 1, (1,)),
-                **seen_extras,
+                **(self._questions.observation_space if self._questions else {}),
             },
-            action_space=moves or (self.moves if config.actions == "box" else spaces.MultiDiscrete(levels)),
+            action_space=action_space,
             layout={
-                **{name: ((n,), torch.float32) for name, n in seen.items()},
-                "base": ((self.students.weights if config.kl else 0,), self.students.dtype),
+                **{name: ((n,), torch.float32) for name, n in shown.items()},
+                "base": ((students.weights if config.kl else 0,), students.dtype),
                 "feedback": ((), torch.float64),
-                **kept_extras,
+                **(self._questions.layout if self._questions else {}),
             },
             render_mode=render_mode,
             autoreset=autoreset,
         )
-        self._seen_names = tuple(seen)
         self.commentator: Commentator | None = None
         self._spent = torch.zeros(num_envs, 4, dtype=torch.float64, device=self.device)
 
-    def _begin_level(self, rows: Tensor) -> None:
-        state = self.state
-        for name in ("feedback", *self._seen_names):
+    # --- the decision process ------------------------------------------------------------------------------------
+
+    def _begin(self, rows: Tensor, restart: str) -> None:
+        state, skills = self.state, len(self.task.skills)
+        if restart == "base":
+            self._draw_base(rows)
+        self.course.begin(state, rows, torch.full((len(rows), skills), 1 / skills, device=self.device))
+        for name in ("feedback", *self._shown):
             state[name][rows] = 0
+        if self._questions:
+            self._questions.begin(state, rows)
         state["base"][rows] = state["student"][rows, : state["base"].shape[1]]
         key, group = self.stream(_PLACEMENT)[rows], self.config.group
         first = attempt(self.students, state["student"][rows], key, group, self.config.problems)
         nothing = torch.zeros_like(first.right)
         self._show(rows, tally(self.students, first, nothing, first.right, nothing, ~nothing[:, :, 0]))
-        self._charge_inference(rows, first.problem)
+        self.course.charge_inference(state, rows, first.problem)
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        before = self.state["feedback"].clone()
-        gain, terminated = super()._teach(action)
-        share = self.config.price * (self.state["feedback"] - before) / self.config.budget
-        return gain - self.config.feedback_cost * share, terminated
-
-    def _give_lesson(self, action: Tensor) -> None:
-        self._spent.zero_()
+        state, config, questions = self.state, self.config, self._questions
+        if questions:
+            action = questions.ask(state, action)
+        spent = {name: state[name].clone() for name in ("feedback", "questions") if name in state.layout}
         decision = Decision.of(self.moves, action, self.students.most_steps)
-        tallies = [self._practise(decision, update) for update in range(self.config.updates)]
+        self._spent.zero_()
+        tallies = [self._practise(decision, update) for update in range(config.updates)]
         self._show(slice(None), torch.stack(tallies).sum(0))
+        reward, terminated = self.course.validate(state)
+        reward = reward - config.feedback_cost * (
+            config.price * (state["feedback"] - spent["feedback"]) / config.budget
+        )
+        if questions:
+            asked = (state["questions"] - spent["questions"]) / config.budget
+            reward = reward - questions.config.question_cost * asked
+        return reward, terminated
+
+    def _observe(self) -> dict[str, Tensor]:
+        state, share = self.state, self.config.price * self.state["feedback"] / self.config.budget
+        return {
+            **self.course.observe(state),
+            **{name: state[name] for name in self._shown},
+            "feedback": share.unsqueeze(1),
+            **(self._questions.observe(state) if self._questions else {}),
+        }
+
+    # --- one update ----------------------------------------------------------------------------------------------
 
     def _practise(self, decision: Decision, update: int) -> Tensor:
         """One update: attempts in groups, feedback on some, the students go on from it, and learn from all of them."""
         state, students, at = self.state, self.students, self.state["step"] * self.config.updates + update
         config = self.config
         tried = attempt(students, state["student"], self.stream(_ATTEMPT, at), config.group, config.problems)
-        asked, question = self._questions(tried)
+        asked = self._questions.about(state, tried) if self._questions else None
         key, right = self.stream(_CHOICE, at), tried.right.flatten(1)
         chosen = choose_attempts(key, tried.right, decision.fraction, decision.which, asked).flatten(1)
         words = self._ask(tried, chosen, decision.kind)
@@ -215,19 +265,13 @@ class Feedback(Course):
         feedback = said.mask & guided.unsqueeze(2)
         rollouts = Rollouts(tried.problem, tokens, log_p, students.written(tokens), feedback)
         continued = (rollouts.valid.sum(2) - said.given).clamp_min(0) * guided
-        attempts = students.written(tried.tokens).sum(2) + question
+        attempts = students.written(tried.tokens).sum(2)
+        if self._questions and asked is not None:
+            attempts = attempts + self._questions.config.question_tokens * asked.flatten(1)
         held = self._afford(attempts, continued, feedback.sum(2), tried.problem, update)
         ends = students.judge(tried.problem, tokens).view_as(tried.right)
         self._learn(rollouts, group_advantages(ends.float()).flatten(1), held, decision)
         return tally(students, tried, guided.view_as(ends), ends, feedback.sum(2).view_as(ends), held)
-
-    def _extras(self) -> tuple[spaces.Space[Any] | None, dict[str, spaces.Space[Any]], Layout]:
-        """What a family that builds on this one adds: its own action space, more to see, more to keep."""
-        return None, {}, {}
-
-    def _questions(self, tried: Attempts) -> tuple[Tensor | None, Tensor | int]:
-        """Attempts that may get feedback, bool [S, P, G], and tokens that asking takes [S, B]; here nobody has to ask."""
-        return None, 0
 
     def _ask(self, tried: Attempts, chosen: Tensor, kind: Tensor) -> Callable[[int, int], str] | None:
         """What the commentator, if there is one, says to the attempts chosen; its tokens are billed to the teacher."""
@@ -248,17 +292,19 @@ class Feedback(Course):
         price = tokens[0] + tokens[1] + config.price * tokens[2]
         held: Tensor = price.cumsum(1) <= ((config.budget - state["spent"]) / updates_left).unsqueeze(1)
         attempts, continued, feedback = (tokens * held).sum(2)
-        state["spent"] += (price * held).sum(1)
-        state["feedback"] += feedback
+        state["spent"][:] += (price * held).sum(1)
+        state["feedback"][:] += feedback
         self._spent += torch.stack([attempts, continued, feedback, held.any(1)], dim=1)
         skill = self.task.skill_of.to(problem.device)[problem[:, :: config.group]]
-        history = state["spending_history"][self._everyone, state["step"]]
-        by_skill = torch.zeros_like(history, dtype=price.dtype).scatter_add_(1, skill, price * held).float()
-        state["spending_history"][self._everyone, state["step"]] = history + by_skill
+        by_skill = torch.zeros(len(skill), len(self.task.skills), dtype=price.dtype, device=price.device)
+        by_skill = by_skill.scatter_add_(1, skill, price * held).float()
+        state["spending_history"][torch.arange(len(skill), device=price.device), state["step"]] += by_skill
         flops = self.students.flops_per_token * (attempts + continued)
         bill = {"items": held.sum(1) * config.group, "tokens": attempts + continued, "flops": flops}
         ledger.charge(state["ledger"], "student_inference", **bill)
         ledger.charge(state["ledger"], "teacher", tokens=feedback, money=config.price * feedback)
+        if self._questions:
+            self._questions.pay(state, problem, held)
         return held
 
     def _learn(self, rollouts: Rollouts, advantage: Tensor, held: Tensor, decision: Decision) -> None:
@@ -294,12 +340,8 @@ class Feedback(Course):
             self.state[name][rows] = torch.where(known, finite, self.state[name][rows])
 
     def _step_info(self) -> dict[str, Any]:
-        spent = self._spent.cpu().numpy() * ~self._finished[:, None]
+        spent = self._spent.cpu().numpy()
         return {"practice": dict(zip(_SPENT, spent.T, strict=True))}
-
-    def _observe_level(self) -> dict[str, Tensor]:
-        share = self.config.price * self.state["feedback"] / self.config.budget
-        return {**{name: self.state[name] for name in self._seen_names}, "feedback": share.unsqueeze(1)}
 
     # --- actions -------------------------------------------------------------------------------------------------
 
@@ -314,17 +356,32 @@ class Feedback(Course):
 
     # --- students ------------------------------------------------------------------------------------------------
 
-    def _draw_base(self, key: Tensor, recipe: dict[str, Any]) -> Tensor:
-        if not isinstance(self.students, Reasoners):
-            return super()._draw_base(key, recipe)
-        carelessness, recipe = CARELESSNESS[self.config.succeed], {**recipe, **self.students.recipe}
-        task, base = cast(Scratchpad, self.task), draw_numbers(key)
-        return careless_students(self.students, task, self.config.pool, recipe, carelessness, base)
+    def _draw_base(self, rows: Tensor) -> None:
+        if is_language_model(self.config.student):
+            self.course.draw_base(self.state, rows)
+            return
+        base = draw_numbers(self.course.base_key(self.state, rows))
+        carelessness, recipe = CARELESSNESS[self.config.succeed], {**self.course.recipe(), **self.students.recipe}
+        task = cast(Scratchpad, self.task)
+        weights = careless_students(self.students, task, self.config.pool, recipe, carelessness, base)
+        self.state["student"][rows, : self.students.weights] = weights
 
-    def _draw_targets(self, key: Tensor) -> Tensor:
-        """All skills count alike."""
-        skills = len(self.task.skills)
-        return torch.full((len(key), skills), 1 / skills, device=key.device)
+
+def _practitioners(course: Course[Any]) -> Practitioners:
+    """The students of a course, if they can practise.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    config, students = course.config, course.students
+    able = isinstance(course.task, Scratchpad) or is_language_model(config.student)
+    if not (able and hasattr(students, "kinds")) or config.placebo or config.skills:
+        raise ValueError(
+            "Feedback is for task='Scratchpad' with student='reasoner', or a task in words with student='hf:...', with the "
+            f"task's own skills and without placebo; got task={config.task!r}, skills={config.skills!r}, "
+            f"student={config.student!r}, placebo={config.placebo}."
+        )
+    return cast(Practitioners, students)
 
 
 class FeedbackEnv(SingleEnv):

@@ -23,7 +23,7 @@ _FOR_LANGUAGE_MODELS: dict[str, Any] = {
 _LONGEST_ATTEMPT = 64  # tokens of a language model
 
 
-class PracticeSettings(CourseSettings):
+class FeedbackSettings(CourseSettings):
     """Arguments of `kdgym.envs.feedback.feedback.Feedback`; see there."""
 
     task: str = "Scratchpad"

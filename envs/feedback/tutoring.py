@@ -8,25 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from gymnasium import spaces
-from pydantic import Field
-from torch import Tensor
-
 from kdgym.core import SingleEnv
-from kdgym.core.fields import Layout
+from kdgym.core.population import Autoreset
 from kdgym.envs.feedback.feedback import Feedback
-from kdgym.envs.feedback.settings import PracticeSettings
+from kdgym.envs.feedback.questions import TutoringSettings
 from kdgym.envs.feedback.tutoring_aec import TutoringAECEnv
-from kdgym.spaces import TutoringMoves
-from kdgym.students.practice import Attempts
-
-
-class TutoringSettings(PracticeSettings):
-    """Arguments of `Tutoring`; see there."""
-
-    question_tokens: float = Field(2.0, ge=0, le=1000)
-    question_cost: float = Field(0.05, ge=0, le=10)
 
 
 class Tutoring(Feedback):
@@ -92,57 +78,14 @@ class Tutoring(Feedback):
     """
 
     config: TutoringSettings
-    family, level, arguments = "Classroom", "Tutoring", TutoringSettings
+    family, level, arguments, asks = "Classroom", "Tutoring", TutoringSettings, True
 
     def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
+        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         if settings.get("actions", "box") != "box":
             raise ValueError(f"actions is {settings['actions']!r}; a tutor and its pupil act in a box.")
         super().__init__(num_envs, render_mode, autoreset, **settings)
-
-    def _extras(self) -> tuple[spaces.Space[Any] | None, dict[str, spaces.Space[Any]], Layout]:
-        skills = len(self.task.skills)
-        seen: dict[str, spaces.Space[Any]] = {"ask": spaces.Box(0, 1, (skills,)), "questions": spaces.Box(0, 1, (1,))}
-        kept: Layout = {"ask": ((skills,), torch.float32), "questions": ((), torch.float64)}
-        return TutoringMoves(skills, self.moves.choices), seen, kept
-
-    def _begin_level(self, rows: Tensor) -> None:
-        super()._begin_level(rows)
-        for name in ("ask", "questions"):
-            self.state[name][rows] = 0
-
-    def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        before = self.state["questions"].clone()
-        reward, terminated = super()._teach(action)
-        share = (self.state["questions"] - before) / self.config.budget
-        return reward - self.config.question_cost * share, terminated
-
-    def _give_lesson(self, action: Tensor) -> None:
-        skills = len(self.task.skills)
-        self.state["ask"] = (action[:, :skills] + 1) / 2
-        super()._give_lesson(action[:, skills:])
-
-    def _number_asked(self, problem: Tensor) -> Tensor:
-        """About how many attempts of every group the pupil asks: problems [S, B] -> int64 [S, P]."""
-        skill = self.task.skill_of.to(problem.device)[problem[:, :: self.config.group]]
-        return torch.round(self.state["ask"].gather(1, skill) * self.config.group).long()
-
-    def _questions(self, tried: Attempts) -> tuple[Tensor, Tensor]:
-        mine = self.students.written(tried.tokens)
-        surprise = -(tried.log_p * mine).sum(2) / mine.sum(2).clamp_min(1)
-        rank = surprise.view_as(tried.right).argsort(dim=2, descending=True, stable=True).argsort(2)
-        asked = rank < self._number_asked(tried.problem).unsqueeze(2)
-        return asked, self.config.question_tokens * asked.flatten(1)
-
-    def _afford(self, attempts: Tensor, continued: Tensor, feedback: Tensor, problem: Tensor, update: int) -> Tensor:
-        held = super()._afford(attempts, continued, feedback, problem, update)
-        self.state["questions"] += self.config.question_tokens * (self._number_asked(problem) * held).sum(1)
-        return held
-
-    def _observe_level(self) -> dict[str, Tensor]:
-        questions = (self.state["questions"] / self.config.budget).unsqueeze(1)
-        return {**super()._observe_level(), "ask": self.state["ask"], "questions": questions}
 
 
 class TutoringEnv(SingleEnv):

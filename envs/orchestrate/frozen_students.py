@@ -1,8 +1,8 @@
-"""A world where frozen students work on tasks: what the Orchestrate family needs of one.
+"""The protocol of a world: what the Orchestrate family needs of a task and the frozen students who work on it.
 
-The students' weights never change. What may help them is *advice*, a small vocabulary of things that a teacher can say or a
-note can remember, each with a number. A world knows its tasks, lets students attempt them with and without advice, and says
-what an all-knowing teacher would have advised; who makes mistakes and what everything costs is decided by the family.
+The students' weights never change. What may help them is *advice*: an entry of a small vocabulary that a supervisor can say or
+a note can hold, given by its number. A world has tasks, lets students attempt them with and without advice, and tells the best
+advice after an attempt. The supervisor's errors and all costs are the family's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-NOTHING = -1  # no advice
+NO_ADVICE = -1  # in place of an advice's number
 
 
 class State(Protocol):
@@ -26,11 +26,11 @@ class State(Protocol):
 
 @dataclass(frozen=True)
 class Sizes:
-    """Tokens of what is said, beside what is read for it.
+    """Tokens that an answer of each kind takes.
 
     Attributes:
         verdict: "valid" or "invalid".
-        guidance: a teacher's advice.
+        guidance: a supervisor's advice.
         note: a note of the memory.
         judgement: a judge's score.
     """
@@ -42,13 +42,13 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Duty:
-    """The tasks that n students are about to do.
+class TaskInfo:
+    """What is known of the tasks that n students are about to do.
 
     Attributes:
-        features: what a teacher can see of each, in [0, 1], float32 [n, F].
-        key: under which history is kept, int64 [n], below the world's ``keys``.
-        cue: under which notes are kept, int64 [n], row of the world's ``cues``.
+        features: observations of each, in [0, 1], float32 [n, F].
+        key: kind of the task, by which history is kept, int64 [n], index into the world's ``keys``.
+        cue: by which notes are kept, int64 [n], row of the world's ``cues``.
         uncertainty: of the student before it begins, in [0, 1], float32 [n].
         tokens: of the task as a student reads it, float64 [n].
     """
@@ -66,27 +66,27 @@ class Plan:
 
     Attributes:
         written: tokens of the plan, float64 [n].
-        remedy: what an all-knowing teacher would advise, int64 [n]; `NOTHING` if the plan is right.
+        best_advice: that an all-knowing supervisor would give, int64 [n]; `NO_ADVICE` if the plan is right.
         said: the plans in words.
     """
 
     written: Tensor
-    remedy: Tensor
+    best_advice: Tensor
     said: list[str]
 
 
 @dataclass(frozen=True)
-class Work:
+class AttemptResult:
     """One attempt of n students at their tasks.
 
     Attributes:
         score: of the answer, in [0, 1], float64 [n]; success is a score of 1.
-        read, written: tokens of the student, float64 [n]; written is what a teacher or judge has to read.
+        read, written: tokens of the student, float64 [n]; written is what a supervisor or judge has to read.
         calls, returned: calls of tools, and tokens that they returned (part of ``read``), float64 [n].
-        checks, corrections: steps that a teacher checked, and corrected, float64 [n]; 0 without a teacher beside.
-        remedy: what an all-knowing teacher would advise after seeing this attempt, int64 [n]; `NOTHING` if it was right.
-        way: the advice that the attempt itself amounts to, to be remembered if it went well, int64 [n]; or `NOTHING`.
-        log: one list a student of what happened, JSON-serialisable, for people to read.
+        checks, corrections: steps that a supervisor checked, and corrected, float64 [n]; 0 without one.
+        best_advice: that an all-knowing supervisor would give after this attempt, int64 [n]; `NO_ADVICE` if it was right.
+        own_advice: advice that the attempt itself followed, to be noted if it went well, int64 [n]; or `NO_ADVICE`.
+        log: one list of events a student, JSON-serialisable, for people to read.
     """
 
     score: Tensor
@@ -96,8 +96,8 @@ class Work:
     returned: Tensor
     checks: Tensor
     corrections: Tensor
-    remedy: Tensor
-    way: Tensor
+    best_advice: Tensor
+    own_advice: Tensor
     log: list[list[dict[str, Any]]] = field(repr=False)
 
 
@@ -105,11 +105,11 @@ class World(Protocol):
     """Tasks and frozen students; rows of ``state`` are students in the middle of their stream of tasks.
 
     Attributes:
-        name, edition: what it is; another edition has other numbers.
+        name, edition: of the world; another edition gives other scores.
         tasks: length of a stream.
-        keys: kinds of tasks that history is kept of, in the order of their numbers.
-        cues: similarity of notes is the scalar product of these unit vectors, float32 [C, D].
-        advices: what each advice says, for people to read; its length is A.
+        keys: names of the kinds of tasks, by number.
+        cues: unit vectors, float32 [C, D]; their scalar products are the similarities of notes and tasks.
+        advices: the text of each advice, A of them.
         features: names of a task's features.
         sizes: see `Sizes`.
         layout: the world's own state fields.
@@ -137,17 +137,17 @@ class World(Protocol):
     def begin(self, state: State, rows: Tensor, key: Tensor, anew: bool) -> None:
         """Start streams for ``rows``, int64 [n], with random streams ``key``, int64 [n]; if ``anew``, of other students."""
 
-    def duty(self, state: State, rows: Tensor, number: Tensor) -> Duty:
+    def task_info(self, state: State, rows: Tensor, number: Tensor) -> TaskInfo:
         """The tasks ``number``, int64 [n], of the students ``rows``; the last one again after the last."""
 
     def text(self, state: State, rows: Tensor, number: Tensor) -> list[str]:
         """The tasks ``number``, int64 [n], of the students ``rows`` in words."""
 
-    def fitting(self, state: State, rows: Tensor, number: Tensor) -> list[list[int]]:
-        """For each task the advices that somebody who knows no student might give, numbers into ``advices``."""
+    def plausible_advice(self, state: State, rows: Tensor, number: Tensor) -> list[list[int]]:
+        """For each task the advices that fit it, whatever the student; indices into ``advices``."""
 
     def plan(self, state: State, rows: Tensor, number: Tensor, note: Tensor, key: Tensor) -> Plan:
-        """How students would go about their tasks, given a note (advice from memory, or `NOTHING`), int64 [n]."""
+        """Students' plans for their tasks, given a note (advice from memory, or `NO_ADVICE`), int64 [n]."""
 
     def attempt(
         self,
@@ -158,17 +158,16 @@ class World(Protocol):
         advice: Tensor,
         key: Tensor,
         accuracy: Tensor | None = None,
-    ) -> Work:
+    ) -> AttemptResult:
         """Let students attempt their tasks.
 
         Args:
             state: the population's state; read only.
             rows: students, int64 [n].
             number: of each one's task, int64 [n].
-            note: what the memory says, int64 [n], or `NOTHING`.
-            advice: what the teacher says, int64 [n], or `NOTHING`.
+            note: advice from memory, int64 [n], or `NO_ADVICE`.
+            advice: the supervisor's, int64 [n], or `NO_ADVICE`.
             key: of all random numbers, int64 [n].
-            accuracy: if given, float64 [n], a teacher stands beside and checks every step: with this probability it sees
-                whether the step is right, and corrects what it takes for wrong (a check that errs finds fault with a right
-                step, or lets a wrong one pass).
+            accuracy: float64 [n]. If given, a supervisor checks every step. With this probability its verdict is right,
+                otherwise it is the opposite; a step found wrong is corrected.
         """

@@ -1,8 +1,7 @@
-"""Scratchpad problems with a hint before them: what to take care of, in one token.
+"""Scratchpad problems with a hint, in one token, of which kind of error to avoid.
 
 Problem ``hint * P + p`` is problem p of `kdgym.tasks.scratchpad.Scratchpad`, P problems in all, with hint number ``hint`` - 1
-after it; those below P have none. A hint says which kind of mistake to avoid and nothing about the solution, as the
-principle-level guidance of a teacher does.
+after it; those below P have none. A hint tells nothing about the solution: it is guidance on the level of principles.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from kdgym.tasks.scratchpad import ERRORS, Scratchpad
 
-HINTS = ERRORS[1:]  # a malformed answer is no habit
+HINTS = ERRORS[1:]  # all but malformed answers, which are not habitual
 
 
 class HintedScratchpad(Scratchpad):

@@ -1,4 +1,4 @@
-"""What has happened so far in a stream of tasks, by kind of task and by lane, and what a teacher sees of it."""
+"""History of a stream of tasks, by kind of task and by lane, and the observations of it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from kdgym.core.fields import Layout
 from kdgym.envs.orchestrate.frozen_students import State
 from kdgym.envs.orchestrate.supervision import LANES
 
-HISTORY, LAST, BY_LANE = 5, 2 + len(LANES), 2 * len(LANES)  # widths of what is seen
+HISTORY, LAST, BY_LANE = 5, 2 + len(LANES), 2 * len(LANES)  # widths of the observations
 _HIGH, _LOW = 0.8, 0.4  # judged scores that make a streak, as in ATLAS's runtime
-_TENTHS = 10.0  # tasks; the scale of what is counted
+_TENTHS = 10.0  # observed counts of tasks are in tenths
 
 
 def layout(keys: int, tasks: int) -> Layout:
@@ -30,13 +30,13 @@ def layout(keys: int, tasks: int) -> Layout:
 
 
 def begin(state: State, rows: Tensor) -> None:
-    """Nothing has happened yet to the students ``rows``."""
+    """Clear the history of the students ``rows``."""
     for name in layout(0, 0):
         state[name][rows] = 0
 
 
 def record(state: State, lane: Tensor, judged: Tensor, success: Tensor, money: Tensor, worth: float) -> None:
-    """Enter one task of everybody: its lane int64 [S], judged score and money float64 [S], success bool [S]."""
+    """Enter one task of every student: its lane int64 [S], judged score and money float64 [S], success bool [S]."""
     key, step = state["key"], state["step"]
     me = torch.arange(len(key), device=key.device)
     state["right"][me, key] += success.long()
@@ -56,8 +56,8 @@ def record(state: State, lane: Tensor, judged: Tensor, success: Tensor, money: T
     state["spending_history"][me, step, key] = money.float()
 
 
-def seen(state: State, worth: float) -> dict[str, Tensor]:
-    """What a teacher sees: ``history`` of the key at hand, ``lanes``, and ``last``; all within [0, 1], float32 [S, n]."""
+def observe(state: State, worth: float) -> dict[str, Tensor]:
+    """Observations: ``history`` of the key at hand, ``lanes``, and ``last``; all within [0, 1], float32 [S, n]."""
     key = state["key"]
     tried, judged, high, low, supervised = state["by_key"][torch.arange(len(key), device=key.device), :, key].unbind(1)
     tenths = [x.div(_TENTHS).clamp_max(1) for x in (tried, high, low)]

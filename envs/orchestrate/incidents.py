@@ -1,10 +1,10 @@
-"""Orchestrate over security incidents: small investigators query a real database, and do not know every way to an answer."""
+"""Orchestrate over security incidents: small investigators query a real database, and find only some answers by themselves."""
 
 import torch
 
 from kdgym.core import SingleEnv
 from kdgym.envs.orchestrate.frozen_students import World
-from kdgym.envs.orchestrate.investigator import Incidents
+from kdgym.envs.orchestrate.investigator import IncidentWorld
 from kdgym.envs.orchestrate.orchestrate import Orchestrate
 from kdgym.envs.orchestrate.settings import IncidentsSettings
 
@@ -19,10 +19,10 @@ class OrchestrateIncidents(Orchestrate):
             raise ValueError(f"device is {device}; investigators work on the cpu, where their databases are.")
         config = self.config
         if config.student == "investigator":
-            return Incidents(config.pool, config.incidents, config.tasks)
-        from kdgym.envs.orchestrate.llm_investigator import SpokenIncidents  # language models are heavy
+            return IncidentWorld(config.pool, config.incidents, config.tasks)
+        from kdgym.envs.orchestrate.llm_investigator import LLMIncidentWorld  # language models are heavy
 
-        return SpokenIncidents(config.student, config.pool, config.incidents, config.tasks)
+        return LLMIncidentWorld(config.student, config.pool, config.incidents, config.tasks)
 
 
 class OrchestrateIncidentsEnv(SingleEnv):

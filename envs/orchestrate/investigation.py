@@ -1,9 +1,8 @@
-"""An investigation under way: what is known about an incident, what may be asked next, and what the database answers.
+"""One attempt at a question about an incident: the known entities, the possible moves, and the database's answers.
 
-An investigator starts from one entity. A *move* asks the database one of `RELATIONS` about an entity it knows (the rows nearest
-in time to the alert), or answers with one. What it knows of a move is a row of small numbers, one a feature of `FEATURES`;
-text from the logs reaches neither the SQL, which is fixed for each relation and takes names as parameters, nor the features,
-which know the usual words and call everything else "other".
+An investigator starts from one entity. A *move* asks the database one of `RELATIONS` about a known entity (the rows nearest in
+time to the alert), or answers with one. The features of a move are small numbers, one for each name in `FEATURES`. Text from
+logs can do no harm: the SQL is fixed for each relation and takes names as parameters, and features know the usual words only.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from kdgym.tasks.incidents.schema import KINDS, LOGS, kind_of
 
 QUERIES = 6  # that an investigator may make before it has to answer
 ROWS = 8  # that a query returns at most
-ANSWER = len(RELATIONS)  # the move that is no relation
-NOWHERE = len(RELATIONS)  # what the entity to start from was found by
-Way = tuple[int, ...]  # numbers of relations
+ANSWER = len(RELATIONS)  # the number of the move that answers, after those of the relations
+NOWHERE = len(RELATIONS)  # stands for the relation that the start entity was found by
+RelationPath = tuple[int, ...]  # numbers of the relations to follow
 Move = tuple[int, int]  # relation or ANSWER, and number of a known entity
 
 _KINDS = list(KINDS)
@@ -37,9 +36,10 @@ TITLES = sorted({solution.title for solution in solutions()})
 _WORDS = sorted(
     {word for table in TABLES.values() for choices in table.details.values() for c in choices for word in c}
 )
-_MOST_SEEN, _LONGEST = 6, 4
-_TIMES = 24
-_COMMON = 10
+# Values of features that count: larger ones are cut to the last value.
+_SIGHTINGS, _ASKED = 6, 4
+_TIMES = 24  # time differences on a logarithmic scale, with a sign
+_FREQUENCIES = 10  # powers of two
 
 FEATURES = {
     "relation": len(RELATIONS) + 1,
@@ -55,35 +55,36 @@ FEATURES = {
     "rank": ROWS + 1,
     "rows": ROWS + 1,
     "rows of others": ROWS + 1,
-    "sightings": _MOST_SEEN,
-    "seen in all": _COMMON,
+    "sightings": _SIGHTINGS,
+    "seen in all": _FREQUENCIES,
     "depth": QUERIES + 1,
     "step": QUERIES + 1,
-    "asked": _LONGEST,
+    "asked": _ASKED,
     "right kind": 2,
     "advice": 4,
     "note": 4,
 }
 _OFFSETS = np.cumsum([0, *FEATURES.values()])[:-1]
 VOCABULARY = sum(FEATURES.values())
-_FIRST_OF_MOVE = list(FEATURES).index("right kind")
+_COLUMN = {name: column for column, name in enumerate(FEATURES)}
+_OF_ENTITY = list(FEATURES)[: _COLUMN["right kind"]]  # the others are of a move alone
 
 
-def way_of(hops: Iterable[Relation]) -> Way:
-    """Relations as numbers."""
+def relation_path(hops: Iterable[Relation]) -> RelationPath:
+    """Relations by their numbers."""
     return tuple(_RELATION[hop] for hop in hops)
 
 
-WAYS = tuple(dict.fromkeys(way_of(solution.hops) for solution in solutions()))  # advice by its number
+PATHS = tuple(dict.fromkeys(relation_path(solution.hops) for solution in solutions()))  # advice by its number
 
 
-def describe(way: Way) -> str:
-    """A way in words."""
-    return ", then ".join(f"{r.table}: {r.source} -> {r.target}" for r in (RELATIONS[number] for number in way))
+def describe(path: RelationPath) -> str:
+    """A path in words."""
+    return ", then ".join(f"{r.table}: {r.source} -> {r.target}" for r in (RELATIONS[number] for number in path))
 
 
 def tokens(text: str) -> int:
-    """About as many as a language model's tokeniser makes of English and SQL: four characters each."""
+    """Tokens of a text, estimated at four characters each, as language models' tokenisers make of English and SQL."""
     return -(-len(text) // 4)
 
 
@@ -122,7 +123,7 @@ _OPEN = _Open()
 
 
 def look_up(split: Split, index: int, sql: str, parameters: tuple[str, ...]) -> list[Row]:
-    """The rows that a query of an incident's database returns."""
+    """Rows that a query of an incident's database returns."""
     return _look_up(split, index, str(incident_path(split, index, "sqlite")), sql, parameters)
 
 
@@ -132,12 +133,12 @@ def _look_up(split: Split, index: int, path: str, sql: str, parameters: tuple[st
 
 
 class Moves(NamedTuple):
-    """What may be done next.
+    """The possible next moves.
 
     Attributes:
-        features: of each move, places in a table of `VOCABULARY` rows, int64 [C, len(FEATURES)].
+        features: of each move, rows of a table of `VOCABULARY` embeddings, int64 [C, len(FEATURES)].
         relation: number of the relation, or ANSWER, int64 [C].
-        entity: which of the known entities it is about, int64 [C].
+        entity: number of the known entity it is about, int64 [C].
     """
 
     features: NDArray[np.int64]
@@ -147,14 +148,14 @@ class Moves(NamedTuple):
 
 @dataclass
 class _Entity:
-    """Something known: its kind and name, how it was found, and the way from the start (``chain``, through ``path``)."""
+    """A known entity: kind, name, time, relations (``chain``) and entities (``path``) from the start to it, and features."""
 
     kind: int
     name: str
     minute: float
-    chain: Way
+    chain: RelationPath
     path: tuple[int, ...]
-    row: list[int]
+    features: dict[str, int]  # of `_OF_ENTITY`; relation and step are those of a move, and 0 here
     asked: list[int] = field(default_factory=list)
 
 
@@ -169,18 +170,21 @@ class Investigation:
     def __init__(self, split: Split, index: int, question: Question) -> None:
         self.split, self.index, self.question = split, index, question
         self._wanted = WANTED.index(question.wanted)
-        self.solution = way_of(question.hops)
+        self.solution = relation_path(question.hops)
         kind = _SOURCE[self.solution[0]]
         alert = _minute(question.time)
-        task = [kind, self._wanted, TITLES.index(question.title)]
-        row = [0, NOWHERE, NOWHERE + 1, *task, *[0] * 12]
-        self.entities = [_Entity(kind, question.start, alert, (), (), row)]
+        features = {"start": kind, "wanted": self._wanted, "title": TITLES.index(question.title)}
+        features |= {"found by": NOWHERE, "parent found by": NOWHERE + 1}
+        features = dict.fromkeys(_OF_ENTITY, 0) | features
+        self.entities = [_Entity(kind, question.start, alert, (), (), features)]
         self._alert, self._known, self.queries = alert, {(kind, question.start): 0}, 0
         self._path = [(kind, question.start)]
         self._path += [(_TARGET[hop], name) for hop, name in zip(self.solution, question.path, strict=True)]
 
-    def moves(self, note: Way | None = None, advice: Way | None = None, without: Move | None = None) -> Moves:
-        """What may be done next, seen in the light of a note and a teacher's advice; ``without`` is ruled out."""
+    def moves(
+        self, note: RelationPath | None = None, advice: RelationPath | None = None, without: Move | None = None
+    ) -> Moves:
+        """The possible next moves but ``without``; their features depend on a note and a supervisor's advice."""
         relation, entity = [], []
         for number, known in enumerate(self.entities):
             options = _FROM[known.kind] if self.queries < QUERIES else _FROM[known.kind][:0]
@@ -195,26 +199,26 @@ class Investigation:
             keep = (r != without[0]) | (e != without[1])
             r, e = r[keep], e[keep]
         features = np.empty((len(r), len(FEATURES)), dtype=np.int64)
-        features[:, :_FIRST_OF_MOVE] = np.array([known.row for known in self.entities])[e]
-        features[:, 0] = r
-        features[:, list(FEATURES).index("step")] = self.queries
-        features[:, -3] = _LEADS_TO[r] == _WANTED_KIND[self._wanted]
-        features[:, -2] = self._flags(advice, r, e)
-        features[:, -1] = self._flags(note, r, e)
+        features[:, : len(_OF_ENTITY)] = np.array([list(known.features.values()) for known in self.entities])[e]
+        features[:, _COLUMN["relation"]] = r
+        features[:, _COLUMN["step"]] = self.queries
+        features[:, _COLUMN["right kind"]] = _LEADS_TO[r] == _WANTED_KIND[self._wanted]
+        features[:, _COLUMN["advice"]] = self._on_path(advice, r, e)
+        features[:, _COLUMN["note"]] = self._on_path(note, r, e)
         return Moves(features + _OFFSETS, r, e)
 
-    def _flags(
-        self, way: Way | None, relation: NDArray[np.int64], entity: NDArray[np.int64]
+    def _on_path(
+        self, path: RelationPath | None, relation: NDArray[np.int64], entity: NDArray[np.int64]
     ) -> NDArray[np.int64] | int:
-        """0 nothing was said, 1 not on the way, 2 on the way, 3 the very next on the way for this entity."""
-        if way is None:
+        """0: there is no path; 1: the relation is not on it; 2: it is; 3: it is the next one on it for this entity."""
+        if path is None:
             return 0
-        full = (*way, ANSWER)
-        expected = [full[len(k.chain)] if k.chain == way[: len(k.chain)] else -1 for k in self.entities]
-        return np.where(np.array(expected)[entity] == relation, 3, 1 + np.isin(relation, way))
+        full = (*path, ANSWER)
+        expected = [full[len(k.chain)] if k.chain == path[: len(k.chain)] else -1 for k in self.entities]
+        return np.where(np.array(expected)[entity] == relation, 3, 1 + np.isin(relation, path))
 
     def right_moves(self) -> set[Move]:
-        """Moves that lead on along the solution: the answer if it is known, else the next step from what is known of it."""
+        """Moves along the solution: the answer if it is known, else the next relations of its known entities."""
         at = [self._known.get(place) for place in self._path]
         if at[-1] is not None:
             return {(ANSWER, at[-1])}
@@ -222,7 +226,7 @@ class Investigation:
         return {(h, e) for h, e, then in hops if e is not None and then is None and h not in self.entities[e].asked}
 
     def ask(self, relation: int, entity: int) -> tuple[str, tuple[str, ...], list[Row]]:
-        """Ask the database, and learn from its rows.
+        """Ask the database; the entities in its rows become known.
 
         Returns:
             The SQL, its parameters, and the rows.
@@ -232,14 +236,14 @@ class Investigation:
         parameters = (about.name, self.question.time) if log else (about.name,)
         rows = look_up(self.split, self.index, STATEMENTS[relation], parameters)
         about.asked.append(relation)
-        about.row[-1] = min(len(about.asked), _LONGEST - 1)
+        about.features["asked"] = min(len(about.asked), _ASKED - 1)
         self.queries += 1
         names = [str(row[log]) for row in rows]
         for rank, name in enumerate(dict.fromkeys(names)):
             place = (_TARGET[relation], name)
             if place in self._known:
-                seen = self.entities[self._known[place]].row
-                seen[13] = min(seen[13] + 1, _MOST_SEEN - 1)
+                known = self.entities[self._known[place]].features
+                known["sightings"] = min(known["sightings"] + 1, _SIGHTINGS - 1)
             else:
                 self._known[place] = len(self.entities)
                 self.entities.append(self._found(relation, entity, name, rank, names, rows))
@@ -251,30 +255,28 @@ class Investigation:
         minute = _minute(str(first[0])) if log else before.minute
         word = str(first[2]) if log else ""
         chain = (*before.chain, relation)
-        row = [
-            0,
-            relation,
-            before.row[1],
-            *before.row[3:6],
-            _WORDS.index(word) + 1 if word in _WORDS else 0,
-            before.row[6],
-            _bucket(minute - self._alert),
-            _bucket(minute - before.minute),
-            rank + 1,
-            names.count(name),
-            len(names) - names.count(name),
-            0,
-            min(int(str(first[3])).bit_length(), _COMMON - 1) if log else 0,
-            len(chain),
-            0,
-            0,
-        ]
-        return _Entity(_TARGET[relation], name, minute, chain, (*before.path, len(self.entities)), row)
+        features = {
+            **before.features,
+            "found by": relation,
+            "parent found by": before.features["found by"],
+            "detail": _WORDS.index(word) + 1 if word in _WORDS else 0,
+            "detail of parent": before.features["detail"],
+            "minutes from the alert": _bucket(minute - self._alert),
+            "minutes from the parent": _bucket(minute - before.minute),
+            "rank": rank + 1,
+            "rows": names.count(name),
+            "rows of others": len(names) - names.count(name),
+            "sightings": 0,
+            "seen in all": min(int(str(first[3])).bit_length(), _FREQUENCIES - 1) if log else 0,
+            "depth": len(chain),
+            "asked": 0,
+        }
+        return _Entity(_TARGET[relation], name, minute, chain, (*before.path, len(self.entities)), features)
 
 
 @lru_cache(maxsize=100_000)
 def _minute(time: str) -> float:
-    """Minutes since some day."""
+    """Minutes since the beginning of 2026."""
     return (datetime.fromisoformat(time) - datetime(2026, 1, 1)).total_seconds() / 60
 
 

@@ -1,12 +1,12 @@
 """Incidents investigated by small frozen networks: a `kdgym.envs.orchestrate.frozen_students.World`.
 
 A stream is one security incident and questions about it (`kdgym.tasks.incidents`). The student is one of sixteen networks that
-query the incident's database move by move (`kdgym.envs.orchestrate.investigation`) and answer with an entity that they came
-by; they were schooled once (`kdgym.envs.orchestrate.investigator_pretraining`) and never learn again. Each has blind spots:
-questions that it can follow guidance on and not find its own way.
+query the incident's database move by move (`kdgym.envs.orchestrate.investigation`) and answer with an entity that they found.
+They were pretrained once (`kdgym.envs.orchestrate.investigator_pretraining`) and never learn again. Each has blind spots:
+questions that it can answer with guidance and not alone.
 
-Advice is a way, that is, the relations to follow from the start to the answer. It is right for a question or not, whatever the
-company. Choosing among the entities that each query returns stays the student's business.
+Advice is a path of relations, from the start to the answer. Whether it is right depends on the question alone. Choosing among
+the entities that each query returns is left to the student.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kdgym.envs.orchestrate.frozen_students import NOTHING, Duty, Plan, State, Work
-from kdgym.envs.orchestrate.incident_streams import Casework
+from kdgym.envs.orchestrate.frozen_students import NO_ADVICE, AttemptResult, Plan, State, TaskInfo
+from kdgym.envs.orchestrate.incident_streams import ADVICE_NUMBER, IncidentStreams, result_of
 from kdgym.envs.orchestrate.investigation import (
     ANSWER,
+    PATHS,
     QUERIES,
     VOCABULARY,
-    WAYS,
     Investigation,
     Move,
     Moves,
-    Way,
+    RelationPath,
     describe,
     tokens,
 )
@@ -43,8 +43,7 @@ EDITION = "0"
 INVESTIGATORS = 16
 TEMPERATURE = 1.0
 FILE = Path(__file__).with_name("investigators.safetensors")
-_FIRST, _CHECK, _SECOND = range(3)  # random streams of a step
-_NUMBER = {way: number for number, way in enumerate(WAYS)}
+_FIRST_CHOICE, _CHECK, _SECOND_CHOICE = range(3)  # purposes of a step's random streams
 
 
 class Policy:
@@ -67,7 +66,7 @@ class Policy:
         return cls(drawn | {"bias": torch.zeros(n, 1, width)})
 
     def all_scores(self, features: Tensor) -> Tensor:
-        """What every network thinks of moves [B, C, K]: scores [N, B, C]."""
+        """Every network's scores of moves [B, C, K]: [N, B, C]."""
         table = self.weights["table"]
         shape = features.shape[:2]
         hot = torch.zeros(math.prod(shape), VOCABULARY).scatter_(1, features.flatten(0, 1), 1.0)
@@ -76,7 +75,7 @@ class Policy:
         return scores
 
     def scores(self, who: Tensor, features: Tensor) -> Tensor:
-        """What networks ``who``, int64 [n], think of moves, int64 [n, C, K]: scores [n, C]."""
+        """Scores that the networks ``who``, int64 [n], give moves, int64 [n, C, K]: [n, C]."""
         n, c, k = features.shape
         place = (features * INVESTIGATORS + who[:, None, None]).view(-1, k)
         first = F.embedding_bag(place, self.weights["table"].flatten(0, 1), mode="sum").view(n, c, -1)
@@ -89,7 +88,7 @@ class Policy:
 
 
 @cache
-def _schooled() -> Policy:
+def _pretrained() -> Policy:
     """The investigators that come with the package."""
     weights, header = load_tensors(FILE)
     if (header["edition"], header["vocabulary"]) != (EDITION, VOCABULARY):
@@ -101,9 +100,9 @@ def _schooled() -> Policy:
 
 
 class _Attempt:
-    """One student at one question: the investigation, what it heard, and what it spent."""
+    """One student at one question: the investigation, its guidance, and its tokens."""
 
-    def __init__(self, case: Investigation, note: Way | None, advice: Way | None) -> None:
+    def __init__(self, case: Investigation, note: RelationPath | None, advice: RelationPath | None) -> None:
         self.case, self.note, self.advice = case, note, advice
         self.log: list[dict[str, Any]] = []
         self.spent = dict.fromkeys(("read", "written", "calls", "returned", "checks", "corrections"), 0)
@@ -112,7 +111,7 @@ class _Attempt:
         self.done = False
 
     def moves(self, struck: Move | None = None) -> Moves:
-        """What it may do; after a teacher has struck out a move, in the light of the right way."""
+        """The moves there are; after a supervisor has struck one out, with the right path as advice."""
         advice = self.advice if struck is None else self.case.solution
         return self.case.moves(self.note, advice, struck)
 
@@ -144,24 +143,24 @@ class _Attempt:
         return "" if self.answer is None else self.case.entities[self.answer].name
 
     def score(self) -> float:
-        """What the answer is worth; an investigator that gives up cites the way to what it found last."""
+        """The answer's score; an investigator that gives up cites the path to the entity it found last."""
         entities = self.case.entities
         chain = entities[-1 if self.answer is None else self.answer].path
         return self.case.question.score(self.name, [entities[number].name for number in chain])
 
-    def way(self) -> int:
-        """Number of the way it took to its answer, if that is one."""
-        return NOTHING if self.answer is None else _NUMBER.get(self.case.entities[self.answer].chain, NOTHING)
+    def path(self) -> int:
+        """Number of the relation path it took to its answer, if that is one of them."""
+        return NO_ADVICE if self.answer is None else ADVICE_NUMBER.get(self.case.entities[self.answer].chain, NO_ADVICE)
 
 
-class Incidents(Casework):
-    """Streams of questions about incidents, and the investigators who are to answer them.
+class IncidentWorld(IncidentStreams):
+    """Streams of questions about incidents, and the small networks that answer them.
 
     Success, read and written tokens are those of the real texts: the question, SQL, rows and the answer, four characters a
     token. Students are independent of each other, up to rounding.
 
     Args:
-        pool: "train" (incidents that nobody was schooled on) or "evaluation" (of the test split).
+        pool: "train" (incidents that no investigator was pretrained on) or "evaluation" (of the test split).
         incidents: how many different ones there are.
         tasks: questions in a stream; an incident that has fewer repeats them.
 
@@ -174,27 +173,27 @@ class Incidents(Casework):
 
     def __init__(self, pool: Literal["train", "evaluation"] = "train", incidents: int = 64, tasks: int = 24) -> None:
         super().__init__(pool, incidents, tasks)
-        self._policy = _schooled()
+        self._policy = _pretrained()
 
-    def duty(self, state: State, rows: Tensor, number: Tensor) -> Duty:
-        """See `World.duty`; the uncertainty is the entropy of the first move, relative to the largest there is."""
+    def task_info(self, state: State, rows: Tensor, number: Tensor) -> TaskInfo:
+        """See `World.task_info`; the uncertainty is the entropy of the first move, relative to the largest possible."""
         who, cases = self._cases(state, rows, number)
         probability, count = self._decide(who, [case.moves() for case in cases])
         entropy = torch.special.entr(probability).sum(-1) / count.clamp(min=2).log()
-        return self._duty(cases, entropy.float().clamp(0, 1))
+        return self._task_info(cases, entropy.float().clamp(0, 1))
 
     def plan(self, state: State, rows: Tensor, number: Tensor, note: Tensor, key: Tensor) -> Plan:
-        """See `World.plan`: where a student would begin, without asking the database; right if the solution begins so."""
+        """See `World.plan`: the relation a student would begin with; right if the solution begins with it."""
         who, cases = self._cases(state, rows, number)
-        moves = [case.moves(way) for case, way in zip(cases, _ways(note), strict=True)]
+        moves = [case.moves(path) for case, path in zip(cases, _paths(note), strict=True)]
         best = self._decide(who, moves)[0].argmax(-1).tolist()
         first = [int(options.relation[place]) for options, place in zip(moves, best, strict=True)]
-        remedy = [
-            NOTHING if relation == case.solution[0] else _NUMBER[case.solution]
+        best_advice = [
+            NO_ADVICE if relation == case.solution[0] else ADVICE_NUMBER[case.solution]
             for relation, case in zip(first, cases, strict=True)
         ]
         said = [describe((relation,)) for relation in first]
-        return Plan(torch.tensor([*map(tokens, said)]).double(), torch.tensor(remedy), said)
+        return Plan(torch.tensor([*map(tokens, said)]).double(), torch.tensor(best_advice), said)
 
     def attempt(
         self,
@@ -205,10 +204,10 @@ class Incidents(Casework):
         advice: Tensor,
         key: Tensor,
         accuracy: Tensor | None = None,
-    ) -> Work:
-        """See `World.attempt`. A move that a teacher takes for wrong is struck out and chosen anew, once, by the right way."""
+    ) -> AttemptResult:
+        """See `World.attempt`. A move found wrong is struck out and chosen anew, once, with the right path as advice."""
         who, cases = self._cases(state, rows, number)
-        attempts = [_Attempt(*all) for all in zip(cases, _ways(note), _ways(advice), strict=True)]
+        attempts = [_Attempt(*all) for all in zip(cases, _paths(note), _paths(advice), strict=True)]
         for step in range(QUERIES + 1):
             busy = [place for place, attempt in enumerate(attempts) if not attempt.done]
             if not busy:
@@ -217,11 +216,11 @@ class Incidents(Casework):
             self._step(
                 [attempts[place] for place in busy], who[busy], streams, None if accuracy is None else accuracy[busy]
             )
-        return _report(attempts)
+        return result_of(attempts, [attempt.score() for attempt in attempts], [attempt.path() for attempt in attempts])
 
     def _step(self, attempts: Sequence[_Attempt], who: Tensor, key: Tensor, accuracy: Tensor | None) -> None:
-        """One move of everybody."""
-        chosen = self._choose(who, [attempt.moves() for attempt in attempts], fold(key, _FIRST))
+        """One move of every student."""
+        chosen = self._choose(who, [attempt.moves() for attempt in attempts], fold(key, _FIRST_CHOICE))
         struck: list[Move | None] = [None] * len(attempts)
         if accuracy is not None:
             sees = (uniform(fold(key, _CHECK), 1)[:, 0] < accuracy).tolist()
@@ -232,7 +231,9 @@ class Incidents(Casework):
                     attempt.spent["corrections"] += 1
             again = [place for place, move in enumerate(struck) if move is not None]
             moves = [attempts[place].moves(struck[place]) for place in again]
-            for place, move in zip(again, self._choose(who[again], moves, fold(key[again], _SECOND)), strict=True):
+            for place, move in zip(
+                again, self._choose(who[again], moves, fold(key[again], _SECOND_CHOICE)), strict=True
+            ):
                 chosen[place] = move
         for attempt, move, wrong in zip(attempts, chosen, struck, strict=True):
             attempt.do(move, wrong)
@@ -259,17 +260,5 @@ class Incidents(Casework):
         return scores.masked_fill(missing, -torch.inf).softmax(-1).nan_to_num(0.0), count
 
 
-def _ways(advice: Tensor) -> list[Way | None]:
-    return [None if number == NOTHING else WAYS[number] for number in advice.tolist()]
-
-
-def _report(attempts: Sequence[_Attempt]) -> Work:
-    score = [attempt.score() for attempt in attempts]
-    remedy = [NOTHING if s == 1 else _NUMBER[a.case.solution] for s, a in zip(score, attempts, strict=True)]
-    return Work(
-        score=torch.tensor(score, dtype=torch.float64),
-        remedy=torch.tensor(remedy),
-        way=torch.tensor([attempt.way() for attempt in attempts]),
-        log=[attempt.log for attempt in attempts],
-        **{name: torch.tensor([a.spent[name] for a in attempts], dtype=torch.float64) for name in attempts[0].spent},
-    )
+def _paths(advice: Tensor) -> list[RelationPath | None]:
+    return [None if number == NO_ADVICE else PATHS[number] for number in advice.tolist()]

@@ -1,12 +1,12 @@
-"""How the investigators are made: ``python -m kdgym.envs.orchestrate.investigator_pretraining``.
+"""Pretraining of the investigators: ``python -m kdgym.envs.orchestrate.investigator_pretraining``.
 
 It is deterministic and takes minutes on one core.
 
-They learn by imitation, on training incidents that no pool of `kdgym.envs.orchestrate.investigator.Incidents` holds. A guide
-walks each question's solution, losing its way now and then; at every stop the nets learn which moves lead on. Each stop is
-learned from twice, once without guidance and once with a note or a teacher's advice, either of which may be wrong. Every net
-sees all stops with guidance, and without only those of its own random fifth of what questions want: elsewhere it never
-learned to find its way alone.
+They learn by imitation, on training incidents that no pool of `kdgym.envs.orchestrate.investigator.IncidentWorld` holds. A
+guide follows each question's solution, with a random move now and then. At every stop the networks learn which moves lead on:
+once without guidance, and once with a note or a supervisor's advice, either of which may be wrong. Every network learns from
+all stops with guidance. Without guidance it learns only from a random fifth of the kinds of questions; the others are its blind
+spots.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ import typer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdgym.envs.orchestrate.investigation import ANSWER, QUERIES, VOCABULARY, WANTED, WAYS, Investigation, Moves, Way
+from kdgym.envs.orchestrate.investigation import (
+    ANSWER,
+    PATHS,
+    QUERIES,
+    VOCABULARY,
+    WANTED,
+    Investigation,
+    Moves,
+    RelationPath,
+)
 from kdgym.envs.orchestrate.investigator import EDITION, FILE, INVESTIGATORS, Policy
 from kdgym.storage import save_tensors
 from kdgym.tasks.incidents import questions_of
@@ -28,15 +37,15 @@ from kdgym.tasks.incidents import questions_of
 INCIDENTS = 120
 BATCH, STEPS = 96, 1500
 WIDTH = 48
-OTHERS = 24  # wrong moves that a stop is learned from
-STRAY = 0.25  # of the guide's moves
-ADVICE_RIGHT, NOTE_RIGHT = 0.85, 0.6
-ALONE = 0.2  # of what questions want, learned without guidance
+OTHERS = 24  # wrong moves that a stop is learned from, at most
+STRAY = 0.25  # share of the guide's moves that are random
+ADVICE_RIGHT, NOTE_RIGHT = 0.85, 0.6  # probabilities
+ALONE = 0.2  # share of the kinds of questions that a network learns without guidance
 LEARNING_RATE, WEIGHT_DECAY = 4e-3, 1e-2
 
 
 def stops(incidents: Iterable[int], rng: np.random.Generator) -> Iterator[tuple[Moves, NDArray[np.bool_], int, bool]]:
-    """What may be done at each stop, what is right, what is wanted, and whether some guidance says how to go on."""
+    """The moves at each stop, which of them are right, what is asked for, and whether some guidance is right."""
     for index in incidents:
         for question in questions_of("train", index):
             tour = Investigation("train", index, question)
@@ -61,14 +70,14 @@ def stops(incidents: Iterable[int], rng: np.random.Generator) -> Iterator[tuple[
                 tour.ask(*options[rng.integers(len(options))])
 
 
-def _guidance(solution: Way, right: float, rng: np.random.Generator) -> Way:
-    """The solution, or with probability 1 - ``right`` another way that can be begun from the same kind of entity."""
+def _guidance(solution: RelationPath, right: float, rng: np.random.Generator) -> RelationPath:
+    """The solution, or with probability 1 - ``right`` any path."""
     if rng.random() < right:
         return solution
-    return WAYS[rng.integers(len(WAYS))]
+    return PATHS[rng.integers(len(PATHS))]
 
 
-def lessons(incidents: Iterable[int], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def examples(incidents: Iterable[int], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """All stops: features [L, C, K], log-weights [L, C], right moves [L, C], wanted [L], guided [L]."""
     rows = []
     for moves, good, wanted, guided in stops(incidents, rng):
@@ -90,10 +99,10 @@ def lessons(incidents: Iterable[int], rng: np.random.Generator) -> tuple[Tensor,
     return columns[0], columns[1], columns[2], columns[3], columns[4]
 
 
-def school(incidents: int = INCIDENTS, steps: int = STEPS, seed: int = 0) -> dict[str, Tensor]:
+def pretrain(incidents: int = INCIDENTS, steps: int = STEPS, seed: int = 0) -> dict[str, Tensor]:
     """Weights of `Policy`."""
     rng = np.random.default_rng(seed)
-    features, weights, good, wanted, guided = lessons(range(incidents), rng)
+    features, weights, good, wanted, guided = examples(range(incidents), rng)
     count = round(ALONE * len(WANTED))
     known = torch.zeros(INVESTIGATORS, len(WANTED), dtype=torch.bool)
     for student in range(INVESTIGATORS):
@@ -121,7 +130,7 @@ def school(incidents: int = INCIDENTS, steps: int = STEPS, seed: int = 0) -> dic
 
 def main(incidents: int = INCIDENTS, steps: int = STEPS, out: Path = FILE) -> None:
     """Make the investigators and write their file."""
-    save_tensors(out, school(incidents, steps), {"edition": EDITION, "vocabulary": VOCABULARY})
+    save_tensors(out, pretrain(incidents, steps), {"edition": EDITION, "vocabulary": VOCABULARY})
 
 
 if __name__ == "__main__":

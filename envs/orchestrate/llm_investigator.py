@@ -1,33 +1,31 @@
 """Incidents investigated by a language model that writes its own SQL: a `kdgym.envs.orchestrate.frozen_students.World`.
 
-Streams and questions are those of `kdgym.envs.orchestrate.investigator.Incidents`. The model reads the question, the tables
+Streams and questions are those of `kdgym.envs.orchestrate.investigator.IncidentWorld`. The model reads the question, the tables
 there are and what its queries returned so far, and answers in JSON with the next query or, once it has asked one, with the
-answer. Its SQL runs as it stands in the incident's fenced database; what is refused is told, as an error. Conversations are
-greedy, so equal conversations go on alike where the model's server is deterministic.
+answer. Its SQL runs as it stands in the incident's fenced database; a refusal is shown to it as an error. Decoding is greedy,
+so equal conversations continue equally where the model's server is deterministic.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from kdgym import random
-from kdgym.envs.orchestrate.frozen_students import NOTHING, Duty, Plan, State, Work
-from kdgym.envs.orchestrate.incident_streams import Casework
-from kdgym.envs.orchestrate.investigation import QUERIES, ROWS, WAYS, Investigation, describe, look_up
-from kdgym.llm.chat import Answer, Conversation
+from kdgym.envs.orchestrate.frozen_students import NO_ADVICE, AttemptResult, Plan, State, TaskInfo
+from kdgym.envs.orchestrate.incident_streams import ADVICE_NUMBER, IncidentStreams, result_of
+from kdgym.envs.orchestrate.investigation import PATHS, QUERIES, ROWS, Investigation, describe, look_up
+from kdgym.llm.chat import Answer, Conversation, parsed
 from kdgym.llm.connect import reach
 from kdgym.tasks.incidents import TABLES, QueryError
 
 _MAX_TOKENS = 200  # of one answer
 _LONGEST_RESULT = 1200  # characters of rows that are shown
-_UNKNOWN = 0.5  # uncertainty of who does not state any
-_NUMBER = {way: number for number, way in enumerate(WAYS)}
+_UNKNOWN = 0.5  # uncertainty of a student that states none
 _SYSTEM = (
     "You investigate a security incident by SQL (SQLite, read-only). Tables:\n"
     + "\n".join(f"{name}({', '.join(table.columns)})" for name, table in TABLES.items())
@@ -53,7 +51,7 @@ class _Reply(BaseModel):
 
 
 class _First(BaseModel):
-    """What it may say first: whoever has asked nothing would guess."""
+    """What it may say first: a query, as an answer would be a guess."""
 
     reply: _Query
 
@@ -122,8 +120,8 @@ class _Attempt:
             return [], str(error)
 
 
-class SpokenIncidents(Casework):
-    """Streams of questions about incidents, and a language model that is to answer them.
+class LLMIncidentWorld(IncidentStreams):
+    """Streams of questions about incidents, and a language model that answers them.
 
     Read and written tokens are as the model counts them, everything it reads again included. What it does not answer in time,
     in JSON, or at all (a dead endpoint), counts as a wrong answer, and the log says why. It states no uncertainty: a half.
@@ -131,7 +129,7 @@ class SpokenIncidents(Casework):
     Args:
         model: ``hf:`` and a prepared model, a directory or a hub id, for a model in this process; or ``NAME@http://...`` for
             one at an OpenAI-compatible endpoint.
-        pool, incidents, tasks: see `Casework`.
+        pool, incidents, tasks: see `IncidentStreams`.
 
     Raises:
         ValueError: there is no such model or pool, or a number is below 1.
@@ -143,24 +141,24 @@ class SpokenIncidents(Casework):
         super().__init__(pool, incidents, tasks)
         self._chat = reach(model)
 
-    def duty(self, state: State, rows: Tensor, number: Tensor) -> Duty:
-        """See `World.duty`."""
+    def task_info(self, state: State, rows: Tensor, number: Tensor) -> TaskInfo:
+        """See `World.task_info`."""
         _, cases = self._cases(state, rows, number)
-        return self._duty(cases, torch.full((len(rows),), _UNKNOWN))
+        return self._task_info(cases, torch.full((len(rows),), _UNKNOWN))
 
     def plan(self, state: State, rows: Tensor, number: Tensor, note: Tensor, key: Tensor) -> Plan:
         """See `World.plan`: the table that it would look into first; right if the solution begins there."""
         _, cases = self._cases(state, rows, number)
         ask = 'Which table will you query first? Reply {"table": "NAME"}.'
-        told = [_asked(case, n, NOTHING, ask) for case, n in zip(cases, note.tolist(), strict=True)]
+        told = [_asked(case, n, NO_ADVICE, ask) for case, n in zip(cases, note.tolist(), strict=True)]
         answers = self._chat.answer(told, _Beginning.model_json_schema(), _MAX_TOKENS)
-        remedy = []
+        best_advice = []
         for case, answer in zip(cases, answers, strict=True):
-            begins = _read(answer, _Beginning)
+            begins = parsed(answer, _Beginning)
             right = begins is not None and begins.table == case.question.hops[0].table
-            remedy.append(NOTHING if right else _NUMBER[case.solution])
+            best_advice.append(NO_ADVICE if right else ADVICE_NUMBER[case.solution])
         written = torch.tensor([float(answer.completion_tokens) for answer in answers], dtype=torch.float64)
-        return Plan(written, torch.tensor(remedy), [answer.text or answer.error for answer in answers])
+        return Plan(written, torch.tensor(best_advice), [answer.text or answer.error for answer in answers])
 
     def attempt(
         self,
@@ -171,8 +169,8 @@ class SpokenIncidents(Casework):
         advice: Tensor,
         key: Tensor,
         accuracy: Tensor | None = None,
-    ) -> Work:
-        """See `World.attempt`. A move that a teacher takes for wrong is taken back and made anew, once, told the right way."""
+    ) -> AttemptResult:
+        """See `World.attempt`. A move found wrong by the supervisor is taken back and made anew, once, with the right path."""
         _, cases = self._cases(state, rows, number)
         attempts = [_Attempt(*all) for all in zip(cases, note.tolist(), advice.tolist(), strict=True)]
         for step in range(QUERIES + 1):
@@ -183,10 +181,10 @@ class SpokenIncidents(Casework):
             if accuracy is not None:
                 sees = (random.uniform(random.fold(key[busy], step), 1)[:, 0] < accuracy[busy]).tolist()
             self._step([attempts[place] for place in busy], sees)
-        return _report(attempts)
+        return result_of(attempts, [attempt.score for attempt in attempts], [NO_ADVICE] * len(attempts))
 
     def _step(self, attempts: Sequence[_Attempt], sees: list[bool] | None) -> None:
-        """One move of everybody."""
+        """One move of every student."""
         said = self._ask(attempts, [attempt.told for attempt in attempts])
         corrected = [False] * len(attempts)
         if sees is not None:
@@ -208,41 +206,19 @@ class SpokenIncidents(Casework):
         answers = self._chat.answer(told, kind.model_json_schema(), _MAX_TOKENS) if told else []
         for attempt, answer in zip(attempts, answers, strict=True):
             attempt.charge(answer)
-        replies = [_read(answer, kind) for answer in answers]
+        replies = [parsed(answer, kind) for answer in answers]
         return [(reply and reply.reply, answer) for reply, answer in zip(replies, answers, strict=True)]
-
-
-def _read(answer: Answer, kind: type[Any]) -> Any:
-    """A usable answer, or None."""
-    if answer.error:
-        return None
-    try:
-        return kind.model_validate_json(answer.text)
-    except ValidationError:
-        return None
 
 
 def _asked(case: Investigation, note: int, advice: int, ask: str = "What is your first query?") -> Conversation:
     """How a conversation about a question begins."""
     guidance = [("Your notes", note), ("Your teacher", advice)]
-    said = [f"{who}: look for {describe(WAYS[number])}." for who, number in guidance if number != NOTHING]
+    said = [f"{who}: look for {describe(PATHS[number])}." for who, number in guidance if number != NO_ADVICE]
     task = "\n".join([case.question.text, *said, ask])
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": task}]
 
 
 def _corrected(attempt: _Attempt) -> Conversation:
-    way = f"Your teacher: that does not lead on; look for {describe(attempt.case.solution)}."
+    advice = f"Your teacher: that does not lead on; look for {describe(attempt.case.solution)}."
     last = attempt.told[-1]
-    return [*attempt.told[:-1], {**last, "content": f"{last['content']}\n{way}"}]
-
-
-def _report(attempts: Sequence[_Attempt]) -> Work:
-    score = [attempt.score for attempt in attempts]
-    remedy = [NOTHING if s == 1 else _NUMBER[a.case.solution] for s, a in zip(score, attempts, strict=True)]
-    return Work(
-        score=torch.tensor(score, dtype=torch.float64),
-        remedy=torch.tensor(remedy),
-        way=torch.full((len(attempts),), NOTHING),
-        log=[json.loads(json.dumps(attempt.log)) for attempt in attempts],
-        **{name: torch.tensor([a.spent[name] for a in attempts], dtype=torch.float64) for name in attempts[0].spent},
-    )
+    return [*attempt.told[:-1], {**last, "content": f"{last['content']}\n{advice}"}]

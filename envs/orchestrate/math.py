@@ -1,10 +1,10 @@
-"""Orchestrate over arithmetic with a scratchpad: small students who were schooled to take hints, and do not know every rule."""
+"""Orchestrate over arithmetic with a scratchpad: small students with habitual errors, which hints prevent."""
 
 import torch
 
 from kdgym.core import SingleEnv
 from kdgym.envs.orchestrate.frozen_students import World
-from kdgym.envs.orchestrate.math_students import Forgetful
+from kdgym.envs.orchestrate.math_students import MathWorld
 from kdgym.envs.orchestrate.orchestrate import Orchestrate
 from kdgym.envs.orchestrate.settings import MathSettings
 
@@ -16,7 +16,7 @@ class OrchestrateMath(Orchestrate):
 
     def _world(self, device: torch.device) -> World:
         config = self.config
-        return Forgetful(config.pool, config.tasks, config.radix, config.steps, device)
+        return MathWorld(config.pool, config.tasks, config.radix, config.steps, device)
 
 
 class OrchestrateMathEnv(SingleEnv):

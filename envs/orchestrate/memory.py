@@ -1,7 +1,7 @@
-"""What a student has been given to remember: notes of a cue and an advice, with a record of what became of them.
+"""A student's memory: notes of a cue and an advice, with statistics of their use.
 
-A note's life follows ATLAS's playbook entries ("Continual Learning, Not Training", Arc Computer, 2025, released SDK): it is
-shown when its cue comes up, usage and reward are counted, and a rule prunes those that do not help.
+Notes follow ATLAS's playbook entries ("Continual Learning, Not Training", Arc Computer, 2025, released SDK): a note is shown
+when its cue comes up, its uses and rewards are counted, and a rule prunes notes that do not help.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 from kdgym.core.fields import Layout
-from kdgym.envs.orchestrate.frozen_students import NOTHING, State
+from kdgym.envs.orchestrate.frozen_students import NO_ADVICE, State
 from kdgym.envs.orchestrate.memory_file import Note, Record
 from kdgym.envs.orchestrate.supervision import Session
 
-PLANS = ("own", "exact", "similar")  # which note a student starts from
+PLANS = ("own", "exact", "similar")  # which note a student starts from: none, its cue's, or the most similar cue's
 OPERATIONS = ("keep", "write", "prune")  # what happens to the memory after a task
-SEEN = 5  # width of what is seen
+OBSERVED = 5  # numbers of a memory's observation
 _EMPTY = -1
-# ATLAS's pruning thresholds.
+# ATLAS's pruning thresholds, see `prune`.
 _TRIAL, _HIT_RATE = 10, 0.05
 _HARM_HITS, _HARM = 5, -0.01
 _IDLE_HITS, _IDLE = 10, 0.01
-_ALIKE = 0.5  # least similarity of a note that is shown
+_MIN_SIMILARITY = 0.5  # of a note that is shown
 
 
 def layout(slots: int) -> Layout:
@@ -56,14 +56,14 @@ def recall(state: State, cue: Tensor, cues: Tensor, plan: Tensor) -> Tensor:
 
     Args:
         state: of the population.
-        cue: of everybody's task, int64 [S].
+        cue: of each student's task, int64 [S].
         cues: unit vectors, [C, D].
         plan: index into `PLANS`, int64 [S]: none; the best note of the very cue; the best of the most similar cue, if the
             similarity is above a half. Better is the note with the higher mean judged score when shown.
     """
     similarity, worth = similarities(state, cue, cues), mean_reward(state)
     exact = similarity > 1 - 1e-5
-    allowed = torch.stack([torch.zeros_like(exact), exact, similarity > _ALIKE])[
+    allowed = torch.stack([torch.zeros_like(exact), exact, similarity > _MIN_SIMILARITY])[
         plan, torch.arange(len(cue), device=cue.device)
     ]
     rank = (similarity.double() * 100 + worth).masked_fill(~allowed, -1)
@@ -85,7 +85,7 @@ def mean_reward(state: State) -> Tensor:
 
 
 def count(state: State, slot: Tensor, judged: Tensor, money: Tensor) -> None:
-    """Enter what became of a task: the slot of the note shown or -1, int64 [S]; the judged score and the money, float64 [S]."""
+    """Count a task: slot of the note shown or -1, int64 [S]; judged score and money, float64 [S]."""
     shown = torch.nn.functional.one_hot(slot + 1, state["note_hits"].shape[1] + 1)[:, 1:]
     state["note_hits"] += shown
     state["note_reward"] += shown * judged.unsqueeze(1)
@@ -96,8 +96,8 @@ def count(state: State, slot: Tensor, judged: Tensor, money: Tensor) -> None:
 
 
 def effect(state: State) -> tuple[Tensor, Tensor]:
-    """What a note may be expected to change: mean judged score and mean money of the tasks that it was shown for, less those
-    of all others, float64 [S, M] each; 0 where it never was shown."""
+    """Estimated effect of every note: mean judged score and mean money of the tasks that it was shown for, less those of all
+    others, float64 [S, M] each; 0 for a note that was never shown."""
     hits = state["note_hits"]
     others = (state["tasks_done"].unsqueeze(1) - hits).clamp_min(1)
     with_it = mean_reward(state), state["note_money"] / hits.clamp_min(1)
@@ -108,11 +108,11 @@ def effect(state: State) -> tuple[Tensor, Tensor]:
 
 
 def write(state: State, chosen: Tensor, cue: Tensor, advice: Tensor) -> None:
-    """Note an advice for a cue, for the students of a mask, bool [S]; `NOTHING` is not noted.
+    """Write a note of an advice for a cue, for the students of a mask, bool [S]; `NO_ADVICE` is not noted.
 
-    It takes the place of a note of the same cue, or of none, or of the one that was shown to the least avail.
+    It replaces a note of the same cue, else takes an empty slot, else replaces the note with the lowest mean judged score.
     """
-    chosen = chosen & (advice != NOTHING)
+    chosen = chosen & (advice != NO_ADVICE)
     same = (state["note_cue"] == cue.unsqueeze(1)).double()
     empty = (state["note_cue"] == _EMPTY).double()
     slot = (4 * same + 2 * empty - mean_reward(state)).argmax(1)
@@ -149,8 +149,8 @@ def prune(state: State, chosen: Tensor) -> Tensor:
     return gone.sum(1)
 
 
-def seen(state: State, cues: Tensor) -> Tensor:
-    """What a teacher sees of the memory, float32 [S, 5], within [-1, 1].
+def observe(state: State, cues: Tensor) -> Tensor:
+    """Observation of the memory, float32 [S, 5], within [-1, 1].
 
     Share of the slots in use; whether there is a note of the very cue, and its mean judged score; similarity of the most
     similar cue, and the mean judged score of its note.
@@ -165,22 +165,25 @@ def seen(state: State, cues: Tensor) -> Tensor:
 def remember(state: State, session: Session, operation: Tensor, judged: Tensor) -> None:
     """Write or prune after a task, unless the memory is frozen or the money spent: ``operation`` is an index, int64 [S].
 
-    What helped, if the judge liked it, is the teacher's last advice, or else the student's own way.
+    The note is the supervisor's last advice, or else that which the student's own attempt followed, if its judged score was at
+    least 0.5.
     """
     able, sizes = (state["frozen"] == 0) & (session.left > 0), session.world.sizes
     writes, prunes = (able & (operation == OPERATIONS.index(name)) for name in ("write", "prune"))
-    advice = torch.where(session.advice == NOTHING, session.way, session.advice).masked_fill(judged < 0.5, NOTHING)
-    written = session.written + sizes.note * (advice != NOTHING)
+    advice = torch.where(session.advice == NO_ADVICE, session.own_advice, session.advice).masked_fill(
+        judged < 0.5, NO_ADVICE
+    )
+    written = session.written + sizes.note * (advice != NO_ADVICE)
     reading = sizes.note * (state["note_cue"] != _EMPTY).sum(1).double()
     for chosen, tokens in ((writes, written), (prunes, reading)):
         index = chosen.nonzero().squeeze(1)
         session.charge("memory", index, tokens[index])
     write(state, writes, state["cue"], advice)
     gone = prune(state, prunes)
-    session.changed = (writes & (advice != NOTHING)) | (gone > 0)
-    written_down = (writes & (advice != NOTHING)).nonzero().squeeze(1)
-    session.tell(written_down, "noted", [session.world.advices[a] for a in advice[written_down].tolist()])
-    session.tell(prunes.nonzero().squeeze(1), "pruned", gone[prunes].tolist())
+    session.changed = (writes & (advice != NO_ADVICE)) | (gone > 0)
+    written_down = (writes & (advice != NO_ADVICE)).nonzero().squeeze(1)
+    session.add_event(written_down, "noted", [session.world.advices[a] for a in advice[written_down].tolist()])
+    session.add_event(prunes.nonzero().squeeze(1), "pruned", gone[prunes].tolist())
 
 
 _COLUMNS = ("cue", "advice", "born", "hits", "reward", "money")
@@ -188,7 +191,7 @@ _RECORD = ("tasks_done", "judged_sum", "money_sum")
 
 
 def read(state: State, student: int, says: Sequence[str]) -> tuple[list[Note], Record]:
-    """A student's notes and their record, as a notebook keeps them; ``says`` are the world's advices in words."""
+    """A student's notes and their record, as a notebook keeps them; ``says`` are the texts of the world's advices."""
     columns = [state[f"note_{name}"][student].tolist() for name in _COLUMNS]
     rows = enumerate(zip(*columns, strict=True))
     found = [Note(slot, cue, advice, says[advice], *rest) for slot, (cue, advice, *rest) in rows if cue != _EMPTY]
@@ -197,7 +200,7 @@ def read(state: State, student: int, says: Sequence[str]) -> tuple[list[Note], R
 
 
 def replace(state: State, student: int, found: Sequence[Note], record: Record, cues: int, advices: int) -> None:
-    """Give a student these notes and no others; of a world with so many cues and advices.
+    """Give a student these notes and no others; of a world with this many cues and advices.
 
     Raises:
         ValueError: there are more notes than slots, or one is of no cue or advice of this world.

@@ -51,10 +51,10 @@ class Notebook:
 
     Args:
         path: the file; made if there is none.
-        world, edition: where the notes mean something.
+        world, edition: that the notes belong to.
 
     Raises:
-        ValueError: the file is no notebook, or one of another world or edition.
+        ValueError: the file is not a notebook, or one of another world or edition.
     """
 
     def __init__(self, path: Path, world: str, edition: str) -> None:
@@ -64,7 +64,7 @@ class Notebook:
             with self._open() as file:
                 version, own = file.execute("PRAGMA user_version").fetchone()[0], _tables(file)
                 if own - {"world", "record", "notes"} or (own and version != _FORMAT):
-                    raise ValueError(f"{path} is a database, but no notebook of format {_FORMAT}.")
+                    raise ValueError(f"{path} is a database, but not a notebook of format {_FORMAT}.")
                 for table in _TABLES:
                     file.execute(table)
                 file.execute(f"PRAGMA user_version = {_FORMAT}")
@@ -72,7 +72,7 @@ class Notebook:
                 if found is None:
                     file.execute("INSERT INTO world VALUES (?, ?)", (world, edition))
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{path} is no notebook ({error}).") from error
+            raise ValueError(f"{path} is not a notebook: {error}.") from error
         if found not in (None, (world, edition)):
             raise ValueError(
                 f"{path} has notes of the world {found[0]!r}, edition {found[1]}; here is {world!r}, edition {edition}."
@@ -96,7 +96,7 @@ class Notebook:
             file.executemany("INSERT INTO notes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", notes)
 
     def load(self) -> tuple[list[Note], Record]:
-        """What the notebook holds: notes by slot, and what they are measured by."""
+        """What the notebook holds: notes by slot, and the record that they are compared with."""
         with self._open() as file:
             record = file.execute("SELECT * FROM record").fetchone() or ()
             return [Note(*row) for row in file.execute("SELECT * FROM notes ORDER BY slot")], Record(*record)

@@ -1,4 +1,4 @@
-"""What can be chosen about supervised work."""
+"""Settings of the Orchestrate family."""
 
 from __future__ import annotations
 

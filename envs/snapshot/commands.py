@@ -14,7 +14,7 @@ from kdgym.registration import find
 if TYPE_CHECKING:
     from kdgym.wrappers.store import SnapshotStore
 
-app = typer.Typer(no_args_is_help=True, help="Take and look at snapshots of a teacher's trajectories.")
+app = typer.Typer(no_args_is_help=True, help="Collect and inspect snapshots of a demonstrator's trajectories.")
 
 
 @app.command()
@@ -23,8 +23,10 @@ def collect(
         str, typer.Argument(metavar="ID", help="A Gymnasium environment such as Hopper-v5, or one of kdgym's.")
     ],
     out: Annotated[Path, typer.Option(help="File to write.")],
-    policy: Annotated[Path | None, typer.Option(help="The teacher: a zip that Stable-Baselines3 saved.")] = None,
-    agent: Annotated[str | None, typer.Option(help=f"The teacher of a kdgym environment. {AGENT_HELP}")] = None,
+    policy: Annotated[Path | None, typer.Option(help="The demonstrator: a zip that Stable-Baselines3 saved.")] = None,
+    agent: Annotated[
+        str | None, typer.Option(help=f"The demonstrator in a kdgym environment, a teacher. {AGENT_HELP}")
+    ] = None,
     minari: Annotated[str | None, typer.Option(help="Read a Minari data set of this environment instead.")] = None,
     episodes: Annotated[int, typer.Option(help="Episodes to collect from.", min=1)] = 10,
     every: Annotated[
@@ -33,20 +35,20 @@ def collect(
     seed: Annotated[int, typer.Option(help="Seed of the first episode.", min=0)] = 0,
     settings: Settings = None,
 ) -> None:
-    """Let a teacher act, and save states on its trajectories, with their values."""
+    """Let a demonstrator act, and save states on its trajectories, with their values."""
     given = [name for name, value in (("--policy", policy), ("--agent", agent), ("--minari", minari)) if value]
     if len(given) != 1:
         raise ValueError(
             f"Give exactly one of --policy, --agent, --minari; {' and '.join(given) or 'none of them'} was given."
         )
     if agent is not None:
-        store = _collect_lessons(id, agent, episodes, every or 1, seed, parse_settings(settings))
+        store = _collect_from_population(id, agent, episodes, every or 1, seed, parse_settings(settings))
     elif policy is not None:
         store = _collect_from_zip(id, policy, episodes, every or 10, seed)
     else:
         import gymnasium as gym
 
-        from kdgym.wrappers.minari import read_minari
+        from kdgym.integrations.minari import read_minari
         from kdgym.wrappers.states import find_adapter
 
         assert minari is not None
@@ -63,8 +65,8 @@ def _collect_from_zip(id: str, policy: Path, episodes: int, every: int, seed: in
     from kdgym.wrappers.collecting import collect_snapshots, sb3_policy
 
     env = gym.make(id)
-    teacher = SB3Agent.from_zip(policy, env.observation_space, env.action_space)
-    act, value = sb3_policy(teacher.model)
+    demonstrator = SB3Agent.from_zip(policy, env.observation_space, env.action_space)
+    act, value = sb3_policy(demonstrator.model)
     with progress_bar() as bar:
         task = bar.add_task("episodes", total=episodes)
         return collect_snapshots(
@@ -72,25 +74,25 @@ def _collect_from_zip(id: str, policy: Path, episodes: int, every: int, seed: in
         )
 
 
-def _collect_lessons(
+def _collect_from_population(
     id: str, agent: str, episodes: int, every: int, seed: int, settings: dict[str, Any]
 ) -> SnapshotStore:
     from kdgym.evaluation import Policy, make_unseen
-    from kdgym.wrappers.lessons import collect_lessons
+    from kdgym.wrappers.population_reset import collect_population_snapshots
 
     find(id)
     envs = make_unseen(id, agent, episodes, **{"pool": "train", **settings})
     act = Policy(agent, envs.unwrapped, seed)
     with progress_bar() as bar:
         task = bar.add_task("steps", total=envs.unwrapped.steps)
-        return collect_lessons(
+        return collect_population_snapshots(
             envs.unwrapped, act, every, seed, policy=Path(agent).name, progress=lambda: bar.advance(task)
         )
 
 
 @app.command()
 def info(file: Annotated[Path, typer.Argument(help="A file of snapshots.")]) -> None:
-    """What a file of snapshots holds, and where it comes from."""
+    """Show the contents and the provenance of a file of snapshots."""
     import numpy as np
 
     from kdgym.wrappers.samplers import ValueClusters

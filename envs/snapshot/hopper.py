@@ -1,4 +1,4 @@
-"""Stable-Baselines3's PPO as students of an environment of starts: Hopper, in Gymnasium's simulator, one after the other."""
+"""Hopper, in Gymnasium's simulator: students are Stable-Baselines3's PPO, one after the other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kdgym.envs.snapshot.simulators import Keys
 from kdgym.integrations.sb3_generators import generators, set_generators
 from kdgym.storage import cache_directory, load_or_build
 from kdgym.students.control.actor_critic import PPOConfig
-from kdgym.students.control.rollouts import StartRule, Tally
+from kdgym.students.control.rollouts import EpisodeStats, StartRule
 from kdgym.tasks.snapshots import value_bands
 from kdgym.wrappers.collecting import collect_snapshots, sb3_policy
 from kdgym.wrappers.snapshot_reset import SnapshotReset
@@ -32,18 +32,19 @@ from kdgym.wrappers.store import SnapshotStore, describe
 
 _ID, _VERSION, _DISCOUNT = "Hopper-v5", 1, 0.99
 _REWARD_SCALE = 1 / 400  # brings discounted returns to within [-1, 1]: a good hop earns about 3.5 a step
-_FLOOR, _CEILING = 0.0, 3000.0
-_TEACHER_SEED, _EPISODES, _EVERY = 0x5EED, 10, 10
+_FLOOR, _CEILING = 0.0, 3000.0  # returns that count as 0 and 1
+# Of the demonstrator's training and episodes, and steps between two snapshots of an episode.
+_DEMONSTRATOR_SEED, _EPISODES, _EVERY = 0x5EED, 10, 10
 
 
-class HopperPlayground:
-    """`kdgym.envs.snapshot.simulators.Playground` of Hopper-v5.
+class HopperSimulators:
+    """`kdgym.envs.snapshot.simulators.Simulators` of Hopper-v5.
 
-    The teacher is SB3's PPO in eight simulators, trained when it is first needed and kept in the cache; a snapshot's value is
-    its critic's. A start is one number, from which the simulator is seeded.
+    The demonstrator is SB3's PPO in eight simulators, trained when it is first needed and kept in the cache. A snapshot's value
+    is its critic's. A start is one number, from which the simulator is seeded.
 
     Args:
-        teacher_steps: environment steps of the teacher's training.
+        teacher_steps: environment steps of the demonstrator's training.
         clusters: bands of its values.
         config: of the students' PPO; SB3's Adam has no weight decay.
         hidden: width of the students' two layers.
@@ -52,20 +53,20 @@ class HopperPlayground:
 
     Raises:
         ImportError: MuJoCo is missing.
-        ValueError: the teacher's values do not make so many clusters.
+        ValueError: the demonstrator's values do not make so many clusters.
     """
 
     dtype = torch.float32
-    version, chances, start_size, independent = _VERSION, 1, 1, True
+    version, noise_size, start_size, independent = _VERSION, 1, 1, True
 
     def __init__(
         self, teacher_steps: int, clusters: int, config: PPOConfig, hidden: int, actors: int, rollout: int
     ) -> None:
-        self.store, self.steps = _teacher(teacher_steps)
+        self.store, self.steps = _demonstrator(teacher_steps)
         label = value_bands(self.store.value, clusters)
         if label.max() + 1 < clusters:
             raise ValueError(
-                f"The teacher's values on {_ID} make {label.max() + 1} clusters at most; clusters is {clusters}."
+                f"The demonstrator's values on {_ID} make {label.max() + 1} clusters at most; clusters is {clusters}."
             )
         self.size = torch.from_numpy(np.bincount(label))
         self.value = torch.tensor([self.store.value[label == k].mean() for k in range(clusters)])
@@ -81,10 +82,10 @@ class HopperPlayground:
             batch_size=actors * rollout // config.minibatches,
             n_epochs=config.epochs,
             gamma=_DISCOUNT,
-            gae_lambda=config.trace,
+            gae_lambda=config.gae_lambda,
             clip_range=config.clip,
-            ent_coef=config.entropy,
-            max_grad_norm=config.max_norm,
+            ent_coef=config.entropy_coef,
+            max_grad_norm=config.max_grad_norm,
             policy_kwargs={"net_arch": [hidden, hidden]},
             device="cpu",
             seed=0,
@@ -95,69 +96,69 @@ class HopperPlayground:
         self.flops = 2.0 * sum(p.numel() for part in actor for p in part.parameters())
 
     def initialise(self, key: Tensor) -> Tensor:
-        """See `Playground.initialise`."""
+        """See `Simulators.initialise`."""
         rows = torch.zeros(len(key), self.row)
         policy = self.model.policy
         for row, seed in zip(rows, _seeds(key), strict=True):
-            with _luck(seed):
+            with _own_random_streams(seed):
                 fresh = type(policy)(**policy._get_constructor_parameters())
             row[: self.weights] = parameters_to_vector(fresh.parameters()).detach()
         return rows
 
-    def start(self, chance: Tensor) -> Tensor:
-        """See `Playground.start`: the number itself."""
-        return chance.double()
+    def start(self, noise: Tensor) -> Tensor:
+        """See `Simulators.start`: the number itself."""
+        return noise.double()
 
     def score(self, total: Tensor) -> Tensor:
         """Return over 3000."""
         return ((total - _FLOOR) / (_CEILING - _FLOOR)).clamp(0, 1)
 
-    def practise(self, student: Tensor, rule: StartRule, updates: Tensor, begin: Tensor, keys: Keys) -> Tally:
-        """See `Playground.practise`."""
-        tally = Tally.nothing(rule.share)
+    def practise(self, student: Tensor, rule: StartRule, updates: Tensor, begin: Tensor, keys: Keys) -> EpisodeStats:
+        """See `Simulators.practise`."""
+        stats = EpisodeStats.nothing(rule.share)
         for i, seed in enumerate(_seeds(random.fold(keys(0)[0], begin))):
             if updates[i] == 0:
                 continue
             for draw, env in zip(self._starts, self._envs, strict=True):
                 draw.share, env.horizon = rule.share[i].numpy(), min(int(rule.horizon[i]), self.limit)
             self._load(student[i])
-            with _luck(seed):
+            with _own_random_streams(seed):
                 self.model.get_env().seed(seed)  # type: ignore[union-attr]
-                counting = _Counting(self._starts, tally, i)
+                counting = _Counting(self._starts, stats, i)
                 size = self.model.n_steps * self.model.n_envs
                 self.model.learn(int(updates[i]) * size, counting)
             self._save(student[i])
-        return tally
+        return stats
 
     def gap(self, student: Tensor) -> Tensor:
-        """See `Playground.gap`; of all snapshots."""
-        seen = torch.from_numpy(self.store.observation).float()
+        """See `Simulators.gap`; of all snapshots."""
+        observation = torch.from_numpy(self.store.observation).float()
         gaps = []
         for row in student:
             self._load(row)
             with torch.no_grad():
-                worth = self.model.policy.predict_values(seen)[:, 0].double().numpy()
-            gaps.append([float((self.store.value - worth)[rows].mean()) for rows in self._members])
+                value = self.model.policy.predict_values(observation)[:, 0].double().numpy()
+            gaps.append([float((self.store.value - value)[rows].mean()) for rows in self._members])
         return torch.tensor(gaps)
 
     def examine(self, student: Tensor, starts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See `Playground.examine`; greedy students in fresh simulators."""
+        """See `Simulators.examine`; greedy students in fresh simulators."""
         outcome = [self._examine(row, numbers[:, 0]) for row, numbers in zip(student, starts, strict=True)]
         total, stood, steps = zip(*outcome, strict=True)
         return torch.stack(total), torch.stack(stood), torch.stack(steps)
 
-    def _examine(self, row: Tensor, chance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _examine(self, row: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One student: returns float64 [E], whether it still stood at the end bool [E], steps int64 []."""
         self._load(row)
-        envs = [gym.make(_ID) for _ in chance]
-        seen = np.stack([env.reset(seed=int(c * 2**31))[0] for env, c in zip(envs, chance.tolist(), strict=True)])
+        envs = [gym.make(_ID) for _ in noise]
+        observation = np.stack([env.reset(seed=int(u * 2**31))[0] for env, u in zip(envs, noise.tolist(), strict=True)])
         total, stood, steps = torch.zeros(len(envs), dtype=torch.float64), torch.zeros(len(envs), dtype=torch.bool), 0
         alive = list(range(len(envs)))
         while alive:
-            action, _ = self.model.predict(seen[alive], deterministic=True)
+            action, _ = self.model.predict(observation[alive], deterministic=True)
             steps += len(alive)
             for i, chosen in zip(list(alive), action, strict=True):
-                seen[i], reward, terminated, truncated, _ = envs[i].step(chosen)
+                observation[i], reward, terminated, truncated, _ = envs[i].step(chosen)
                 total[i] += float(reward)
                 if terminated or truncated:
                     stood[i] = not terminated
@@ -199,37 +200,37 @@ class _Starts:
 
 
 class _Counting(BaseCallback):
-    """Enters a student's practice into a tally, in place."""
+    """Enters a student's practice into statistics, in place."""
 
-    def __init__(self, starts: list[_Starts], tally: Tally, student: int) -> None:
+    def __init__(self, starts: list[_Starts], stats: EpisodeStats, student: int) -> None:
         super().__init__()
-        self.starts, self.tally, self.student = starts, tally, student
+        self.starts, self.stats, self.student = starts, stats, student
 
     def _on_training_start(self) -> None:
         self.origin = [start.origin for start in self.starts]
         self.total, self.weight = np.zeros(len(self.starts)), np.ones(len(self.starts))
 
     def _on_rollout_start(self) -> None:
-        self.path: list[list[int]] = []
+        self.origins: list[list[int]] = []
 
     def _on_step(self) -> bool:
-        tally, me = self.tally, self.student
-        self.path.append(list(self.origin))
+        stats, me = self.stats, self.student
+        self.origins.append(list(self.origin))
         self.total += self.weight * self.locals["rewards"]
         self.weight *= _DISCOUNT
-        for i, over in enumerate(self.locals["dones"]):
-            tally.steps[me, self.origin[i]] += 1
-            if not over:
+        for i, done in enumerate(self.locals["dones"]):
+            stats.steps[me, self.origin[i]] += 1
+            if not done:
                 continue
-            tally.ended[me, self.origin[i]] += 1
-            tally.total[me, self.origin[i]] += self.total[i]
-            tally.succeeded[me, self.origin[i]] += bool(self.locals["infos"][i].get("TimeLimit.truncated"))
+            stats.ended[me, self.origin[i]] += 1
+            stats.total[me, self.origin[i]] += self.total[i]
+            stats.succeeded[me, self.origin[i]] += bool(self.locals["infos"][i].get("TimeLimit.truncated"))
             self.origin[i], self.total[i], self.weight[i] = self.starts[i].origin, 0.0, 1.0
         return True
 
     def _on_rollout_end(self) -> None:
-        surprise = torch.from_numpy(np.abs(self.model.rollout_buffer.advantages)).double()  # type: ignore[attr-defined]
-        self.tally.error[self.student].index_add_(0, torch.tensor(self.path).flatten(), surprise.flatten())
+        error = torch.from_numpy(np.abs(self.model.rollout_buffer.advantages)).double()  # type: ignore[attr-defined]
+        self.stats.error[self.student].index_add_(0, torch.tensor(self.origins).flatten(), error.flatten())
 
 
 def _make() -> gym.Env[Any, Any]:
@@ -243,8 +244,8 @@ def _limit() -> int:
     return limit
 
 
-def _teacher(steps: int) -> tuple[SnapshotStore, int]:
-    """The teacher's snapshots, and the environment steps that collecting them took; trained once, then read."""
+def _demonstrator(steps: int) -> tuple[SnapshotStore, int]:
+    """The demonstrator's snapshots, and the environment steps that they took; made once, then read from the cache."""
     recipe = {"env": _ID, "teacher_steps": steps, "version": _VERSION}
     path = cache_directory() / "snapshots" / f"hopper-{steps}.{_VERSION}.safetensors"
     tensors = load_or_build(path, recipe, lambda: _train_and_collect(steps), "snapshots of Hopper")
@@ -254,24 +255,24 @@ def _teacher(steps: int) -> tuple[SnapshotStore, int]:
 
 
 def _train_and_collect(steps: int) -> dict[str, Tensor]:
-    with _luck(_TEACHER_SEED), progress_bar() as bar:
-        task = bar.add_task(f"training a teacher of {_ID}", total=steps)
-        teacher = PPO(  # in half the time that SB3's defaults take, in one simulator
+    with _own_random_streams(_DEMONSTRATOR_SEED), progress_bar() as bar:
+        task = bar.add_task(f"training a demonstrator on {_ID}", total=steps)
+        demonstrator = PPO(  # in half the time that SB3's defaults take, in one simulator
             "MlpPolicy",
             DummyVecEnv([_make] * 8),
             learning_rate=1e-3,
             n_steps=256,
             batch_size=256,
-            seed=_TEACHER_SEED,
+            seed=_DEMONSTRATOR_SEED,
             device="cpu",
         )
 
         def shown(*_: object) -> bool:
-            bar.update(task, completed=teacher.num_timesteps)
+            bar.update(task, completed=demonstrator.num_timesteps)
             return True  # go on
 
-        teacher.learn(steps, shown)
-        store = collect_snapshots(_make(), *sb3_policy(teacher), _EPISODES, _EVERY, seed=_TEACHER_SEED)
+        demonstrator.learn(steps, shown)
+        store = collect_snapshots(_make(), *sb3_policy(demonstrator), _EPISODES, _EVERY, seed=_DEMONSTRATOR_SEED)
     tensors = {
         name: torch.from_numpy(getattr(store, name)) for name in ("state", "observation", "value", "episode", "step")
     }
@@ -280,12 +281,12 @@ def _train_and_collect(steps: int) -> dict[str, Tensor]:
 
 def _seeds(key: Tensor) -> list[int]:
     """Seeds that SB3 takes, one a key."""
-    return [int(chance * 2**31) for chance in random.uniform(key, 1)[:, 0].tolist()]
+    return [int(u * 2**31) for u in random.uniform(key, 1)[:, 0].tolist()]
 
 
 @contextmanager
-def _luck(seed: int) -> Iterator[None]:
-    """SB3 draws from the process-wide generators: lend them to one student, and put them back."""
+def _own_random_streams(seed: int) -> Iterator[None]:
+    """SB3 draws from process-wide generators: seed them for one student, and put them back afterwards."""
     kept = generators()
     torch.manual_seed(seed)  # noqa: TID251  # lent, see below
     np.random.seed(seed)  # noqa: NPY002, TID251  # what SB3 shuffles with

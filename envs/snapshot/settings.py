@@ -36,5 +36,5 @@ class SnapshotSettings(Settings):
     @property
     def ppo(self) -> PPOConfig:
         """How students learn."""
-        names = ("learning_rate", "epochs", "minibatches", "clip", "entropy")
-        return PPOConfig(**{name: getattr(self, name) for name in names})
+        names = ("learning_rate", "epochs", "minibatches", "clip")
+        return PPOConfig(**{name: getattr(self, name) for name in names}, entropy_coef=self.entropy)

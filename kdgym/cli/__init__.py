@@ -16,7 +16,7 @@ from kdgym.registration import COMMANDS
 _PANELS: dict[str, dict[str, Any]] = {
     "Look": {"list": overview.list_, "watch": overview.watch, "teach": leaderboard.teach},
     "Train": {"train": training.train, "models": models.app},
-    "Compare": {"compare": scores.compare, "evaluate": scores.evaluate, "headroom": scores.headroom},
+    "Compare": {"compare": scores.compare, "evaluate": scores.compare, "headroom": scores.headroom},
     "Leaderboard": {
         "submit": leaderboard.submit,
         "verify": leaderboard.verify,

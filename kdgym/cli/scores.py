@@ -1,4 +1,4 @@
-"""``kdgym evaluate``, ``compare`` and ``headroom``: what teachers are worth."""
+"""``kdgym compare`` (``evaluate`` is another name for it) and ``headroom``: what teachers are worth."""
 
 from __future__ import annotations
 
@@ -61,11 +61,6 @@ def _misconceptions(text: str) -> dict[str, Any]:
     return {"misconceptions": wanted} if wanted else {}
 
 
-def _options(**given: Any) -> dict[str, Any]:
-    """What was given of the options of teachers."""
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def _evaluate(
     id: str,
     agents: list[str],
@@ -106,49 +101,13 @@ def _evaluate(
     return results
 
 
-def evaluate(
-    id: EnvId,
-    agent: Annotated[str, typer.Option(help=AGENT_HELP)],
-    episodes: Episodes = 64,
-    misconceptions: Misconceptions = "0",
-    retention: Retention = 0,
-    student: Student = None,
-    placebo: Placebo = None,
-    settings: Settings = None,
-    json_file: Json = None,
-    device: Device = "cpu",
-    threads: Threads = 0,
-    base_url: BaseUrl = None,
-    model: Model = None,
-    transcript: TranscriptFile = None,
-    token_budget: TokenBudget = None,
-    seconds_budget: SecondsBudget = None,
-) -> None:
-    """Score one teacher on unseen students, against the control at the same budget."""
-    compare(
-        id,
-        agents=agent,
-        episodes=episodes,
-        misconceptions=misconceptions,
-        retention=retention,
-        student=student,
-        placebo=placebo,
-        settings=settings,
-        json_file=json_file,
-        device=device,
-        threads=threads,
-        base_url=base_url,
-        model=model,
-        transcript=transcript,
-        token_budget=token_budget,
-        seconds_budget=seconds_budget,
-    )
-
-
 def compare(
     id: EnvId,
     agents: Annotated[
-        str | None, typer.Option(help=f"Teachers, separated by commas; all that fit, if left out. {AGENT_HELP}")
+        str | None,
+        typer.Option(
+            "--agents", "--agent", help=f"Teachers, separated by commas; all that fit, if left out. {AGENT_HELP}"
+        ),
     ] = None,
     episodes: Episodes = 64,
     misconceptions: Misconceptions = "0",
@@ -180,13 +139,9 @@ def compare(
     learner = {"student": student} if student else {}  # a family has its own, where nobody says
     twins = entry.placebo and is_language_model(student or "") if placebo is None else placebo
     given = parse_settings(settings, device=device, **learner, **_misconceptions(misconceptions))
-    options = _options(
-        base_url=base_url,
-        model=model,
-        transcript=transcript,
-        token_budget=token_budget,
-        seconds_budget=seconds_budget,
-    )
+    asking: dict[str, Any] = {"base_url": base_url, "model": model, "transcript": transcript}
+    asking |= {"token_budget": token_budget, "seconds_budget": seconds_budget}
+    options = {name: value for name, value in asking.items() if value is not None}
     results = _evaluate(id, names, episodes, retention, twins, options, **given)
     control = results[0]
     for table in (comparison_table(results, control), *extras_tables(results)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdgym.students.base import Students
+from kdgym.students.base import Batch, Students
 from kdgym.tasks import SPLITS, Split
 from kdgym.tasks.examination import draw_practice, fixed_items
 
@@ -68,6 +68,6 @@ class Examiner:
         task, copies = self._students.task, state.clone()
         problem = draw_practice(task, key, share, items)
         answer = task.solution.to(problem.device)[problem]
-        self._students.train(copies, problem, answer, torch.full_like(key, items))
+        self._students.train(copies, Batch(problem, answer, torch.full_like(key, items)))
         after, _ = self.mark(copies, split)
         return before.double() / asked, after.double() / asked

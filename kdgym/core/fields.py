@@ -11,7 +11,7 @@ from torch import Tensor
 Layout = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 
 
-class Fields:
+class Fields(dict[str, Tensor]):
     """Named arrays [S, ...] that share one buffer [S, n] per dtype.
 
     Copying a student, all its history included, is copying one row of two or three buffers, whatever the family keeps.
@@ -32,17 +32,16 @@ class Fields:
             places[name] = (dtype, slice(start, offsets[dtype]), shape)
         self.buffers = {dtype: torch.zeros(size, n, dtype=dtype, device=device) for dtype, n in offsets.items()}
         self._places = {name: (list(offsets).index(dtype), part) for name, (dtype, part, _) in places.items()}
-        self._views = {
-            name: self.buffers[dtype][:, part].unflatten(1, shape) if shape else self.buffers[dtype][:, part.start]
-            for name, (dtype, part, shape) in places.items()
-        }
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._views[name]
+        super().__init__(
+            {
+                name: self.buffers[dtype][:, part].unflatten(1, shape) if shape else self.buffers[dtype][:, part.start]
+                for name, (dtype, part, shape) in places.items()
+            }
+        )
 
     def __setitem__(self, name: str, value: Tensor | float) -> None:
         """Overwrite a field in place: ``fields[name] = value`` broadcasts, and keeps every view valid."""
-        view = self._views[name]
+        view = self[name]
         view.copy_(value) if isinstance(value, Tensor) else view.fill_(value)
 
     def rows(self, index: Tensor | slice) -> list[Tensor]:

@@ -8,7 +8,7 @@ what the teacher sees. The single environment is the same object with S = 1 (`kd
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,10 +27,12 @@ from kdgym.core.recorded_step import Program
 from kdgym.core.rendering import Lesson, lesson_panel, lesson_picture
 from kdgym.core.snapshot import StudentSnapshot
 from kdgym.core.validation import checked_actions, checked_options, checked_seeds
+from kdgym.settings import Settings
 from kdgym.tasks.base import Split
 
 Array: TypeAlias = npt.NDArray[Any]
 Info: TypeAlias = dict[str, Any]
+Autoreset: TypeAlias = bool | str | AutoresetMode
 Who: TypeAlias = int | slice | npt.NDArray[np.int64]
 
 _COMMON: Layout = {
@@ -41,6 +43,9 @@ _COMMON: Layout = {
     "ledger": (ledger.SHAPE, torch.float64),
     "billed": (ledger.SHAPE, torch.float64),
 }
+# What a copy has beside its settings and its state.
+_CARRIED = {"_started", "_finished", "_np_random", "_np_random_seed", "spec", "commentator"}
+_CARRIED |= {"action_space", "single_action_space", "observation_space", "single_observation_space"}
 _RANDOM_STREAMS = ("seed", "episode")  # fields that all of a student's random streams come from
 
 
@@ -56,15 +61,17 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         settings: JSON-serialisable settings; a snapshot fits environments whose settings are equal.
         device: torch device of the population.
         render_mode: ``None``, ``"rgb_array"`` or ``"human"``.
-        autoreset: start the next episode in the step that ends one (`AutoresetMode.SAME_STEP`). Without it, a finished
-            student has to be reset by hand.
+        autoreset: when a finished student's next episode starts, a `gymnasium.vector.AutoresetMode` or its value: in the
+            step that ends one (``"SameStep"`` or True), in the step after, whose action is ignored (``"NextStep"``), or when
+            it is reset by hand (``"Disabled"`` or False).
 
     Attributes:
-        steps: length of a full episode; set by the family.
+        config: settings of the family; set by it, as ``steps``, the length of a full episode.
         recorded: whether a step is a program of the device alone (see `kdgym.core.recorded_step`).
         independent: whether a student's numbers are bit for bit the same in any company; elsewhere they agree to rounding.
     """
 
+    config: Settings
     steps: int
     recorded: bool = True
     independent: bool = True
@@ -84,26 +91,26 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         settings: dict[str, Any],
         device: torch.device,
         render_mode: str | None = None,
-        autoreset: bool = True,
+        autoreset: Autoreset = True,
         text_space: spaces.Text | None = None,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}; a population has at least 1 student.")
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode is {render_mode!r}; choose from {self.metadata['render_modes']} or None.")
-        self.metadata = {
-            **type(self).metadata,
-            "autoreset_mode": AutoresetMode.SAME_STEP if autoreset else AutoresetMode.DISABLED,
-        }
+        self.autoreset_mode = _mode(autoreset)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.num_envs, self.render_mode, self.device, self.settings = num_envs, render_mode, device, settings
         self.single_observation_space, self.single_action_space = text_space or observation_space, action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(action_space, num_envs)
         self._widths = {key: spaces.flatdim(box) for key, box in observation_space.spaces.items()}
-        self._autoreset, self._started = autoreset, False
+        self._started = False
         self._finished = np.zeros(num_envs, dtype=bool)
         self.state = Fields(num_envs, {**layout, **_COMMON}, device)
-        self._program = Program(self.advance, self.state.buffers.values()) if self.recorded else self.advance
+        self._advance: Callable[[Tensor], Tensor] = self.advance
+        if self.recorded and device.type == "cuda":
+            self._advance = Program(self.advance, self.state.buffers.values())
 
     # --- what a family defines -----------------------------------------------------------------------------------
 
@@ -146,9 +153,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     def lesson(self, student: int) -> Lesson:
         """One student's lesson so far, as a person would want to see it."""
 
-    @abstractmethod
-    def _branched(self, num_envs: int) -> PopulationEnv:
-        """An environment of equal settings with ``num_envs`` students."""
+    def _arguments(self) -> dict[str, Any]:
+        """What makes an environment of equal settings."""
+        return self.config.model_dump()
 
     # --- the Gymnasium interface ---------------------------------------------------------------------------------
 
@@ -176,49 +183,60 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """Teach every student for one step.
 
         Raises:
-            RuntimeError: before the first reset; or, without autoreset, after everybody's episode has ended. (Students whose
+            RuntimeError: before the first reset; or, without autoreset, after all episodes have ended. (Students whose
                 episode ends before those of others wait: nothing is done to them any more.)
             ValueError: an action has the wrong shape, is not finite, or leaves the action space.
         """
         if not self._started:
             raise RuntimeError("step was called before reset; call reset first.")
-        if self._finished.all():
+        waiting = self._finished.copy()
+        if self.autoreset_mode is AutoresetMode.DISABLED and waiting.all():
             raise RuntimeError("step was called after the end of an episode; call reset to start the next one.")
-        waiting = torch.from_numpy(np.flatnonzero(self._finished)).to(self.device)
-        as_they_were = [buffer[waiting] for buffer in self.state.buffers.values()]
-        outcome = self._program(self._receive(actions)).cpu().numpy()  # the step's one transfer to the host
-        if len(waiting):
-            self._leave_out(waiting, as_they_were, outcome)
+        action = self._receive(actions)
+        outcome = self._step_of_others(waiting, action) if waiting.any() else self._advance(action).cpu().numpy()
         reward, done = outcome[:, 0].copy(), outcome[:, 1] > 0
-        cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE)), **self._step_info()}
+        cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE))}
         observation = self._present(self._split(outcome[:, 2 + ledger.SIZE :]))
-        if self._autoreset and done.any():
-            info = self._next_episode(observation, cost, done)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
+            info = self._next_episode(observation, {**cost, **self._step_info()}, done)
             observation = self.observe()
         else:
+            info = self._pack(cost, np.ones(self.num_envs, dtype=bool)) | self._pack(self._step_info(), ~waiting)
             self._finished = done.copy()
-            info = self._pack(cost, np.ones(self.num_envs, dtype=bool))
         if self.render_mode == "human":
             Console().print(self.panel(0))
         return observation, reward, done, np.zeros_like(done), info
 
-    def _leave_out(self, waiting: Tensor, as_they_were: list[Tensor], outcome: Array) -> None:
-        """Undo a step for the students ``waiting``, int64 [n]: their episode is over, at no cost and without reward."""
-        for buffer, rows in zip(self.state.buffers.values(), as_they_were, strict=True):
-            buffer[waiting] = rows
-        seen = torch.cat(self._seen(), dim=1).cpu().numpy()
-        who, ended = waiting.cpu().numpy(), np.array([0.0, 1.0])
-        nothing = np.zeros((len(who), ledger.SIZE))
-        outcome[who] = np.concatenate([np.tile(ended, (len(who), 1)), nothing, seen[who]], axis=1)
+    def _step_of_others(self, waiting: npt.NDArray[np.bool_], action: Tensor) -> Array:
+        """A step without the students ``waiting``, bool [S], whose episode had ended. With `AutoresetMode.NEXT_STEP` they begin
+        the next one; there is no reward, and no cost but that of a beginning.
+        """
+        rows = torch.from_numpy(np.flatnonzero(waiting)).to(self.device)
+        next_step = self.autoreset_mode is AutoresetMode.NEXT_STEP
+        if next_step:
+            self.state["episode"][rows] += 1
+            self._start(waiting, "base")
+        as_they_are = self.state.rows(rows)
+        self.state["step"][rows] = 0  # what they compute is thrown away, but has to be computable
+        outcome = self._advance(action).cpu().numpy()
+        self.state.put(rows, as_they_are)
+        outcome[waiting, 0], outcome[waiting, 1] = 0, not next_step
+        spent = (
+            self.state["ledger"].flatten(1)
+            if next_step
+            else torch.zeros(self.num_envs, ledger.SIZE, device=self.device)
+        )
+        outcome[:, 2:][waiting] = torch.cat([spent, *self._seen()], dim=1).cpu().numpy()[waiting]
+        return outcome
 
     def advance(self, action: Tensor) -> Tensor:
         """One step on the device: valid actions [S, n] -> float64 [S, 2 + costs + observation]: reward, terminated, ..."""
         before = self.state["ledger"].clone()
-        self.state["ledger"] += self.state["billed"]
-        self.state["billed"] = 0
+        self.state["ledger"][:] += self.state["billed"]
+        self.state["billed"][:] = 0
         reward, terminated = self._teach(action)
-        self.state["step"] += 1
-        self.state["done"] = terminated.long()
+        self.state["step"][:] += 1
+        self.state["done"][:] = terminated.long()
         cost = (self.state["ledger"] - before).flatten(1)
         return torch.cat([reward[:, None], terminated[:, None], cost, *self._seen()], dim=1)
 
@@ -339,9 +357,16 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         if k < 1:
             raise ValueError(f"k is {k}; a student is copied at least once.")
         snapshot = self.snapshot()
-        branches = self._branched(self.num_envs * k)
+        page: Any = type(self)
+        branches: PopulationEnv = page(self.num_envs * k, autoreset=False, **self._arguments())
         branches.restore(StudentSnapshot(self.settings, [row.repeat_interleave(k, dim=0) for row in snapshot.rows]))
         return branches
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies (`copy.deepcopy`) and pickles are made anew from the settings, and go on as this one does."""
+        arguments = {"render_mode": self.render_mode, "autoreset": self.autoreset_mode, **self._arguments()}
+        carried = {name: value for name, value in vars(self).items() if name in _CARRIED}
+        return _remake, (type(self), self.num_envs, arguments, list(self.state.buffers.values()), carried)
 
     def bill(self, actor: str, **amounts: npt.ArrayLike) -> None:
         """Enter what was spent outside the environment, such as a language model's tokens, into the next step's cost.
@@ -375,7 +400,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
 
     def stream(self, purpose: int, step: Tensor | int = 0) -> Tensor:
         """Keys [S] of each student's random stream for a purpose at a step of its current episode."""
-        return random.fold(self.state["seed"], self.state["episode"], purpose, step)
+        return random.stream(self.state, purpose, step)
 
     def _seed(self, mask: npt.NDArray[np.bool_], seed: int | Sequence[int | None] | None) -> None:
         chosen = torch.from_numpy(mask)
@@ -404,3 +429,22 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
                 packed[key] = np.where(mask, value, "" if value.dtype == object else value.dtype.type(0))
             packed[f"_{key}"] = mask.copy()
         return packed
+
+
+def _mode(given: Autoreset) -> AutoresetMode:
+    if isinstance(given, bool):
+        return AutoresetMode.SAME_STEP if given else AutoresetMode.DISABLED
+    try:
+        return AutoresetMode(given)
+    except ValueError:
+        known = ", ".join(repr(mode.value) for mode in AutoresetMode)
+        raise ValueError(f"autoreset is {given!r}; choose True, False, {known} or an AutoresetMode.") from None
+
+
+def _remake(
+    page: type[Any], num_envs: int, arguments: dict[str, Any], buffers: list[Tensor], carried: dict[str, Any]
+) -> PopulationEnv:
+    population: PopulationEnv = page(num_envs, **arguments)
+    population.state.put(slice(None), buffers)
+    vars(population).update(carried)
+    return population

@@ -52,7 +52,7 @@ def _name(result: Result) -> str:
 def comparison_table(results: Sequence[Result], control: Result) -> Table:
     """One row an agent, best first: score, and paired differences (95 % intervals) to the control and to the row below."""
     title = f"{control.env_id}: {find(control.env_id).measure}, {len(control.seeds)} unseen students"
-    table = _table(title, ("teacher", "mean", "IQM", f"minus {control.agent}", "minus next row"))
+    table = _table(title, ("teacher", "mean", "IQM", f"minus {control.agent}", "minus row below"))
     rows = ranked(results)
     for result, below in zip(rows, [*rows[1:], None], strict=True):
         table.add_row(

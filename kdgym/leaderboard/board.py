@@ -20,7 +20,6 @@ from kdgym.evaluation.statistics import (
     probability_of_improvement,
     smallest_detectable_difference,
 )
-from kdgym.leaderboard.costs import dollars, prices
 from kdgym.leaderboard.record import LEVELS, Record, load_record
 from kdgym.leaderboard.submit import Kind, fits_board
 from kdgym.registration import Entry, environments, find
@@ -92,11 +91,6 @@ class Row:
     def tokens(self) -> float:
         """The teacher's, a student."""
         return float(np.mean(self.record.outcome.cost["teacher"]["tokens"]))
-
-    @property
-    def dollars(self) -> float | None:
-        """See `kdgym.leaderboard.costs.dollars`."""
-        return dollars(self.record)
 
     @property
     def area(self) -> float:
@@ -229,6 +223,6 @@ def build(folder: Path) -> list[str]:
     page = Environment(
         loader=PackageLoader("kdgym.leaderboard", "."), autoescape=False, undefined=StrictUndefined, trim_blocks=True
     ).get_template("boards.md.jinja")
-    write_atomically(folder / "README.md", page.render(boards=boards, prices=prices()).encode())
+    write_atomically(folder / "README.md", page.render(boards=boards).encode())
     write_atomically(folder / "schema.json", (json.dumps(Record.model_json_schema(), indent=1) + "\n").encode())
     return [board.entry.id for board in boards]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -20,10 +19,11 @@ from matplotlib.figure import Figure
 from kdgym.evaluation.statistics import Interval, mean_interval
 from kdgym.leaderboard.board import Board, Row, read_boards
 from kdgym.leaderboard.card import read_cards
-from kdgym.leaderboard.costs import prices, written_items
+from kdgym.leaderboard.record import Record
 from kdgym.leaderboard.submit import open_board
 from kdgym.spaces import WordedBox
 from kdgym.storage import write_atomically
+from kdgym.tasks.base import UnreadableError
 
 _INK = "#010203"  # stands for the page's text colour, so that pictures follow light and dark
 # Okabe and Ito's colours, told apart by colour-blind eyes, and dark enough for white.
@@ -44,7 +44,7 @@ def build_site(folder: Path) -> Path:
     pages = Environment(
         loader=PackageLoader("kdgym.leaderboard", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    pages.globals.update(colours=_COLOURS, prices=prices())
+    pages.globals.update(colours=_COLOURS)
     cards = read_cards(folder)
     parts = [
         {
@@ -59,43 +59,47 @@ def build_site(folder: Path) -> Path:
     data = {board.entry.id: {row.stem: np.round(row.scores, 5).tolist() for row in board.rows} for board in boards}
     write_atomically(
         site / "index.html",
-        pages.get_template("index.html")
-        .render(parts=parts, data=Markup(json.dumps(data)), digest=digest(folder))
-        .encode(),
+        pages.get_template("index.html").render(parts=parts, data=Markup(json.dumps(data))).encode(),
     )
     for board in boards:
         for row in board.rows:
             page = pages.get_template("submission.html").render(
                 board=board, row=row, curve=_curves(board, [row]), lesson=_lesson(board, row), ledger=_ledger(row),
-                written=written_items(row.record), sha256=_sha256(folder / board.entry.id / row.file),
+                written=written_items(row.record),
             )  # fmt: skip
             write_atomically(site / board.entry.id / f"{row.stem}.html", page.encode())
     return site / "index.html"
 
 
-def digest(folder: Path) -> str:
-    """Of all records: the site says whose it is."""
-    total = hashlib.sha256()
-    for path in sorted(folder.glob("kdgym/*/*.json")):
-        total.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()
+def written_items(record: Record) -> tuple[int, int] | None:
+    """How many training items the teacher wrote, and how many of those are problems held out for examinations.
+
+    The environment refuses these: students never learn them. None where teachers do not write.
+    """
+    if record.trace is None or record.trace.kind != "text":
+        return None
+    task = open_board(record.env_id, 1, record.agent.settings).task
+
+    @cache
+    def held_out(problem: str) -> bool:
+        try:
+            task.read_problem(json.loads(problem))
+        except UnreadableError as error:
+            return error.reason == "held_out"
+        return False
+
+    problems = [json.dumps(p) for step in record.trace.actions() for text in step for p in _problems(text)]
+    return len(problems), sum(map(held_out, problems))
 
 
-def is_up_to_date(folder: Path) -> bool:
-    """Whether the site is that of the records, and has a page for each."""
-    site, index = folder / "site", folder / "site" / "index.html"
-    pages = {path.relative_to(site).with_suffix(""): path for path in site.glob("kdgym/*/*.html")}
-    records = {path.relative_to(folder).with_suffix(""): path for path in folder.glob("kdgym/*/*.json")}
-    return (
-        index.is_file()
-        and digest(folder) in index.read_text(encoding="utf-8")
-        and pages.keys() == records.keys()
-        and all(_sha256(records[name]) in page.read_text(encoding="utf-8") for name, page in pages.items())
-    )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _problems(text: str) -> list[Any]:
+    """Problems of a lesson's items, whatever else it is."""
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    found = [item.get("problem") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return [problem for problem in found if isinstance(problem, str | dict)]
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------

@@ -267,21 +267,6 @@ def award(record: Record, level: int, finding: Finding) -> Record:
     return record.model_copy(update={"badges": [*others, badge]})
 
 
-def require_third_party(record: Record) -> None:
-    """Refuse level 3 to those who may not give it: it is for others than who verified level 2.
-
-    Raises:
-        ValueError: nobody has verified level 2, or the key in `KEY` has.
-    """
-    mine = _public(_key())
-    others = {badge.verifier for badge in record.badges if badge.level == 2}
-    if not others - {mine}:
-        raise ValueError(
-            "Level 3 is a re-run by a third party, after somebody else's at level 2; "
-            + ("this key's own is the only one." if others else "there is none yet.")
-        )
-
-
 def known_verifiers(folder: Path) -> dict[str, str]:
     """Whose badges count on the boards of a folder: public key -> who that is, from ``verifiers.json``; nobody without it."""
     file = folder / "verifiers.json"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel, ValidationError
+
 UNIX = "http+unix://"
 Conversation = list[dict[str, str]]  # messages with a "role" and a "content", as in OpenAI's API
 
@@ -29,6 +31,16 @@ class Answer:
     completion_tokens: int = 0
     attempts: int = 1
     seconds: float = 0.0
+
+
+def parsed(answer: Answer, kind: type[BaseModel]) -> Any:
+    """An answer's JSON as a ``kind``; None if it is unusable."""
+    if answer.error:
+        return None
+    try:
+        return kind.model_validate_json(answer.text)
+    except ValidationError:
+        return None
 
 
 class Chat(Protocol):

@@ -1,27 +1,27 @@
-"""Who learns. `make_students` builds an engine by name; every engine follows `kdgym.students.base.Students`."""
+"""Who learns. `make_students` makes students by name; all follow `kdgym.students.base.Students`."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import torch
 
-from kdgym.students.base import Students, Tables
-from kdgym.students.tiny.reasoner import Reasoners
+from kdgym.plugins import Registry
+from kdgym.settings import Settings
+from kdgym.students.base import Batch, Students, Tables
+from kdgym.students.language.options import LanguageOptions
 from kdgym.students.tiny.transformer import Engine, TransformerConfig, TransformerStudents
 from kdgym.tasks.base import Task
 
-STUDENTS = ("transformer", "reasoner", "hf:MODEL")
-_HUGGING_FACE = "hf:"
-# A language model reads about a hundred times as many tokens a problem as a tiny student, with ten thousand times the weights.
-_FOR_LANGUAGE_MODELS = {"steps": 6, "budget": 6 * 96.0, "validation_items": 4, "test_items": 16}
-
 __all__ = [
     "STUDENTS",
+    "Batch",
     "Engine",
-    "Reasoners",
+    "StudentKind",
     "Students",
     "Tables",
     "TransformerConfig",
@@ -31,7 +31,90 @@ __all__ = [
     "make_students",
     "recommended_population",
     "recommended_settings",
+    "register_students",
 ]
+
+
+@dataclass(frozen=True)
+class StudentKind:
+    """Students that a name stands for.
+
+    Attributes:
+        make: makes the engine from the keywords ``task``, ``options`` (checked), ``device``, ``engine``, ``dtype`` (those
+            settings of environments) and ``model`` (what stands behind the name and a colon, or ``""``).
+        options: what ``student_options`` may be.
+        settings: of environments, where others than the usual ones suit these students.
+        population: how many to teach side by side, where nobody says.
+        language_model: whether they read words; these are slow, and are not pretrained here.
+        model: what has to stand behind the name and a colon, in capitals; ``""`` for nothing.
+    """
+
+    make: Callable[..., Students]
+    options: type[Settings] = Settings
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    population: int = 64
+    language_model: bool = False
+    model: str = ""
+
+
+def _tiny(
+    task: Task, options: TransformerConfig, device: torch.device, engine: Engine, dtype: str, model: str
+) -> Students:
+    if dtype != "float32":
+        raise ValueError(f"Tiny students learn in float32; dtype={dtype!r} is for language models.")
+    return TransformerStudents(task, options, device, engine=engine)
+
+
+def _language_models(
+    task: Task, options: LanguageOptions, device: torch.device, engine: Engine, dtype: str, model: str
+) -> Students:
+    return _shared_language_models(task, options, str(device), dtype, model)
+
+
+@lru_cache(maxsize=4)
+def _shared_language_models(task: Task, options: LanguageOptions, device: str, dtype: str, model: str) -> Students:
+    """Branches of an environment share the engine, which keeps nothing between calls."""
+    from kdgym.llm.models import resolve
+    from kdgym.students.language.reasoner import LanguageReasoners  # transformers takes seconds to import
+
+    return LanguageReasoners(resolve(model), task, options, device, getattr(torch, dtype))
+
+
+STUDENTS: dict[str, StudentKind] = {
+    "transformer": StudentKind(_tiny, TransformerConfig),
+    "reasoner": StudentKind(_tiny, TransformerConfig),  # the same: records of the Feedback family call them so
+    # A language model reads a hundred times as many tokens a problem as a tiny student, with ten thousand times the weights.
+    "hf": StudentKind(
+        _language_models,
+        LanguageOptions,
+        settings={"steps": 6, "budget": 6 * 96.0, "validation_items": 4, "test_items": 16},
+        population=4,
+        language_model=True,
+        model="MODEL",
+    ),
+}
+
+
+_REGISTRY: Registry[StudentKind] = Registry("kdgym.students", "student", lambda: STUDENTS, EntryPoint.load)
+
+
+def register_students(name: str, kind: StudentKind) -> None:
+    """Add students of another package: ``student=name``, or ``student="name:..."`` if ``kind`` takes a model.
+
+    A package that is installed names its `StudentKind` in the entry-point group ``kdgym.students`` instead.
+
+    Raises:
+        ValueError: there are students of that name, or it holds a colon, which separates a name from its model.
+    """
+    if ":" in name:
+        raise ValueError(f"The name {name!r} holds a colon, behind which a model is named; choose another name.")
+    _REGISTRY.add(name, kind)
+
+
+def _kind(name: str) -> StudentKind | None:
+    first, colon, model = name.partition(":")
+    kind = _REGISTRY[first] if first and first in _REGISTRY else None
+    return kind if kind and bool(colon) == bool(model) == bool(kind.model) else None
 
 
 def check_device(name: str) -> torch.device:
@@ -52,17 +135,20 @@ def check_device(name: str) -> torch.device:
 
 def is_language_model(name: str) -> bool:
     """Whether the students called ``name`` are language models, which are slow and read text."""
-    return name.startswith(_HUGGING_FACE)
+    kind = _kind(name)
+    return kind is not None and kind.language_model
 
 
 def recommended_settings(name: str) -> dict[str, Any]:
     """Environment settings that suit the students called ``name``, where they differ from the usual ones."""
-    return dict(_FOR_LANGUAGE_MODELS) if is_language_model(name) else {}
+    kind = _kind(name)
+    return dict(kind.settings) if kind else {}
 
 
 def recommended_population(name: str) -> int:
     """How many of the students called ``name`` to teach side by side, where nobody says."""
-    return 4 if is_language_model(name) else 64
+    kind = _kind(name)
+    return kind.population if kind else 64
 
 
 def make_students(
@@ -76,36 +162,28 @@ def make_students(
     """The students called ``name``, for ``task``, on ``device``.
 
     Args:
-        name: ``"transformer"``, or ``"hf:"`` and a directory, a model prepared by ``kdgym models add``, or a hub id.
+        name: a name in `STUDENTS`: ``"transformer"``, or ``"hf:"`` and a directory, a model prepared by ``kdgym models add``,
+            or a hub id.
         task: what is taught.
         device: a torch device.
         engine: of tiny students, see `TransformerStudents`.
         dtype: floating-point type of the model.
-        options: of language models, see `kdgym.students.language.students.LanguageOptions`.
+        options: see `TransformerConfig` and `kdgym.students.language.options.LanguageOptions`.
 
     Raises:
-        ValueError: there are no such students, no such device, or an option is refused.
+        ValueError: there are no such students, no such device, an option is refused, or the package that names the students
+            is broken.
         KernelUnavailableError: ``engine="kernel"``, and it cannot be had.
     """
-    place = check_device(device)
-    if is_language_model(name):
-        return _language_students(name, task, str(place), dtype, json.dumps(options or {}, sort_keys=True))
-    if name not in STUDENTS:
-        raise ValueError(f"There is no student {name!r}; choose from {', '.join(STUDENTS)}.")
-    if options:
-        raise ValueError(f"The student {name!r} has no options; {', '.join(options)} was given.")
-    if dtype != "float32":
-        raise ValueError(f"The student {name!r} learns in float32; dtype={dtype!r} is for language models.")
-    kind = Reasoners if name == "reasoner" else TransformerStudents
-    return kind(task, TransformerConfig(), place, engine=engine)
-
-
-@lru_cache(maxsize=4)
-def _language_students(name: str, task: Task, device: str, dtype: str, options: str) -> Students:
-    """Branches of an environment share the engine, which keeps nothing between calls."""
-    from kdgym.llm.models import resolve
-    from kdgym.students.language.reasoner import LanguageReasoners
-    from kdgym.students.language.students import LanguageOptions  # transformers takes seconds to import
-
-    path = resolve(name.removeprefix(_HUGGING_FACE))
-    return LanguageReasoners(path, task, LanguageOptions.parse(json.loads(options)), device, getattr(torch, dtype))
+    kind = _kind(name)
+    if kind is None:
+        known = [f"{known}:{kind.model}" if kind.model else known for known, kind in _REGISTRY.usable().items()]
+        raise ValueError(f"There is no student {name!r}; choose from {', '.join(known)}.")
+    return kind.make(
+        task=task,
+        options=kind.options.parse(options or {}),
+        device=check_device(device),
+        engine=engine,
+        dtype=dtype,
+        model=name.partition(":")[2],
+    )

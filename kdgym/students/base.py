@@ -41,17 +41,32 @@ class Tables:
         scene, scenes = (None if t is None else t.to(device) for t in (task.scene, task.scenes))
         return cls(task.prompt.to(device), task.answer.to(device), scene, scenes, task.pixel_scale)
 
-    def check(self, problem: Tensor, answer: Tensor | None = None) -> None:
-        """C would read past a table.
 
-        Raises:
-            IndexError: there is no such problem or answer.
-        """
-        for ids, table in ((problem, self.prompts), (answer, self.answers)):
-            if ids is not None and ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
-                raise IndexError(
-                    f"Ids from {int(ids.min())} to {int(ids.max())} were given; there are {len(table)} rows."
-                )
+@dataclass(frozen=True)
+class Batch:
+    """What S students learn in one call: N items each, of which the first ``count`` are valid.
+
+    An item's loss is the cross entropy of its target, in nats an answer token. An update goes down the sum over a mini-batch
+    of weight times gradient, divided by the number of its valid items (not by the sum of their weights): an item of weight 2
+    pulls like two, and one of weight 0 does not pull. AdamW divides by the size of recent gradients, so what matters is the
+    ratio of weights, within a mini-batch and from one to the next.
+
+    Attributes:
+        problem: ids of problems, int64 [S, N].
+        target: ids of the answers to learn, int64 [S, N]; they may be wrong.
+        count: valid items of each student, int64 [S]; what stands behind them is ignored.
+        weight: of each item, float [S, N], finite and at least 0; None for 1.
+        soft: target distributions over the student's vocabulary at every answer token, float [S, N, A, V]; None for the
+            tokens of ``target`` alone, which otherwise are just what is read before each token (teacher forcing). Rows are
+            at least 0 and sum to 1. For language models, A is at least the longest answer's number of tokens, its end
+            included, and rows behind a shorter answer's end are not used.
+    """
+
+    problem: Tensor
+    target: Tensor
+    count: Tensor
+    weight: Tensor | None = None
+    soft: Tensor | None = None
 
 
 class Students(Protocol):
@@ -93,16 +108,44 @@ class Students(Protocol):
             recipe: JSON-serialisable description of the task.
         """
 
-    def train(
-        self, state: Tensor, problem: Tensor, answer: Tensor, count: Tensor, tables: Tables | None = None
-    ) -> Tensor:
-        """Learn from the first ``count[i]`` of student i's items, in place; the items' losses before, [S, N].
+    def train(self, state: Tensor, batch: Batch, tables: Tables | None = None) -> Tensor:
+        """One pass of AdamW over each student's items, in place. A last mini-batch that is not full makes a smaller step.
 
-        Ids are those of the task, or rows of other ``tables``.
+        Args:
+            state: [S, row], changed in place.
+            batch: the items.
+            tables: what the ids stand for, where it is not the task's own problems and answers.
+
+        Returns:
+            Loss of every item just before the update that used it, without its weight, [S, N]; 0 where ignored.
+
+        Raises:
+            ValueError: the batch's shapes or values are refused; nothing has changed then.
         """
 
     def evaluate(self, state: Tensor, problem: Tensor) -> tuple[Tensor, Tensor]:
         """Unaided exact match and loss: problem ids [S, N] -> bool [S, N], nats an answer token [S, N]."""
+
+    def logits(self, state: Tensor, problem: Tensor, answer: Tensor | None = None) -> Tensor:
+        """Scores of every next token where answers are written, teacher-forced along the given ones; no gradients.
+
+        Args:
+            state: [S, row].
+            problem: ids, int64 [S, N].
+            answer: ids of what is read, int64 [S, N]; None for the listed solutions.
+
+        Returns:
+            [S, N, A, V]. For language models, A is the longest of these answers, and what stands behind a shorter one is 0.
+        """
+
+    def features(self, state: Tensor, problem: Tensor, layer: int, answer: Tensor | None = None) -> Tensor:
+        """The residual stream at the places of `logits`, after block ``layer``: [S, N, A, D]; no gradients.
+
+        Layer 0 is what the first block reads. Language models' last layer includes the final norm, as in transformers.
+
+        Raises:
+            ValueError: there is no such layer.
+        """
 
     def decode(self, state: Tensor, problem: Tensor) -> Tensor:
         """Unaided answers: problem ids [S, N] -> the student's own tokens, int64 [S, N, answer_width]."""

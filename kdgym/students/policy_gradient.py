@@ -101,16 +101,16 @@ def grpo_loss(
         objective: clip range and weights.
         base_log_p: log-probabilities of the tokens under the base student, [S, B, A]; needed where ``kl`` > 0.
     """
-    gain = torch.where(advantage.isfinite(), advantage, 0).unsqueeze(2)
+    advantage = torch.where(advantage.isfinite(), advantage, 0).unsqueeze(2)
     ratio = (log_p - rollouts.log_p).exp()
-    own = torch.minimum(ratio * gain, ratio.clamp(1 - objective.clip, 1 + objective.clip) * gain)
-    regularised = log_p.exp() / (log_p.exp() + objective.shaping_constant) * gain
-    forms = torch.stack([torch.zeros_like(own), own, regularised, torch.where(gain > 0, regularised, 0.0)])
+    own = torch.minimum(ratio * advantage, ratio.clamp(1 - objective.clip, 1 + objective.clip) * advantage)
+    off_policy = log_p.exp() / (log_p.exp() + objective.shaping_constant) * advantage
+    forms = torch.stack([torch.zeros_like(own), own, off_policy, torch.where(advantage > 0, off_policy, 0.0)])
     shaped = forms[shaping, torch.arange(len(shaping), device=shaping.device)] * weight.view(-1, 1, 1)
     term = torch.where(rollouts.feedback, shaped, own)
     if base_log_p is not None:
-        lead = base_log_p - log_p
-        term = term - objective.kl * (lead.exp() - lead - 1)
+        log_ratio = base_log_p - log_p
+        term = term - objective.kl * (log_ratio.exp() - log_ratio - 1)
     per_sequence = (term * rollouts.valid).sum(2) / rollouts.valid.sum(2).clamp_min(1)
     loss: Tensor = -(per_sequence * counted).sum(1) / counted.sum(1).clamp_min(1)
     return loss

@@ -13,7 +13,6 @@ from kdgym.plugins import Registry
 from kdgym.tasks.base import SPLITS, Misconception, Pool, Skill, Split, Task, UnreadableError
 from kdgym.tasks.champ.task import Champ
 from kdgym.tasks.code.task import Code
-from kdgym.tasks.human_eval import HumanEval
 from kdgym.tasks.math import Math
 from kdgym.tasks.reasoning.task import Reasoning
 from kdgym.tasks.scratchpad import Scratchpad
@@ -24,11 +23,10 @@ TASKS: dict[str, Callable[..., Task]] = {
     "Code": Code,
     "VQA": VQA,
     "Reasoning": Reasoning,
-    "HumanEval": HumanEval,
     "CHAMP": Champ,
     "Scratchpad": Scratchpad,
 }
-TEXT_ONLY = ("HumanEval", "CHAMP")  # too long for students that read tokens
+TEXT_ONLY = ("CHAMP",)  # too long for students that read tokens
 
 __all__ = [
     "REGISTRY",

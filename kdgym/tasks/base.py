@@ -1,4 +1,4 @@
-"""What is taught: the protocol every task follows.
+"""What is taught: the base of every task.
 
 A task is a finite table of *problems*, grouped into *skills* and into three *splits*, and a table of *answers*. A
 problem is an integer id, an answer is an integer id, and a lesson is a pair of id arrays: that is all an environment
@@ -8,17 +8,19 @@ handles. A tiny student reads a problem as tokens, a language model reads it as 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+SPLIT_SHARES = (0.70, 0.15, 0.15)  # of the problems, unless a task says otherwise
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,18 @@ class Pool:
 
     start: Tensor
     count: Tensor
+
+
+def splits_at(place: npt.ArrayLike, shares: Sequence[float] = SPLIT_SHARES) -> npt.NDArray[np.int64]:
+    """Indices into `SPLITS` of problems whose hashes are these numbers in [0, 1); of the same shape."""
+    return np.asarray(np.searchsorted(np.cumsum(shares)[:-1], place, side="right"))
+
+
+def pools_of(count: npt.NDArray[np.int64]) -> dict[Split, Pool]:
+    """Where problems lie that are ordered by skill and then by split; ``count`` [K, 3] says how many there are."""
+    start = (np.cumsum(count) - count.ravel()).reshape(count.shape)
+    columns = zip(SPLITS, start.T.copy(), count.T.copy(), strict=True)
+    return {split: Pool(torch.from_numpy(first), torch.from_numpy(number)) for split, first, number in columns}
 
 
 @dataclass(frozen=True)
@@ -108,14 +122,17 @@ class UnreadableError(ValueError):
         self.reason: Literal["problem", "answer", "held_out"] = reason
 
 
-class Task(Protocol):
+class Task(ABC):
     """A frozen, versioned set of skills, problems and one exact verifier.
+
+    Problems have one right answer each and no images, unless a task says otherwise.
 
     Attributes:
         name: the task's name in environment ids.
         version: bumped whenever a problem, a split or a verdict changes.
         edition: what else the problems depend on, such as the version of a library that makes them.
         skills: the K skills, in the order of every per-skill array.
+        pools: where the problems of every split lie, see `pools_of`.
         prompt: int64 [P, T], the tokens of every problem.
         solution: int64 [P], the id of every problem's right answer.
         answer: int64 [N, A], the tokens of every answer.
@@ -131,67 +148,70 @@ class Task(Protocol):
 
     name: str
     version: int
-    edition: str
+    edition: str = ""
     skills: tuple[Skill, ...]
+    pools: Mapping[Split, Pool]
+    prompt: Tensor
     solution: Tensor
+    answer: Tensor
     skill_of: Tensor
+    vocabulary: int
     answer_pool: Pool
-    pixel_scale: float
-    free_form: bool
-    misconceptions: tuple[Misconception, ...]
-
-    def __hash__(self) -> int: ...
-
-    @property
-    def prompt(self) -> Tensor: ...
-
-    @property
-    def answer(self) -> Tensor: ...
-
-    @property
-    def vocabulary(self) -> int: ...
-
-    @property
-    def scene(self) -> Tensor | None: ...
-
-    @property
-    def scenes(self) -> Tensor | None: ...
+    scene: Tensor | None = None
+    scenes: Tensor | None = None
+    pixel_scale: float = 1.0
+    free_form: bool = False
+    misconceptions: tuple[Misconception, ...] = ()
 
     def pool(self, split: Split) -> Pool:
         """Problems of ``split``; no operand pair of one split occurs in another."""
+        return self.pools[split]
 
     def traits(self) -> tuple[Traits, ...]:
-        """What subskills are told apart by, the most telling first."""
+        """What subskills are told apart by, the most telling first: here the tokens of the prompts, which a student sees."""
+        names = [f"token {place}" for place in range(self.prompt.shape[1])]
+        return (Traits([names] * len(self.skills), self.prompt),)
 
     def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
         """Verdicts on answers given as tokens: problem ids int64 [...], tokens int64 [..., A] -> bool [...]."""
+        right = self.answer.to(tokens.device)[self.solution.to(problem.device)[problem]]
+        return (tokens == right).all(-1)
 
     def mistaken(self, misconception: Misconception) -> Tensor:
         """What a student with a misconception answers to every problem, as tokens, int64 [P, A].
 
         The solution where the rule is not followed or finds no answer; a wrong rule may also happen to be right.
         """
+        return self.answer[self.solution]
 
+    @abstractmethod
     def text(self, problem: int) -> str:
         """The problem as a person or a language model reads it."""
 
+    @abstractmethod
     def answer_text(self, answer: int) -> str:
         """The canonical text of an answer."""
 
+    @abstractmethod
     def verify(self, problem: int, text: str) -> bool:
         """Whether ``text`` is the right answer to ``problem``: exact, no partial credit."""
 
     def advice(self, problem: int, kind: str) -> list[str]:
         """What people wrote to help with a problem, sentence by sentence, the first to be said first; empty if nothing.
 
+        Here nothing but the solution.
+
         Args:
             problem: its id.
             kind: one of `kdgym.tasks.feedback.TEXT_KINDS`.
         """
+        return [self.answer_text(int(self.solution[problem]))] if kind == "full_solution" else []
 
+    @abstractmethod
     def write_problem(self, problem: int) -> str | dict[str, Any]:
         """A problem of the train split as JSON that `read_problem` reads."""
 
+    @abstractmethod
     def read_problem(self, problem: str | dict[str, Any]) -> Posed:
         """A problem that a teacher wrote.
 
@@ -199,9 +219,11 @@ class Task(Protocol):
             UnreadableError: it is none of this task's, or it is held out for examinations.
         """
 
+    @abstractmethod
     def write_tokens(self, tokens: Tensor) -> str:
         """A student's answer, int64 [A], as text; anything a student may say has one."""
 
+    @abstractmethod
     def read_answer(self, text: str) -> Tensor:
         """The tokens of an answer that a teacher wrote, int64 [A].
 
@@ -210,55 +232,8 @@ class Task(Protocol):
         """
 
 
-class ClosedTask(ABC):
-    """What tasks share whose problems have one right answer each and, unless they say otherwise, no images."""
-
-    edition: str = ""
-    skills: tuple[Skill, ...]
-    prompt: Tensor
-    answer: Tensor
-    solution: Tensor
-    scene: Tensor | None = None
-    scenes: Tensor | None = None
-    pixel_scale: float = 1.0
-    free_form: bool = False
-    misconceptions: tuple[Misconception, ...] = ()
-
-    def mistaken(self, misconception: Misconception) -> Tensor:
-        """See `Task.mistaken`; here no wrong rule is known."""
-        return self.answer[self.solution]
-
-    @abstractmethod
-    def answer_text(self, answer: int) -> str:
-        """See `Task.answer_text`."""
-
-    def advice(self, problem: int, kind: str) -> list[str]:
-        """See `Task.advice`; here there is nothing but the solution."""
-        return [self.answer_text(int(self.solution[problem]))] if kind == "full_solution" else []
-
-    def traits(self) -> tuple[Traits, ...]:
-        """The tokens of the prompts, which a student sees."""
-        names = [f"token {place}" for place in range(self.prompt.shape[1])]
-        return (Traits([names] * len(self.skills), self.prompt),)
-
-    def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
-        """See `Task.judge`."""
-        right = self.answer.to(tokens.device)[self.solution.to(problem.device)[problem]]
-        return (tokens == right).all(-1)
-
-
-class SentenceTask(ClosedTask):
-    """A `ClosedTask` whose problems are sentences, which teachers may write as well."""
-
-    skill_of: Tensor
-
-    @abstractmethod
-    def pool(self, split: Split) -> Pool:
-        """See `Task.pool`."""
-
-    @abstractmethod
-    def text(self, problem: int) -> str:
-        """See `Task.text`."""
+class SentenceTask(Task):
+    """A `Task` whose problems are sentences, which teachers may write as well."""
 
     def plain(self, sentence: str) -> str:
         """What two ways of writing one problem have in common: here, all but upper case and blanks."""

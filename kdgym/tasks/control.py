@@ -1,8 +1,8 @@
 """Control tasks as batched dynamics: a step of any number of simulators is a few tensor operations.
 
 CartPole, MountainCar, Acrobot and Pendulum are Gymnasium's classic control, step for step in double precision (a test steps
-both side by side); Pendulum's torque is one of five levels. PointMaze is a maze of our own. States are float64 [..., n]. What
-a student sees is Gymnasium's observation scaled to about [-1, 1]. Every task also has a scripted expert.
+both side by side); Pendulum's torque is one of five levels. PointMaze is a maze of our own. States are float64 [..., n].
+Observations are Gymnasium's, scaled to about [-1, 1]. Every task also has a scripted expert.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class Control(ABC):
         gymnasium_id: of the same environment in Gymnasium, or empty.
         version: of what scores depend on.
         state_size: numbers n of a state.
-        observation_size: numbers a student sees.
+        observation_size: width of an observation.
         actions: how many there are.
         limit: steps after which an episode is truncated.
         discount: of the students.
-        sparse: students are paid 1 for arriving and nothing else, whatever Gymnasium pays. Its -1 a step makes a critic that
-            begins at 0 an optimist, who explores without any help.
+        sparse: students get a reward of 1 for arriving and 0 otherwise, in place of Gymnasium's. With its -1 a step, a critic
+            that begins at 0 would be optimistic, and students would explore without any help.
         reward_scale: makes discounted returns lie in [-1, 1], where rewards are not sparse.
         floor, ceiling: returns from an ordinary start that count as 0 and 1.
-        carelessness: probability that the teacher on whose trajectories snapshots lie acts at random, so that a task without a
-            goal has states of different worth.
+        expert_epsilon: probability that the demonstrator, whose trajectories snapshots lie on, acts at random. So a task
+            without a goal has states of different value.
     """
 
     name: ClassVar[str]
@@ -49,11 +49,11 @@ class Control(ABC):
     reward_scale: ClassVar[float] = 1.0
     floor: ClassVar[float]
     ceiling: ClassVar[float]
-    carelessness: ClassVar[float] = 0.0
+    expert_epsilon: ClassVar[float] = 0.0
 
     @abstractmethod
-    def start(self, chance: Tensor) -> Tensor:
-        """Ordinary starts of numbers in [0, 1): [..., n] -> states [..., n]."""
+    def start(self, noise: Tensor) -> Tensor:
+        """Ordinary starts from uniform noise in [0, 1): [..., n] -> states [..., n]."""
 
     @abstractmethod
     def step(self, state: Tensor, action: Tensor) -> Outcome:
@@ -61,18 +61,18 @@ class Control(ABC):
 
     @abstractmethod
     def observe(self, state: Tensor) -> Tensor:
-        """What a student sees: float32 [..., observation_size]."""
+        """Observations: float32 [..., observation_size]."""
 
     @abstractmethod
     def expert(self, state: Tensor) -> Tensor:
         """What the scripted expert does: int64 [...]."""
 
     def succeeded(self, state: Tensor, terminated: Tensor) -> Tensor:
-        """Whether episodes that are over with these states were successes, bool [...]."""
+        """Whether episodes that ended in these states were successes, bool [...]."""
         return terminated
 
-    def payment(self, reward: Tensor, terminated: Tensor) -> Tensor:
-        """What a student is paid for a step, float64 [...]."""
+    def training_reward(self, reward: Tensor, terminated: Tensor) -> Tensor:
+        """The reward that students learn from, float64 [...]: sparse, or scaled."""
         return terminated.double() if self.sparse else self.reward_scale * reward
 
     def score(self, total: Tensor) -> Tensor:
@@ -85,10 +85,10 @@ class CartPole(Control):
 
     name, gymnasium_id = "CartPole", "CartPole-v1"
     state_size, observation_size, actions, limit = 4, 4, 2, 500
-    reward_scale, floor, ceiling, carelessness = 0.01, 0.0, 500.0, 0.45
+    reward_scale, floor, ceiling, expert_epsilon = 0.01, 0.0, 500.0, 0.45
 
-    def start(self, chance: Tensor) -> Tensor:
-        return -0.05 + 0.1 * chance
+    def start(self, noise: Tensor) -> Tensor:
+        return -0.05 + 0.1 * noise
 
     def step(self, state: Tensor, action: Tensor) -> Outcome:
         x, x_dot, theta, theta_dot = state.unbind(-1)
@@ -121,8 +121,8 @@ class MountainCar(Control):
     state_size, observation_size, actions, limit = 2, 2, 3, 200
     sparse, floor, ceiling = True, -200.0, -100.0
 
-    def start(self, chance: Tensor) -> Tensor:
-        return torch.stack([-0.6 + 0.2 * chance[..., 0], torch.zeros_like(chance[..., 0])], dim=-1)
+    def start(self, noise: Tensor) -> Tensor:
+        return torch.stack([-0.6 + 0.2 * noise[..., 0], torch.zeros_like(noise[..., 0])], dim=-1)
 
     def step(self, state: Tensor, action: Tensor) -> Outcome:
         position, velocity = state.unbind(-1)
@@ -148,8 +148,8 @@ class Acrobot(Control):
     state_size, observation_size, actions, limit = 4, 6, 3, 500
     sparse, floor, ceiling = True, -500.0, -70.0
 
-    def start(self, chance: Tensor) -> Tensor:
-        return -0.1 + 0.2 * chance
+    def start(self, noise: Tensor) -> Tensor:
+        return -0.1 + 0.2 * noise
 
     def step(self, state: Tensor, action: Tensor) -> Outcome:
         torque, dt = (action - 1).double(), 0.2
@@ -190,8 +190,8 @@ class Pendulum(Control):
     state_size, observation_size, actions, limit = 2, 3, 5, 200
     reward_scale, floor, ceiling = 0.01 / 16.3, -1600.0, -150.0
 
-    def start(self, chance: Tensor) -> Tensor:
-        return (2 * chance - 1) * chance.new_tensor([math.pi, 1.0])
+    def start(self, noise: Tensor) -> Tensor:
+        return (2 * noise - 1) * noise.new_tensor([math.pi, 1.0])
 
     def step(self, state: Tensor, action: Tensor) -> Outcome:
         theta, speed = state.unbind(-1)
@@ -246,9 +246,9 @@ class PointMaze(Control):
         self.begin, self.goal = (next((row.index(c), y) for y, row in enumerate(_MAZE) if c in row) for c in "SG")
         self.ahead = self._directions()
 
-    def start(self, chance: Tensor) -> Tensor:
-        place = chance.new_tensor([*self.begin, 0, 0]) + 0.25
-        return (place + 0.5 * chance) * chance.new_tensor([1, 1, 0, 0])
+    def start(self, noise: Tensor) -> Tensor:
+        place = noise.new_tensor([*self.begin, 0, 0]) + 0.25
+        return (place + 0.5 * noise) * noise.new_tensor([1, 1, 0, 0])
 
     def step(self, state: Tensor, action: Tensor) -> Outcome:
         push = state.new_tensor([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])[action]

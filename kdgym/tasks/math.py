@@ -25,11 +25,10 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, Misconception, Pool, SentenceTask, Skill, Split, UnreadableError
+from kdgym.tasks.base import SPLITS, Misconception, Pool, SentenceTask, Skill, UnreadableError, pools_of, splits_at
 
 Ints = npt.NDArray[np.int64]
 _SIGNS = ("<", "=", ">")
-_SPLIT_SHARES = (0.70, 0.15, 0.15)
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ class Math(SentenceTask):
         n = self.radix**self.digits
         low, high = np.minimum(*np.indices((n, n))), np.maximum(*np.indices((n, n)))
         key = random.fold(torch.tensor(self.version), torch.from_numpy(low * n + high))
-        return np.searchsorted(np.cumsum(_SPLIT_SHARES)[:-1], random.uniform(key, 1)[..., 0].numpy(), side="right")
+        return splits_at(random.uniform(key, 1)[..., 0].numpy())
 
     def _build_problems(self) -> None:
         pair_split = self._split_of_pairs()
@@ -194,20 +193,13 @@ class Math(SentenceTask):
                 f"radix={self.radix} with digits={self.digits} leaves the skill {RULES[skill].name} without problems in the "
                 f"split {SPLITS[split_index]}; choose more digits or a larger radix."
             )
-        start = (np.cumsum(count) - count.ravel()).reshape(count.shape)
-        self._pools = {
-            split: Pool(torch.from_numpy(start[:, i].copy()), torch.from_numpy(count[:, i].copy()))
-            for i, split in enumerate(SPLITS)
-        }
+        self.pools = pools_of(count)
         self.prompt = torch.from_numpy(np.concatenate(prompts))
         self.solution = torch.from_numpy(np.concatenate(solutions))
         self.operands = torch.from_numpy(np.concatenate(operands))
         self.skill_of = torch.from_numpy(np.repeat(np.arange(len(RULES)), count.sum(1)))
         bounds = torch.tensor(answer_pool)
         self.answer_pool = Pool(bounds[:, 0], bounds[:, 1])
-
-    def pool(self, split: Split) -> Pool:
-        return self._pools[split]
 
     def mistaken(self, misconception: Misconception) -> Tensor:
         answer = self.solution.clone()

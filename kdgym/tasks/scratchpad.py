@@ -24,12 +24,11 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, Split, UnreadableError
+from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, UnreadableError, pools_of, splits_at
 
 Ints = npt.NDArray[np.int64]
 STEP = 5  # tokens: ";", operator, operand, units, tens
 ERRORS = ("malformed", "operator", "copy", "sum", "carry")
-_SPLIT_SHARES = (0.70, 0.15, 0.15)
 _MOST = 4096  # problems of a skill and split
 _MARKED = 0.1  # share of the steps of a schooling item that carry a mark
 _NAMES = ("one", "two", "three", "four")
@@ -86,18 +85,14 @@ class Scratchpad(SentenceTask):
                 counts.append([len(ids) for ids in chosen])
                 order.append((values, changes, np.concatenate(chosen)))
         count = np.array(counts)
-        start = (np.cumsum(count) - count.ravel()).reshape(count.shape)
-        self._pools = {
-            split: Pool(torch.from_numpy(start[:, i].copy()), torch.from_numpy(count[:, i].copy()))
-            for i, split in enumerate(SPLITS)
-        }
+        self.pools = pools_of(count)
         tables = [self._tokens(values[ids], changes[ids]) for values, changes, ids in order]
         self.prompt = torch.from_numpy(np.concatenate([prompt for prompt, _ in tables]))
         clean = torch.from_numpy(np.concatenate([answer for _, answer in tables]))
         self.number_of_steps = (clean == self.following).sum(1)
         self.skill_of = torch.from_numpy(np.repeat(np.arange(len(self.skills)), count.sum(1)))
         self.answer, self.solution = clean, torch.arange(len(clean))
-        self.answer_pool = Pool(torch.from_numpy(start[:, 0].copy()), torch.from_numpy(count.sum(1)))
+        self.answer_pool = Pool(self.pools["train"].start, torch.from_numpy(count.sum(1)))
 
     def _problems(self, n: int) -> tuple[Ints, Ints, Ints]:
         """All problems of n steps: the running value [N, n + 1], the signed operands [N, n], and the split [N]."""
@@ -113,7 +108,7 @@ class Scratchpad(SentenceTask):
             values, changes = values[inside], changes[inside]
         opening = random.fold(torch.tensor(self.version), torch.from_numpy(values[:, 0] * size + changes[:, 0] + size))
         place = random.uniform(opening, 1)[:, 0].numpy()
-        return values, changes, np.searchsorted(np.cumsum(_SPLIT_SHARES)[:-1], place, side="right")
+        return values, changes, splits_at(place)
 
     def _some(self, among: npt.NDArray[np.bool_], values: Ints, changes: Ints) -> Ints:
         """At most `_MOST` of the problems ``among``, by a hash of what they ask."""
@@ -135,9 +130,6 @@ class Scratchpad(SentenceTask):
         for i, column in enumerate((np.full_like(operator, self.following), operator, np.abs(changes), units, tens)):
             answer[:, i : STEP * n : STEP] = column
         return prompt, answer
-
-    def pool(self, split: Split) -> Pool:
-        return self._pools[split]
 
     # --- what students write -------------------------------------------------------------------------------------
 

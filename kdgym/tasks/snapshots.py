@@ -1,8 +1,8 @@
-"""States on a teacher's trajectories through a control task, in bands of the teacher's value: where practice may start.
+"""States on a demonstrator's trajectories through a control task, in bands of value: where practice may start.
 
-After S3RL (Zhao et al., AutoRL workshop at ICML 2024): ten episodes of the teacher, a snapshot every few steps, k-means in one
-dimension on the value. The teacher is the task's scripted expert, and a snapshot's value is what its own trajectory went on to
-return, discounted.
+After S3RL (Zhao et al., AutoRL workshop at ICML 2024): ten episodes of the demonstrator, a snapshot every few steps, k-means in
+one dimension on the value. The demonstrator is the task's scripted expert. A snapshot's value is the discounted return of the
+rest of its own trajectory.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from kdgym import random
 from kdgym.storage import cache_directory, load_or_build
 from kdgym.tasks.control import Control
 
-_EPISODES, _EVERY = 10, 5
-_SEED = 0x5EED
-_VERSION = 0
+_EPISODES, _EVERY = 10, 5  # demonstrations, and steps between two snapshots
+_SEED = 0x5EED  # of the demonstrations, which are the same for all students
+_VERSION = 0  # of what lies in the cache
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Trajectories:
 
     Attributes:
         state: simulator states, float64 [N, n].
-        value: the teacher's discounted and scaled return from there, in [-1, 1], float64 [N].
+        value: the demonstrator's discounted and scaled return from there, in [-1, 1], float64 [N].
         cluster: int64 [N], in ascending order.
         size: snapshots of every cluster, int64 [C].
         steps: environment steps that collecting them took.
@@ -42,14 +42,14 @@ class Trajectories:
     steps: int
 
     def to(self, device: torch.device) -> Trajectories:
-        """The same on a device."""
+        """A copy on a device."""
         state, value, cluster, size = (x.to(device) for x in (self.state, self.value, self.cluster, self.size))
         return Trajectories(state, value, cluster, size, self.steps)
 
-    def members(self, cluster: Tensor, chance: Tensor) -> Tensor:
-        """A row of each cluster, all equally likely: int64 [...], numbers in [0, 1) [...] -> int64 [...]."""
+    def members(self, cluster: Tensor, noise: Tensor) -> Tensor:
+        """A row of each cluster, all equally likely: int64 [...], uniform noise in [0, 1) [...] -> int64 [...]."""
         begin = (self.size.cumsum(0) - self.size)[cluster]
-        return begin + (chance * self.size[cluster]).long()
+        return begin + (noise * self.size[cluster]).long()
 
 
 def value_bands(values: npt.NDArray[np.float64], clusters: int) -> npt.NDArray[np.int64]:
@@ -62,7 +62,7 @@ def value_bands(values: npt.NDArray[np.float64], clusters: int) -> npt.NDArray[n
     return np.asarray(order[found.labels_], np.int64)
 
 
-def teacher_trajectories(control: Control, clusters: int) -> Trajectories:
+def demonstrator_trajectories(control: Control, clusters: int) -> Trajectories:
     """A task's snapshots, collected once and then read from the cache.
 
     Raises:
@@ -76,7 +76,7 @@ def teacher_trajectories(control: Control, clusters: int) -> Trajectories:
     found = int(tensors["cluster"].max()) + 1
     if found < clusters:
         raise ValueError(
-            f"The teacher's values on {control.name} make {found} clusters at most; clusters is {clusters}."
+            f"The demonstrator's values on {control.name} make {found} clusters at most; clusters is {clusters}."
         )
     order = tensors["cluster"].argsort(stable=True)
     state, value, cluster = (tensors[name][order] for name in ("state", "value", "cluster"))
@@ -84,17 +84,17 @@ def teacher_trajectories(control: Control, clusters: int) -> Trajectories:
 
 
 def _collect(control: Control, clusters: int) -> dict[str, Tensor]:
-    """The teacher's episodes side by side; a careless teacher acts at random now and then."""
+    """The demonstrator's episodes side by side; with probability ``expert_epsilon`` an action is random."""
     key = random.fold(torch.tensor(_SEED), torch.arange(_EPISODES))
     state = control.start(random.uniform(random.fold(key, 0), control.state_size))
     states, rewards, running = [], [], [torch.ones(_EPISODES, dtype=torch.bool)]
     for step in range(control.limit):
-        chance = random.uniform(random.fold(key, 1, step), 2).unbind(-1)
-        careless = chance[0] < control.carelessness
-        action = torch.where(careless, (chance[1] * control.actions).long(), control.expert(state))
+        noise = random.uniform(random.fold(key, 1, step), 2).unbind(-1)
+        explores = noise[0] < control.expert_epsilon
+        action = torch.where(explores, (noise[1] * control.actions).long(), control.expert(state))
         states.append(state)
         state, reward, terminated = control.step(state, action)
-        rewards.append(control.payment(reward, terminated))
+        rewards.append(control.training_reward(reward, terminated))
         running.append(running[-1] & ~terminated)
     value, left = [], torch.zeros(_EPISODES, dtype=torch.float64)
     for reward, alive in zip(reversed(rewards), reversed(running[1:]), strict=True):

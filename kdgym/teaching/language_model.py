@@ -6,10 +6,10 @@ import json
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from kdgym.llm.chat import Answer, Conversation, Transcript
 from kdgym.llm.connect import connect
@@ -155,6 +155,13 @@ class LanguageTeacher(Teacher, ABC):
             head = {"step": self.step, "student": student, "model": self.model, "prompt": conversation}
             self.transcript.write({**head, **vars(answer), "error": error, "default": bool(error)})
         return value
+
+
+class WrittenItem(BaseModel):
+    """A training item that a model writes, as text."""
+
+    problem: Annotated[str, Field(max_length=400)]
+    answer: Annotated[str, Field(max_length=400)]
 
 
 def written_lesson(items: list[dict[str, str]], seen: Seen) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def train_on_policy(
         build: makes the algorithm from SB3's view of the population and a seed.
         env_id: the environment.
         steps: environment steps in all, over all students.
-        out: directory of checkpoint, TensorBoard log and result.
+        out: directory of checkpoint, result and, where TensorBoard is installed, its log.
         seed: of policy and students.
         num_envs: students taught side by side.
         report: called after every rollout with the steps done and a line about them.
@@ -128,7 +129,7 @@ def train_on_policy(
     vec_env = adapt(envs)
     model = build(vec_env, seed)
     vec_env.seed(1_000 * seed)
-    model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"]))
+    model.set_logger(configure(str(out / "tensorboard"), ["tensorboard"] if find_spec("tensorboard") else []))
     checkpoint = out / "checkpoint.safetensors"
     callback = _Checkpoints(checkpoint, identity, checkpoint_every, report)
     if checkpoint.is_file():

@@ -1,7 +1,7 @@
 """Wrappers for other people's environments."""
 
 from kdgym.wrappers.collecting import collect_snapshots, sb3_policy
-from kdgym.wrappers.lessons import VectorSnapshotReset, collect_lessons
+from kdgym.wrappers.population_reset import VectorSnapshotReset, collect_population_snapshots
 from kdgym.wrappers.samplers import UniformSampler, ValueClusters
 from kdgym.wrappers.snapshot_reset import SnapshotReset, s3rl
 from kdgym.wrappers.states import StateAdapter, UnknownStateError, find_adapter, register_adapter
@@ -16,7 +16,7 @@ __all__ = [
     "UnknownStateError",
     "ValueClusters",
     "VectorSnapshotReset",
-    "collect_lessons",
+    "collect_population_snapshots",
     "collect_snapshots",
     "find_adapter",
     "register_adapter",

@@ -1,4 +1,4 @@
-"""Taking snapshots while a teacher acts."""
+"""Snapshots from a demonstrator's episodes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def collect_snapshots(
     policy: str = "",
     progress: Callable[[], object] = lambda: None,
 ) -> SnapshotStore:
-    """Let a teacher act, and take a snapshot at every reset and after every ``every`` steps.
+    """Let a demonstrator act, and take a snapshot at every reset and after every ``every`` steps.
 
     Args:
         env: what students will train in, with the same wrappers inside `SnapshotReset`.
         act: observation -> action.
-        value: (observation, action) -> the teacher's estimate of the return that is left.
+        value: (observation, action) -> the demonstrator's estimate of the return to go.
         episodes: how many episodes; S3RL takes 10.
         every: steps between two snapshots; S3RL takes 10.
         seed: seed of the first episode's reset.
@@ -54,26 +54,26 @@ def collect_snapshots(
     steps = 0
     for episode in range(episodes):
         observation, _ = env.reset(seed=seed if episode == 0 else None)
-        step, over = 0, False
-        while not over:
+        step, done = 0, False
+        while not done:
             action = act(observation)
             if step % every == 0:
-                seen = flat_observation(env.observation_space, observation)
+                flat = flat_observation(env.observation_space, observation)
                 left = np.nan if value is None else float(value(observation, action))
-                rows.append((adapter.get(env.unwrapped), seen, left, episode, step))
+                rows.append((adapter.get(env.unwrapped), flat, left, episode, step))
             observation, _, terminated, truncated, _ = env.step(action)
-            step, over = step + 1, terminated or truncated
+            step, done = step + 1, terminated or truncated
         steps += step
         progress()
-    state, seen, worth, number, at = map(np.array, zip(*rows, strict=True))
+    state, observations, values, number, at = map(np.array, zip(*rows, strict=True))
     made = {"policy": policy, "seed": seed, "episodes": episodes, "every": every, "environment_steps": steps}
     versions = {"gymnasium": gym.__version__}
     provenance = {**describe(env, adapter), **made, **versions}
-    return SnapshotStore(state, seen, worth, number, at, provenance)
+    return SnapshotStore(state, observations, values, number, at, provenance)
 
 
 def sb3_policy(model: BaseAlgorithm, deterministic: bool = True) -> tuple[Act, Value]:
-    """A trained SB3 model as a teacher: how it acts, and what it thinks of a state.
+    """A trained SB3 model as a demonstrator: its policy and its value function.
 
     The value is V(s) for actor-critics such as PPO, Q1(s, a) for TD3 and SAC, the largest Q(s, .) for DQN.
 
@@ -93,12 +93,12 @@ def sb3_policy(model: BaseAlgorithm, deterministic: bool = True) -> tuple[Act, V
 
     def value(observation: Any, action: Any) -> float:
         with torch.no_grad():
-            seen, _ = policy.obs_to_tensor(observation)
+            tensor, _ = policy.obs_to_tensor(observation)
             if isinstance(policy, ActorCriticPolicy):
-                return float(policy.predict_values(seen))
+                return float(policy.predict_values(tensor))
             if isinstance(policy, DQNPolicy):
-                return float(policy.q_net(seen).max())
+                return float(policy.q_net(tensor).max())
             scaled = policy.scale_action(np.asarray(action)[None])
-            return float(critic.q1_forward(seen, torch.as_tensor(scaled, device=model.device)))  # type: ignore[union-attr]
+            return float(critic.q1_forward(tensor, torch.as_tensor(scaled, device=model.device)))  # type: ignore[union-attr]
 
     return act, value

@@ -26,7 +26,7 @@ class UniformSampler:
 class ValueClusters:
     """First a cluster by ``weights``, then one of its snapshots, each equally likely.
 
-    Clusters are bands of the teacher's value, found by k-means in one dimension: S3RL's status classification. Uniform
+    Clusters are bands of the demonstrator's value, found by k-means in one dimension: S3RL's status classification. Uniform
     weights therefore prefer snapshots with rare values.
 
     Args:

@@ -1,4 +1,4 @@
-"""Start episodes from states on a teacher's trajectories: SnapshotRL, as a wrapper around any environment."""
+"""Start episodes from states on a demonstrator's trajectories: SnapshotRL, as a wrapper around any environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_lengths(**lengths: int | None) -> None:
 
 
 class SnapshotReset(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
-    """Episodes start from snapshots until ``until_step``, and as ever from then on.
+    """Episodes start from snapshots until ``until_step``, and ordinarily from then on.
 
     After Zhao et al., *Snapshot Reinforcement Learning* (AutoRL workshop at ICML 2024): the student's algorithm stays as it is,
     only its environment changes. Simulator states are restored, environments are never copied. Time limits begin anew at a
@@ -87,8 +87,8 @@ class SnapshotReset(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructor
             return observation, {**info, "snapshot": -1}
         self._restore(int(index))
         self._since_snapshot = 0
-        seen = self.store.observation[index].copy()  # callers keep what they get
-        return unflat_observation(self.observation_space, seen), {"snapshot": int(index)}
+        flat = self.store.observation[index].copy()  # callers keep what they get
+        return unflat_observation(self.observation_space, flat), {"snapshot": int(index)}
 
     def _restore(self, index: int) -> None:
         if not 0 <= index < len(self.store):
@@ -135,7 +135,7 @@ def s3rl(
 
     Args:
         env, store: see `SnapshotReset`.
-        clusters: bands of the teacher's value, each equally likely: 6 for TD3 and PPO, 4 for SAC.
+        clusters: bands of the demonstrator's value, each equally likely: 6 for TD3 and PPO, 4 for SAC.
         horizon: steps before an episode from a snapshot is truncated.
         until_step: length of the guided phase, in environment steps.
         classify: False switches SC off: all snapshots are equally likely.

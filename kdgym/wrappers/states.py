@@ -60,7 +60,7 @@ class ClassicControl:
 
 
 class MuJoCo:
-    """Gymnasium's MuJoCo environments: ``mjSTATE_INTEGRATION``, all that ``mj_step`` starts from, and what rewards look at.
+    """Gymnasium's MuJoCo environments: ``mjSTATE_INTEGRATION``, all that ``mj_step`` starts from, and what rewards depend on.
 
     After a step, positions of bodies are those before the last integration; computing them anew from a restored state would
     give others. So they are part of the state.
@@ -93,8 +93,8 @@ class MuJoCo:
             array[:] = state[begin:end].reshape(array.shape)
 
 
-class LessonState:
-    """kdgym's own environments with one student: all of the student and of its lesson, as bytes, but not its random streams."""
+class PopulationState:
+    """kdgym's own environments with one student: all its state, as bytes, but for its random streams."""
 
     name = "kdgym"
 
@@ -112,7 +112,7 @@ class LessonState:
 _CLASSIC = (AcrobotEnv, CartPoleEnv, Continuous_MountainCarEnv, MountainCarEnv, PendulumEnv)
 _registered: list[tuple[type[AnyEnv], StateAdapter]] = [
     *((kind, ClassicControl()) for kind in _CLASSIC),
-    (SingleEnv, LessonState()),
+    (SingleEnv, PopulationState()),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Snapshots of an environment on a teacher's trajectories: a table of states, with where they come from."""
+"""Snapshots of an environment on a demonstrator's trajectories: a table of states, with their provenance."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class SnapshotStore:
 
     Attributes:
         state: what the environment's adapter reads, [N, n]; float64, or uint8 of kdgym's own environments.
-        observation: what the agent saw there, flattened, in the environment's own type, [N, m].
-        value: the teacher's estimate of the return that is left, float64 [N]; NaN where it has none.
-        episode: which of the teacher's episodes, int64 [N].
-        step: how many steps into it, int64 [N].
+        observation: in that state, flattened, in the environment's own type, [N, m].
+        value: the demonstrator's estimate of the return to go, float64 [N]; NaN where it has none.
+        episode: of the demonstrator, int64 [N].
+        step: of that episode, int64 [N].
         provenance: JSON-serialisable: what `describe` says of the environment, and what the collector wrote, such as
             ``environment_steps``, the steps that collecting took.
     """
@@ -93,7 +93,7 @@ class SnapshotStore:
 
 
 def returns_to_go(rewards: npt.ArrayLike, discount: float) -> npt.NDArray[np.float64]:
-    """Discounted sums of what is still to come at each step: rewards [T, ...] -> float64 [T, ...]."""
+    """Discounted sums of the rewards from each step on: rewards [T, ...] -> float64 [T, ...]."""
     left = np.array(rewards, dtype=np.float64)
     for step in range(len(left) - 2, -1, -1):
         left[step] += discount * left[step + 1]

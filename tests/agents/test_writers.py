@@ -40,9 +40,9 @@ def taught(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     seen: list[torch.Tensor] = []
     train = TransformerStudents.train
 
-    def record(self: Any, rows: Any, problem: Any, *rest: Any) -> Any:
-        seen.append(problem.clone())
-        return train(self, rows, problem, *rest)
+    def record(self: Any, rows: Any, batch: Any, *rest: Any) -> Any:
+        seen.append(batch.problem.clone())
+        return train(self, rows, batch, *rest)
 
     monkeypatch.setattr(TransformerStudents, "train", record)
     return seen

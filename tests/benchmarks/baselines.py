@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kdgym import random
-from kdgym.students import Engine, TransformerConfig, TransformerStudents
+from kdgym.students import Batch, Engine, TransformerConfig, TransformerStudents
 from kdgym.tasks import make_task
 
 ITEMS, EXAMINED = 640, 14 * 64  # one environment step: items learned, items examined
@@ -72,7 +72,7 @@ class Work:
 
     def learn(self) -> None:
         """Its training items."""
-        self.engine.train(self.state, self.lesson, self.engine.solution[self.lesson], self.count)
+        self.engine.train(self.state, Batch(self.lesson, self.engine.solution[self.lesson], self.count))
 
     def examine(self) -> None:
         """Its examination."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, DataCollatorWithFlattening, Qwen2Config
 
-from kdgym.students import make_students
+from kdgym.students import Batch, make_students
 from kdgym.students.language.packing import Item, pack
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
@@ -138,7 +138,7 @@ def _measure_population(
     state = engine.initialise(torch.arange(students, device=device))
 
     def population() -> Tensor:
-        losses: Tensor = engine.train(state, problem, answer, count)
+        losses: Tensor = engine.train(state, Batch(problem, answer, count))
         return losses
 
     population()  # so that adapters are no longer zero

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from kdgym.core.recorded_step import Program
 from kdgym.envs.datagen.skill_list import SkillList
+from kdgym.students import Batch
 
 SIZES, QUICK_SIZES = (64, 256, 1024, 4096, 16384, 65536), (2, 4)
 WHOLE, QUICK_WHOLE = (64, 4096), (2,)  # students of whole environments
@@ -61,7 +62,7 @@ def step_bytes(students: int = 4) -> float:
     work = Work(students, "torch")
     engine, learned, examined = work.engine, work.lesson[:, : work.engine.config.batch], work.exam[:, :64]
     with Traffic() as learning:
-        engine.train(work.state, learned, engine.solution[learned], torch.full((students,), learned.shape[1]))
+        engine.train(work.state, Batch(learned, engine.solution[learned], torch.full((students,), learned.shape[1])))
     with Traffic() as examining:
         engine.evaluate(work.state, examined)
     batches = ITEMS / learned.shape[1], EXAMINED / examined.shape[1]

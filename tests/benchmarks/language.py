@@ -20,7 +20,7 @@ from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdgym.students import make_students
+from kdgym.students import Batch, make_students
 from kdgym.students.language.packing import Item, pack
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
@@ -112,7 +112,7 @@ def main() -> None:
             peft_step(model, optimisers[i], batches[i])
 
     def together() -> None:
-        engine.train(state, problem, answer, count)
+        engine.train(state, Batch(problem, answer, count))
 
     ours, theirs = [], []
     for _ in range(args.repeats + 1):  # in turn, so that both meet the same machine; the first warms up

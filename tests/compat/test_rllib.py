@@ -11,7 +11,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import ray
-from gymnasium.vector import AutoresetMode
 from ray import tune
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.connectors.env_to_module import FlattenObservations
@@ -19,7 +18,7 @@ from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
 
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.envs.classroom.classroom import parallel_env
-from kdgym.integrations.rllib import NextStepAutoreset, register_with_rllib
+from kdgym.integrations.rllib import register_with_rllib
 from kdgym.wrappers import collect_snapshots, s3rl
 
 # RLlib registers its environment anew with every algorithm, and Gymnasium says so.
@@ -104,36 +103,6 @@ def test_what_the_page_says_runs(cluster: None) -> None:
     page = (Path(__file__).parents[2] / "docs" / "ray.md").read_text()
     for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
         exec(code, {})
-
-
-def test_the_step_after_the_last_one_resets() -> None:
-    envs = NextStepAutoreset(gym.make_vec(ID, num_envs=3, autoreset=False, **SMALL))
-    twin: Any = gym.make_vec(ID, num_envs=3, **SMALL)
-    assert envs.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
-    envs.reset(seed=1)
-    twin.reset(seed=1)
-    for actions in lesson(3):
-        observation, reward, terminated, *_ = envs.step(actions)
-        begun, twin_reward, twin_terminated, _, info = twin.step(actions)
-        assert np.array_equal(reward, twin_reward)
-        assert np.array_equal(terminated, twin_terminated)
-    assert terminated.all()
-    assert all(np.array_equal(observation[key][i], info["final_obs"][i][key]) for i in range(3) for key in observation)
-    observation, reward, terminated, truncated, _ = envs.step(lesson(1)[0])
-    assert all(np.array_equal(observation[key], begun[key]) for key in begun)
-    assert not reward.any() and not terminated.any() and not truncated.any()
-
-
-def test_students_that_finish_at_different_times_are_refused() -> None:
-    envs = NextStepAutoreset(gym.make_vec(ID, num_envs=3, autoreset=False, **SMALL))
-    envs.reset(seed=1)
-    first, *others = lesson(3)
-    envs.step(first)
-    envs.reset(options={"reset_mask": np.array([True, False, False])})
-    for actions in others:
-        envs.step(actions)
-    with pytest.raises(RuntimeError, match="sync"):
-        envs.step(first)
 
 
 def test_rllib_trains_the_teachers_of_a_classroom(cluster: None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import gymnasium as gym
@@ -12,12 +14,15 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import (
     ClipAction,
     DictInfoToList,
+    FlattenObservation,
+    NormalizeObservation,
     NormalizeReward,
     RecordEpisodeStatistics,
     TransformReward,
 )
 
 import kdgym  # noqa: F401  # registers the environments
+from tests.tiers import FIRST_IDS, tiered
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
@@ -99,6 +104,109 @@ def test_the_last_step_resets_in_the_same_step() -> None:
 def test_the_autoreset_mode_is_declared() -> None:
     assert make(1).metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     assert make(1, autoreset=False).metadata["autoreset_mode"] is AutoresetMode.DISABLED
+
+
+@pytest.mark.parametrize("id", tiered(FIRST_IDS))
+def test_with_next_step_the_step_after_the_last_one_resets(id: str) -> None:
+    short: dict[str, Any] = {"tasks": 3} if "Orchestrate" in id else {"steps": 3}
+    after: Any = gym.make_vec(id, num_envs=3, autoreset="NextStep", **short)
+    twin: Any = gym.make_vec(id, num_envs=3, **short)
+    twin.action_space.seed(0)
+    lesson = [twin.action_space.sample() for _ in range(4)]
+    assert after.metadata["autoreset_mode"] is after.autoreset_mode is AutoresetMode.NEXT_STEP
+    after.reset(seed=1)
+    twin.reset(seed=1)
+    for action in lesson[:3]:
+        observation, reward, terminated, *_ = after.step(action)
+        begun, twin_reward, twin_terminated, _, info = twin.step(action)
+        assert np.array_equal(reward, twin_reward)
+        assert np.array_equal(terminated, twin_terminated)
+    assert terminated.all()
+    assert all(same(after.row(observation, i), info["final_obs"][i]) for i in range(3))
+    observation, reward, terminated, truncated, info = after.step(lesson[3])
+    assert same(observation, begun)
+    assert not reward.any() and not terminated.any() and not truncated.any()
+    for actor, units in after.ledger().items():
+        assert all(np.array_equal(info["cost"][actor][unit], spent) for unit, spent in units.items())
+
+
+def test_with_next_step_students_may_end_at_different_times() -> None:
+    envs, alone = make(2, autoreset="NextStep"), make(1, autoreset="NextStep")
+    lesson = actions(envs, 7)
+    envs.reset(seed=1)
+    alone.reset(seed=1)
+    envs.step(lesson[0])
+    expected, _ = alone.step(lesson[0][:1])[:2]
+    envs.reset(seed=[None, 9], options={"reset_mask": np.array([False, True])})
+    for action in lesson[1:]:
+        observation, reward, terminated, _, info = envs.step(action)
+        expected, own_reward, own_terminated, _, own_info = alone.step(action[:1])
+        assert all(np.array_equal(observation[key][0], expected[key][0]) for key in expected)
+        assert (reward[0], terminated[0]) == (own_reward[0], own_terminated[0])
+        for actor, units in own_info["cost"].items():
+            if not actor.startswith("_"):
+                assert all(info["cost"][actor][unit][0] == units[unit][0] for unit in units)
+
+
+def test_without_autoreset_a_finished_student_waits_for_the_others() -> None:
+    envs, alone = make(2, autoreset=False), make(1, autoreset=False)
+    lesson = actions(envs, 4)
+    envs.reset(seed=1)
+    envs.step(lesson[0])
+    envs.reset(seed=[None, 9], options={"reset_mask": np.array([False, True])})
+    alone.reset(seed=9)
+    for action in lesson[1:3]:
+        ended, *_ = envs.step(action)
+        alone.step(action[1:])
+    observation, reward, terminated, _, info = envs.step(lesson[3])
+    expected, own_reward, *_ = alone.step(lesson[3][1:])
+    assert all(np.array_equal(observation[key][0], ended[key][0]) for key in ended)
+    assert all(np.array_equal(observation[key][1], expected[key][0]) for key in ended)
+    assert reward.tolist() == [0, own_reward[0]] and terminated.all()
+    assert all(
+        units[unit][0] == 0
+        for actor, units in info["cost"].items()
+        if actor[0] != "_"
+        for unit in units
+        if unit[0] != "_"
+    )
+
+
+@pytest.mark.parametrize("autoreset", ["nextstep", None, 3])
+def test_an_unknown_autoreset_mode_is_refused(autoreset: Any) -> None:
+    with pytest.raises(ValueError, match=r"autoreset is .*; choose True, False, 'NextStep', 'SameStep', 'Disabled'"):
+        make(2, autoreset=autoreset)
+
+
+@pytest.mark.parametrize("wrap", [FlattenObservation, lambda envs: NormalizeObservation(FlattenObservation(envs))])
+def test_observation_wrappers_take_a_population_with_next_step(wrap: Any) -> None:
+    envs = wrap(make(3, autoreset=AutoresetMode.NEXT_STEP))
+    envs.reset(seed=0)
+    for action in actions(envs, 8):
+        observation, *_ = envs.step(action)
+        assert observation in envs.observation_space or np.isfinite(observation).all()
+
+
+@pytest.mark.parametrize("id", tiered(FIRST_IDS))
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_a_copy_goes_on_as_the_original(id: str, duplicate: Any) -> None:
+    env = gym.make(id)
+    env.reset(seed=3)
+    env.action_space.seed(5)
+    env.step(env.action_space.sample())
+    twin = duplicate(env)
+    for _ in range(2):
+        action = env.action_space.sample()
+        assert same(action, twin.action_space.sample())
+        ours, theirs = env.step(action), twin.step(action)
+        assert same(ours[0], theirs[0]) and ours[1:4] == theirs[1:4] and ours[4] == theirs[4]
+    assert same(env.reset()[0], twin.reset()[0])
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return bool(np.array_equal(one, other))
 
 
 def test_reset_mask_leaves_the_others_alone() -> None:

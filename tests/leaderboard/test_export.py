@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from kdgym.cli import app
-from kdgym.leaderboard.minari import export_minari
+from kdgym.integrations.minari import export_minari
 from kdgym.leaderboard.submit import make_record
 
 pytestmark = pytest.mark.slow

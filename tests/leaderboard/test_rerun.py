@@ -227,22 +227,15 @@ def test_the_command_says_who_failed_and_ends_with_1(overfit: Record, tmp_path: 
 
 
 @pytest.mark.thorough
-def test_a_third_party_reproduces_what_another_has_re_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verifiers_sign_beside_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "mine.json"
     make_record(ID, "target_proportional", "mine", ["Ada"]).save(path)
-
-    def verify(level: int, key: str) -> Any:
-        monkeypatch.setenv("KDGYM_VERIFIER_KEY", key * 32)
-        command = ["verify", str(path), "--level", str(level), "--students", "4", "--sign"]
-        return CliRunner(env={"COLUMNS": "200"}).invoke(app, command)
-
-    assert "there is none yet" in str(verify(3, "aa").exception)
-    assert verify(2, "aa").exit_code == 0
-    assert "this key's own is the only one" in str(verify(3, "aa").exception)
-    done = verify(3, "bb")
-    assert done.exit_code == 0, done.output
-    assert "level 3: passed" in done.output
+    for key in ("aa", "bb"):
+        monkeypatch.setenv(KEY, key * 32)
+        command = ["verify", str(path), "--level", "2", "--students", "4", "--sign"]
+        done = CliRunner(env={"COLUMNS": "200"}).invoke(app, command)
+        assert done.exit_code == 0, done.output
     record = load_record(path)
-    assert [(badge.level, badge.verifier) for badge in record.badges][-1][0] == 3
+    assert [badge.level for badge in record.badges] == [0, 1, 2, 0, 1, 2]
     assert len({badge.verifier for badge in record.badges}) == 2
     assert check(record).passed

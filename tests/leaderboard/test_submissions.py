@@ -335,6 +335,7 @@ def test_a_newcomers_row_is_on_the_page(tmp_path: Path) -> None:
     path = tmp_path / ID / "my-random--ada-grace.json"
     assert CliRunner().invoke(app, ["verify", str(path), "--students", "2"]).exit_code == 0
     assert CliRunner().invoke(app, ["leaderboard", "build", "--boards", str(tmp_path)]).exit_code == 0
+    assert CliRunner().invoke(app, ["leaderboard", "site", "--boards", str(tmp_path)]).exit_code == 0
     for page in (tmp_path / "README.md", tmp_path / "site" / "index.html"):
         assert "my random</a>" in page.read_text() or "[my random]" in page.read_text()
     assert (tmp_path / "site" / ID / "my-random--ada-grace.html").is_file()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students import Reasoners, TransformerConfig
+from kdgym.students import TransformerConfig, TransformerStudents
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
 from kdgym.tasks import make_task
 from kdgym.tasks.scratchpad import Scratchpad
@@ -173,7 +173,7 @@ def test_uncounted_groups_change_nothing() -> None:
 class AsLanguageModel(torch.nn.Module):
     """One of our students behind the call TRL makes: tokens in, log-probabilities and entropies of its labels out."""
 
-    def __init__(self, reasoners: Reasoners, state: Tensor) -> None:
+    def __init__(self, reasoners: TransformerStudents, state: Tensor) -> None:
         super().__init__()
         self.network, self.weights = reasoners.network, torch.nn.Parameter(state.clone())
 
@@ -224,7 +224,7 @@ def test_loss_and_gradient_are_those_of_trl(kl: float, tmp_path: Path) -> None:
     """One student, no feedback, rollouts sampled two updates ago, so that ratios are not 1 and some are clipped."""
     task = make_task("Scratchpad", radix=6)
     assert isinstance(task, Scratchpad)
-    reasoners = Reasoners(task, TransformerConfig(), engine="torch")
+    reasoners = TransformerStudents(task, TransformerConfig(), engine="torch")
     base = reasoners.initialise(torch.tensor([5]))
     problem = task.pool("train").start[:3].expand(1, -1)
     state = base.clone()

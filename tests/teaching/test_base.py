@@ -14,7 +14,7 @@ from kdgym.cli import app
 from kdgym.evaluation import Policy, agent_class, introduce, teach
 from kdgym.leaderboard.submit import source_of
 from kdgym.teaching import Fixed, Teacher
-from kdgym.wrappers.lessons import collect_lessons
+from kdgym.wrappers.population_reset import collect_population_snapshots
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 2, "budget": 64.0, "validation_items": 2, "autoreset": False}
@@ -85,7 +85,7 @@ def test_other_loops_tell_it_too(loop: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(agent_class("uniform"), "after_step", lambda self, *told: heard.append(told), raising=False)
     if loop == "collect":
         envs: Any = gym.make_vec(ID, num_envs=2, **SMALL).unwrapped
-        collect_lessons(envs, Policy("uniform", envs))
+        collect_population_snapshots(envs, Policy("uniform", envs))
     else:
         assert CliRunner().invoke(app, ["watch", ID, "--agent", "uniform"]).exit_code == 0
     assert len(heard) == (2 if loop == "collect" else 12)

@@ -269,7 +269,7 @@ def _write_filter(file: IO[bytes]) -> None:
     except (ImportError, RuntimeError, OSError) as error:  # RuntimeError: libseccomp.so is not there
         raise RuntimeError(
             f"Agents of strangers are run under a seccomp filter, which cannot be made here ({error}): pip install "
-            "'kdgym[verify]', and libseccomp from the system."
+            "'kdgym[leaderboard]', and libseccomp from the system."
         ) from error
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     for name in _FORBIDDEN:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students.base import Students, Tables
+from kdgym.students.base import Batch, Students, Tables
 from kdgym.students.base_students.pool import Cohort, base_students, draw_mixtures, everybody, keep, school
 from kdgym.tasks.base import Task
 from kdgym.tasks.misconceptions import choose_misconceptions, wrong_rules
@@ -69,7 +69,7 @@ def _mislead(students: Students, cohort: Cohort, recipe: dict[str, Any], wanted:
         followed = wrong[:, problem] & held.T.unsqueeze(2)
         rule = followed.long().argmax(0)  # the first of several
         answer = torch.where(followed.any(0), len(task.answer) + rule * len(task.prompt) + problem, solution[problem])
-        students.train(state, problem, answer, torch.full_like(problem[:, 0], problem.shape[1]), tables)
+        students.train(state, Batch(problem, answer, torch.full_like(problem[:, 0], problem.shape[1])), tables)
 
     school(task, random.fold(key, _LESSON), _mixtures(task, key, held), _ITEMS, learn, f"Misleading {cohort}, once")
     return state

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.storage import cache_directory, load_or_build
-from kdgym.students.base import Students
+from kdgym.students.base import Batch, Students
 from kdgym.tasks.base import Task
 from kdgym.tasks.examination import draw_practice
 
@@ -119,7 +119,7 @@ def _build(students: Students, cohort: Cohort) -> Tensor:
     solution = task.solution.to(students.device)
 
     def learn(problem: Tensor, begin: int) -> None:
-        students.train(state, problem, solution[problem], (schooling - begin).clamp(0, _CHUNK))
+        students.train(state, Batch(problem, solution[problem], (schooling - begin).clamp(0, _CHUNK)))
 
     school(task, random.fold(key, 4), share, _MOST, learn, f"Schooling {cohort}, once")
     return state

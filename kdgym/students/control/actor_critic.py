@@ -21,9 +21,9 @@ class PPOConfig:
         epochs: passes over a batch.
         minibatches: parts of a batch, an AdamW step each.
         clip: probability ratios count within 1 - clip and 1 + clip.
-        entropy: weight of the policy's entropy.
-        trace: lambda of generalised advantage estimation.
-        max_norm: gradients, of the actor and of the critic, are scaled down to this norm.
+        entropy_coef: weight of the policy's entropy bonus.
+        gae_lambda: of generalised advantage estimation.
+        max_grad_norm: the actor's and the critic's gradients are scaled down to this norm, each by itself.
     """
 
     learning_rate: float = 2e-3
@@ -34,23 +34,23 @@ class PPOConfig:
     epochs: int = 4
     minibatches: int = 4
     clip: float = 0.2
-    entropy: float = 0.01
-    trace: float = 0.95
-    max_norm: float = 0.5
+    entropy_coef: float = 0.01
+    gae_lambda: float = 0.95
+    max_grad_norm: float = 0.5
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What S students experienced in B steps each.
+class RolloutBatch:
+    """B steps of each of S students, to learn from.
 
     Attributes:
-        seen: float32 [S, B, observation].
+        observation: float32 [S, B, inputs].
         action: int64 [S, B].
         log_p: of the actions when they were taken, float32 [S, B].
-        advantage, target: of the critic, float32 [S, B].
+        advantage, target: estimated advantage of the action; return that the critic learns, float32 [S, B].
     """
 
-    seen: Tensor
+    observation: Tensor
     action: Tensor
     log_p: Tensor
     advantage: Tensor
@@ -61,7 +61,7 @@ class ActorCritics:
     """Two networks a student, actor and critic, of two tanh layers each.
 
     Args:
-        inputs: numbers a student sees.
+        inputs: width of an observation.
         actions: number of actions.
         hidden: width of the layers.
         config: see `PPOConfig`.
@@ -88,20 +88,20 @@ class ActorCritics:
     def initialise(self, key: Tensor) -> Tensor:
         """Untrained students, one a key: int64 [S] -> state [S, row]; actors begin nearly uniform, critics near 0."""
         state = torch.zeros(len(key), self.row, device=key.device)
-        chance, begin = random.uniform(key, self.weights).float(), 0
+        noise, begin = random.uniform(key, self.weights).float(), 0
         for layer, ((m, n), size) in enumerate(zip(self._shapes, self._sizes, strict=True)):
             reach = math.sqrt(3 / m) * (0.01 if layer % 3 == 2 else 1.0)
-            state[:, begin : begin + m * n] = reach * (2 * chance[:, begin : begin + m * n] - 1)
+            state[:, begin : begin + m * n] = reach * (2 * noise[:, begin : begin + m * n] - 1)
             begin += size
         return state
 
-    def logits(self, state: Tensor, seen: Tensor) -> Tensor:
+    def logits(self, state: Tensor, observation: Tensor) -> Tensor:
         """Unnormalised log-probabilities: state [S, >= weights], observations [S, B, inputs] -> [S, B, actions]."""
-        return self._network(state[:, : self._actor], seen, 0)
+        return self._network(state[:, : self._actor], observation, 0)
 
-    def values(self, state: Tensor, seen: Tensor) -> Tensor:
+    def values(self, state: Tensor, observation: Tensor) -> Tensor:
         """The critics' estimates of the discounted return: [S, B, inputs] -> [S, B]."""
-        return self._network(state[:, self._actor : self.weights], seen, 3).squeeze(2)
+        return self._network(state[:, self._actor : self.weights], observation, 3).squeeze(2)
 
     def _network(self, weights: Tensor, x: Tensor, first: int) -> Tensor:
         layers = range(first, first + 3)
@@ -111,12 +111,12 @@ class ActorCritics:
             x = x.tanh() if layer < first + 2 else x
         return x
 
-    def update(self, state: Tensor, batch: Batch, key: Tensor, active: Tensor) -> None:
+    def update(self, state: Tensor, batch: RolloutBatch, key: Tensor, active: Tensor) -> None:
         """Learn from a batch, in place.
 
         Args:
             state: [S, row].
-            batch: what was experienced.
+            batch: the steps to learn from.
             key: of the random order of the minibatches, int64 [S].
             active: students that learn, bool [S]; the others stay as they are.
         """
@@ -129,23 +129,23 @@ class ActorCritics:
                 gradient = self._gradient(weights, batch, rows)
                 adamw_step(c, weights, m, v, updates, gradient, share)
 
-    def _gradient(self, weights: Tensor, batch: Batch, rows: Tensor) -> Tensor:
+    def _gradient(self, weights: Tensor, batch: RolloutBatch, rows: Tensor) -> Tensor:
         """Of every student's loss on its own part of the batch: rows int64 [S, b] -> [S, weights]."""
         c = self.config
         leaf = weights.detach().clone().requires_grad_()
-        seen = batch.seen.gather(1, rows.unsqueeze(2).expand(-1, -1, batch.seen.shape[2]))
-        action, old, advantage, target = (
+        observation = batch.observation.gather(1, rows.unsqueeze(2).expand(-1, -1, batch.observation.shape[2]))
+        action, old_log_p, advantage, target = (
             part.gather(1, rows) for part in (batch.action, batch.log_p, batch.advantage, batch.target)
         )
         centred = advantage - advantage.mean(1, keepdim=True)
-        gain = centred / (advantage.std(1, keepdim=True) + 1e-8)
-        log_p = self.logits(leaf, seen).log_softmax(2)
-        ratio = (log_p.gather(2, action.unsqueeze(2)).squeeze(2) - old).exp()
-        surrogate = torch.minimum(ratio * gain, ratio.clamp(1 - c.clip, 1 + c.clip) * gain).mean(1)
+        advantage = centred / (advantage.std(1, keepdim=True) + 1e-8)
+        log_p = self.logits(leaf, observation).log_softmax(2)
+        ratio = (log_p.gather(2, action.unsqueeze(2)).squeeze(2) - old_log_p).exp()
+        surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - c.clip, 1 + c.clip) * advantage).mean(1)
         entropy = -(log_p.exp() * log_p).sum(2).mean(1)
-        error = (self.values(leaf, seen) - target).square().mean(1)
-        loss = 0.5 * error - surrogate - c.entropy * entropy
+        value_loss = (self.values(leaf, observation) - target).square().mean(1)
+        loss = 0.5 * value_loss - surrogate - c.entropy_coef * entropy
         (gradient,) = torch.autograd.grad(loss.sum(), leaf)
         for part in gradient.split([self._actor, self.weights - self._actor], dim=1):
-            part.mul_(c.max_norm / part.norm(dim=1, keepdim=True).clamp_min(c.max_norm))
+            part.mul_(c.max_grad_norm / part.norm(dim=1, keepdim=True).clamp_min(c.max_grad_norm))
         return gradient

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students.control.actor_critic import ActorCritics, Batch
+from kdgym.students.control.actor_critic import ActorCritics, RolloutBatch
 from kdgym.tasks.control import Control
 from kdgym.tasks.snapshots import Trajectories
 
@@ -51,23 +51,34 @@ class Episodes(NamedTuple):
         return Episodes(state, *rest)
 
 
-class Moment(NamedTuple):
-    """Steps of practice: all [S, B], but ``seen`` [S, B, inputs], ``log_p`` [S, B, actions] and ``after`` [S, B, n]."""
+class Transition(NamedTuple):
+    """B environment steps of each of S students.
 
-    seen: Tensor
+    Attributes:
+        observation: before the step, float32 [S, B, inputs].
+        action: int64 [S, B].
+        log_p: log-probabilities of all actions, float32 [S, B, actions].
+        next_state: the simulator's state after the step, float64 [S, B, n].
+        reward: that the student learns from, float64 [S, B].
+        terminated: bool [S, B]; ``done``: terminated or truncated, bool [S, B].
+        origin: cluster the episode started from, or C, int64 [S, B].
+        total: discounted, scaled return of the episode so far, float64 [S, B].
+    """
+
+    observation: Tensor
     action: Tensor
     log_p: Tensor
-    after: Tensor
+    next_state: Tensor
     reward: Tensor
     terminated: Tensor
-    over: Tensor
+    done: Tensor
     origin: Tensor
     total: Tensor
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What happened by origin, float64 [S, C + 1] each; sums, so that tallies add up.
+class EpisodeStats:
+    """Sums over episodes by the cluster they started from, float64 [S, C + 1] each; statistics add up.
 
     Attributes:
         steps: of practice.
@@ -84,30 +95,30 @@ class Tally:
     error: Tensor
 
     @classmethod
-    def nothing(cls, like: Tensor) -> Tally:
+    def nothing(cls, like: Tensor) -> EpisodeStats:
         """Zeros in the shape of ``like``."""
         return cls(*(torch.zeros_like(like) for _ in fields(cls)))
 
-    def only(self, students: Tensor) -> Tally:
-        """What happened to some of the students, bool [S]."""
-        return Tally(*(getattr(self, field.name) * students.unsqueeze(1) for field in fields(self)))
+    def only(self, students: Tensor) -> EpisodeStats:
+        """The statistics of some of the students, bool [S]; 0 elsewhere."""
+        return EpisodeStats(*(getattr(self, field.name) * students.unsqueeze(1) for field in fields(self)))
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+    def __add__(self, other: EpisodeStats) -> EpisodeStats:
+        return EpisodeStats(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
 def new_episodes(control: Control, store: Trajectories, rule: StartRule, key: Tensor, number: int) -> Episodes:
-    """Starts drawn by a rule: key int64 [S] -> ``number`` episodes a student."""
+    """Episodes that start as the rule says: key int64 [S] -> ``number`` episodes a student."""
     clusters = rule.share.shape[1] - 1
-    chance = random.uniform(key, number * (2 + control.state_size)).unflatten(1, (number, -1))
+    noise = random.uniform(key, number * (2 + control.state_size)).unflatten(1, (number, -1))
     reached = rule.share.cumsum(1)
-    origin = (chance[:, :, 0].unsqueeze(2) * reached[:, -1].view(-1, 1, 1) >= reached.unsqueeze(1)).sum(2)
+    origin = (noise[:, :, 0].unsqueeze(2) * reached[:, -1].view(-1, 1, 1) >= reached.unsqueeze(1)).sum(2)
     origin = origin.clamp_max(clusters)
     guided = origin < clusters
-    row = store.members(origin.clamp_max(clusters - 1), chance[:, :, 1])
-    state = torch.where(guided.unsqueeze(2), store.state[row], control.start(chance[:, :, 2:]))
+    row = store.members(origin.clamp_max(clusters - 1), noise[:, :, 1])
+    state = torch.where(guided.unsqueeze(2), store.state[row], control.start(noise[:, :, 2:]))
     limit = torch.where(guided, rule.horizon.clamp_max(control.limit).unsqueeze(1), control.limit)
-    return Episodes(state, origin, limit, torch.zeros_like(origin), torch.zeros_like(chance[:, :, 0]))
+    return Episodes(state, origin, limit, torch.zeros_like(origin), torch.zeros_like(noise[:, :, 0]))
 
 
 def practise(
@@ -119,47 +130,56 @@ def practise(
     episodes: Episodes,
     key: Tensor,
     steps: int,
-) -> tuple[Batch, Episodes, Tally]:
-    """Let students act for ``steps`` steps in each of their episodes; what is over begins anew by the rule.
+) -> tuple[RolloutBatch, Episodes, EpisodeStats]:
+    """Let students act for ``steps`` steps in each of their episodes. The rule starts a new one after each that is done.
 
     Returns:
-        What there is to learn, where the episodes stand, and what happened. Truncated episodes bootstrap.
+        The batch to learn from, the episodes under way afterwards, and statistics of the episodes. Truncated ones bootstrap.
     """
     number = episodes.origin.shape[1]
-    chance = random.uniform(random.fold(key, 0), steps * number).unflatten(1, (steps, number)).float()
+    noise = random.uniform(random.fold(key, 0), steps * number).unflatten(1, (steps, number)).float()
     ahead = new_episodes(control, store, rule, random.fold(key, 1), steps * number)
-    moments = []
+    transitions = []
     for step in range(steps):
-        seen = control.observe(episodes.state)
-        log_p = students.logits(weights, seen).log_softmax(2)
-        action = (log_p.exp().cumsum(2) <= chance[:, step].unsqueeze(2)).sum(2).clamp_max(control.actions - 1)
+        observation = control.observe(episodes.state)
+        log_p = students.logits(weights, observation).log_softmax(2)
+        action = (log_p.exp().cumsum(2) <= noise[:, step].unsqueeze(2)).sum(2).clamp_max(control.actions - 1)
         state, reward, terminated = control.step(episodes.state, action)
-        paid = control.payment(reward, terminated)
-        total = episodes.total + control.discount**episodes.elapsed * paid
-        over = terminated | (episodes.elapsed + 1 >= episodes.limit)
-        moments.append(Moment(seen, action, log_p, state, paid, terminated, over, episodes.origin, total))
+        reward = control.training_reward(reward, terminated)
+        total = episodes.total + control.discount**episodes.elapsed * reward
+        done = terminated | (episodes.elapsed + 1 >= episodes.limit)
+        step_taken = observation, action, log_p, state, reward, terminated, done, episodes.origin, total
+        transitions.append(step_taken)
         fresh = Episodes(*(column[:, step * number : (step + 1) * number] for column in ahead))
-        gone = Episodes(state, episodes.origin, episodes.limit, episodes.elapsed + 1, total)
-        episodes = gone.replaced(over, fresh)
-    path = Moment(*(torch.stack(column, dim=1).flatten(1, 2) for column in zip(*moments, strict=True)))
-    value = students.values(weights, path.seen)
-    following = students.values(weights, control.observe(path.after)) * ~path.terminated
-    surprise = path.reward.float() + control.discount * following - value
-    advantage = _traced(surprise, path.over, control.discount * students.config.trace, number)
-    taken = path.log_p.gather(2, path.action.unsqueeze(2)).squeeze(2)
-    batch = Batch(path.seen, path.action, taken, advantage, advantage + value)
-    good = control.succeeded(path.after, path.terminated) & path.over
-    columns = (torch.ones_like(path.total), path.over, path.over * path.total, good, advantage.abs())
-    tally = Tally(*(_by_origin(path.origin, column.double(), rule.share.shape[1]) for column in columns))
-    return batch, episodes, tally
+        after = Episodes(state, episodes.origin, episodes.limit, episodes.elapsed + 1, total)
+        episodes = after.replaced(done, fresh)
+    trajectory = Transition(*(torch.stack(column, dim=1).flatten(1, 2) for column in zip(*transitions, strict=True)))
+    value = students.values(weights, trajectory.observation)
+    next_value = students.values(weights, control.observe(trajectory.next_state)) * ~trajectory.terminated
+    td_error = trajectory.reward.float() + control.discount * next_value - value
+    advantage = _gae(td_error, trajectory.done, control.discount * students.config.gae_lambda, number)
+    taken = trajectory.log_p.gather(2, trajectory.action.unsqueeze(2)).squeeze(2)
+    batch = RolloutBatch(trajectory.observation, trajectory.action, taken, advantage, advantage + value)
+    done, total = trajectory.done, trajectory.total
+    good = control.succeeded(trajectory.next_state, trajectory.terminated) & done
+    columns = (torch.ones_like(total), done, done * total, good, advantage.abs())
+    stats = EpisodeStats(*(_by_origin(trajectory.origin, column.double(), rule.share.shape[1]) for column in columns))
+    return batch, episodes, stats
 
 
-def _traced(surprise: Tensor, over: Tensor, decay: float, number: int) -> Tensor:
-    """Generalised advantage estimates (Schulman et al., 2016) of steps in the order of time: [S, T * N] -> [S, T * N]."""
-    parts, cut = surprise.split(number, dim=1), (~over).float().split(number, dim=1)
+def _gae(td_error: Tensor, done: Tensor, decay: float, number: int) -> Tensor:
+    """Generalised advantage estimates (Schulman et al., 2016) of T steps of N episodes, in the order of time.
+
+    Args:
+        td_error: float32 [S, T * N].
+        done: bool [S, T * N].
+        decay: discount times lambda.
+        number: N.
+    """
+    parts, goes_on = td_error.split(number, dim=1), (~done).float().split(number, dim=1)
     found = [parts[-1]]
     for step in range(len(parts) - 2, -1, -1):
-        found.append(parts[step] + decay * cut[step] * found[-1])
+        found.append(parts[step] + decay * goes_on[step] * found[-1])
     return torch.cat(found[::-1], dim=1)
 
 
@@ -182,9 +202,9 @@ def examine(students: ActorCritics, control: Control, weights: Tensor, state: Te
         total += reward * alive
         steps += alive.sum(1)
         state = torch.where(alive.unsqueeze(2), after, state)
-        over = alive & (terminated | (step + 1 == control.limit))
-        succeeded |= over & control.succeeded(state, terminated)
-        alive &= ~over
+        done = alive & (terminated | (step + 1 == control.limit))
+        succeeded |= done & control.succeeded(state, terminated)
+        alive &= ~done
         if not alive.any():
             break
     return total, succeeded, steps

@@ -1,4 +1,4 @@
-"""What of a language model learns: stacked low-rank adapters over one frozen base, or all of one model's weights.
+"""What of a language model learns: stacked low-rank adapters over one frozen base.
 
 LoRA (Hu et al., ICLR 2022, section 4.1): a linear layer's output gets ``alpha / rank * B A x`` added. Here A and B of S
 students are stacked, [S, rank, in] and [S, out, rank], and applied to inputs [S, L, in] by batched matrix products, so that
@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -25,21 +25,6 @@ from kdgym.storage import CorruptFileError, write_atomically
 
 _PEFT_PREFIX = "base_model.model."
 ALL_LINEAR = "all-linear"
-
-
-class Weights(Protocol):
-    """The weights that learn, as rows of a tensor [S, size]."""
-
-    size: int
-
-    def initialise(self, key: Tensor) -> Tensor:
-        """First weights, one student a key: int64 [S] -> float32 [S, size]."""
-
-    def bound(self, weights: Tensor) -> Any:
-        """A context in which the model has these students' weights; it yields the leaves that gradients are taken of."""
-
-    def flatten(self, gradients: Sequence[Tensor]) -> Tensor:
-        """The leaves' gradients as [S, size], float32."""
 
 
 def _views(weights: Tensor, shapes: Sequence[torch.Size | tuple[int, ...]]) -> list[Tensor]:
@@ -68,7 +53,7 @@ class Adapters:
         output = model.get_output_embeddings()  # type: ignore[operator]
         linear = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not output}
         if not linear:
-            raise ValueError(f"{type(model).__name__} has no linear layers that could be adapted; use method='full'.")
+            raise ValueError(f"{type(model).__name__} has no linear layers that could be adapted.")
         if targets != ALL_LINEAR:
             unknown = sorted(set(targets) - {name.rpartition(".")[2] for name in linear})
             if unknown:
@@ -83,7 +68,8 @@ class Adapters:
         self.size = sum(math.prod(shape) for shape in self._shapes)
 
     def initialise(self, key: Tensor) -> Tensor:
-        """As PEFT does: A uniform within 1 / sqrt(in), B zero, so that every student begins as the base."""
+        """First weights [S, size], one student a key. As PEFT does: A uniform within 1 / sqrt(in), B zero, so that all begin as
+        the base."""
         weights = torch.zeros(len(key), self.size, device=self._device)
         for i, a in enumerate(_views(weights, self._shapes)[::2]):
             rank, inputs = a.shape[1:]
@@ -93,7 +79,7 @@ class Adapters:
 
     @contextmanager
     def bound(self, weights: Tensor) -> Iterator[list[Tensor]]:
-        """See `Weights.bound`."""
+        """A context in which the model has these students' weights; it yields the leaves that gradients are taken of."""
         leaves = [view.to(self._dtype).detach().requires_grad_() for view in _views(weights, self._shapes)]
         handles = [
             module.register_forward_hook(self._hook(a, b))
@@ -112,7 +98,7 @@ class Adapters:
         return add
 
     def flatten(self, gradients: Sequence[Tensor]) -> Tensor:
-        """See `Weights.flatten`."""
+        """The leaves' gradients as [S, size], float32."""
         return torch.cat([gradient.flatten(1).float() for gradient in gradients], dim=1)
 
     # --- PEFT's format -------------------------------------------------------------------------------------------
@@ -175,47 +161,3 @@ class Adapters:
                 f"The adapter in {folder} is for other layers: {wrong[0]} and {len(wrong) - 1} more differ."
             )
         return torch.cat([tensors[name].float().flatten() for name in shapes])
-
-
-class FullWeights:
-    """All weights of the model, for a population of one.
-
-    Args:
-        model: its weights are the students' first ones; they are as they were whenever no student is `bound`.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self._parameters = list(model.parameters())
-        self._shapes = [parameter.shape for parameter in self._parameters]
-        self.size = sum(parameter.numel() for parameter in self._parameters)
-
-    def initialise(self, key: Tensor) -> Tensor:
-        """The base's own weights, for every key."""
-        weights = torch.cat([parameter.detach().flatten().float() for parameter in self._parameters])
-        return weights.expand(len(key), -1)
-
-    @contextmanager
-    def bound(self, weights: Tensor) -> Iterator[list[Tensor]]:
-        """See `Weights.bound`.
-
-        Raises:
-            ValueError: there is more than one student.
-        """
-        if len(weights) != 1:
-            raise ValueError(
-                f"method='full' trains one student at a time; {len(weights)} were given. Use method='lora'."
-            )
-        before = [parameter.data for parameter in self._parameters]
-        try:
-            for parameter, view in zip(self._parameters, _views(weights.detach(), self._shapes), strict=True):
-                parameter.data = view[0].to(parameter.dtype)
-                parameter.requires_grad_()
-            yield list(self._parameters)
-        finally:
-            for parameter, data in zip(self._parameters, before, strict=True):
-                parameter.requires_grad_(False)
-                parameter.data = data
-
-    def flatten(self, gradients: Sequence[Tensor]) -> Tensor:
-        """See `Weights.flatten`."""
-        return torch.cat([gradient.flatten().float() for gradient in gradients]).unsqueeze(0)

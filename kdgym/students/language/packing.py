@@ -49,6 +49,17 @@ class Pack:
     answer_length: Tensor
 
     @property
+    def number(self) -> Tensor:
+        """Which of its row's items every answer token belongs to, int64 [A]."""
+        return self.item % self.answer_length.shape[1]
+
+    @property
+    def place(self) -> Tensor:
+        """Which of its answer's tokens every answer token is, int64 [A]."""
+        begin = self.answer_length.flatten().cumsum(0) - self.answer_length.flatten()
+        return torch.arange(len(self.item), device=self.item.device) - begin[self.item]
+
+    @property
     def used(self) -> int:
         """Tokens that are no padding."""
         return int((self.owner != _PADDING).sum())

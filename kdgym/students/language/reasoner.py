@@ -17,7 +17,6 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from kdgym.students.adamw import adamw_step
-from kdgym.students.language.adapters import Adapters
 from kdgym.students.language.generation import Reading, write_on
 from kdgym.students.language.packing import Item, Pack, pack
 from kdgym.students.language.students import LanguageStudents
@@ -51,10 +50,8 @@ class _Rows:
 
     def whose(self, packed: Pack) -> tuple[Tensor, Tensor, Tensor]:
         """Student, attempt and place within the attempt of every answer token, int64 [T] each."""
-        flat = packed.item
-        beginning = packed.answer_length.flatten().cumsum(0) - packed.answer_length.flatten()
-        place = torch.arange(len(flat), device=flat.device) - beginning[flat]
-        return self.student[packed.row], self.attempt[:, : packed.ask.shape[1]].flatten()[flat], place
+        attempt = self.attempt[:, : packed.ask.shape[1]].flatten()[packed.item]
+        return self.student[packed.row], attempt, packed.place
 
 
 class LanguageReasoners(LanguageStudents):
@@ -241,13 +238,7 @@ class LanguageReasoners(LanguageStudents):
         learning_rate: float,
         now: Tensor | None = None,
     ) -> None:
-        """See `Practitioners`; all attempts of a student are in one pass, also where their probabilities are known.
-
-        Raises:
-            ValueError: students are whole models.
-        """
-        if not isinstance(self.adapted, Adapters):
-            raise ValueError("Practice trains adapters; choose method='lora'.")
+        """See `Practitioners`; all attempts of a student are in one pass, also where their probabilities are known."""
         p, attempted = self.weights, self.written(tokens).any(2)
         optimiser = self.options.model_copy(update={"learning_rate": learning_rate})
         for part in self._students_at_once(problem, tokens, attempted):

@@ -1,7 +1,7 @@
 """Language models as students: a population is S sets of weights over one model from a Hugging Face directory.
 
-As for tiny students, a population is one tensor ``state`` [S, row]: row i holds student i's weights (its LoRA adapter, or
-with ``method="full"`` the whole model), both AdamW moments and its number of updates, in float32. The base model is frozen,
+As for tiny students, a population is one tensor ``state`` [S, row]: row i holds student i's LoRA
+adapter, both AdamW moments and its number of updates, in float32. The base model is frozen,
 shared by all engines of a process, and no part of the state. Items of one student lie side by side in one sequence
 (`kdgym.students.language.packing`).
 """
@@ -11,12 +11,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -24,54 +24,21 @@ from transformers.cache_utils import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kdgym import random
-from kdgym.settings import Settings
 from kdgym.students.adamw import adamw_step
-from kdgym.students.base import Tables
+from kdgym.students.base import Batch, Tables
 from kdgym.students.base_students.pool import POOLS
-from kdgym.students.language.adapters import Adapters, FullWeights, Weights
+from kdgym.students.language.adapters import Adapters
 from kdgym.students.language.generation import Local, Reading, Writer
+from kdgym.students.language.options import LanguageOptions
 from kdgym.students.language.packing import Item, Pack, pack
 from kdgym.students.language.pretrained import load_model, stop_tokens
 from kdgym.students.language.prompts import Prompts
+from kdgym.students.tiny.kernel import check_batch
 from kdgym.tasks.base import Task
 
 _TOLERANCE = 1e-2  # of a logit: packed against alone, float32
 _EXAMINED = 32  # problems of one row
 _SPARE = 8  # tokens a student may say beyond the longest right answer
-
-
-class LanguageOptions(Settings):
-    """``student_options`` of language-model students.
-
-    Attributes:
-        method: ``"lora"``, or ``"full"`` (all weights; a population of one).
-        rank, alpha, target_modules: see `kdgym.students.language.adapters.Adapters`.
-        batch: items of one update.
-        learning_rate, beta1, beta2, epsilon, weight_decay: AdamW.
-        gradient_checkpointing: keep only each block's input for the backward pass: less memory, a third more work.
-        most_tokens: of one forward pass; a larger population is taught in groups of students.
-        max_new_tokens: most a student may say; None for the longest right answer and eight more.
-        max_feedback_tokens: most that is read of a teacher's feedback on one attempt.
-        backend: who lets students speak: ``"transformers"`` (in this process) or ``"vllm"`` (a server).
-        base_url: of the vLLM server, started with ``--enable-lora``.
-    """
-
-    method: Literal["lora", "full"] = "lora"
-    rank: int = Field(8, ge=1, le=512)
-    alpha: float = Field(16.0, gt=0)
-    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
-    batch: int = Field(8, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    beta1: float = Field(0.9, ge=0, lt=1)
-    beta2: float = Field(0.999, ge=0, lt=1)
-    epsilon: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    gradient_checkpointing: bool = False
-    most_tokens: int = Field(2048, ge=1)
-    max_new_tokens: int | None = Field(None, ge=1)
-    max_feedback_tokens: int = Field(96, ge=1)
-    backend: Literal["transformers", "vllm"] = "transformers"
-    base_url: str = "http://127.0.0.1:8000/v1"
 
 
 class LanguageStudents:
@@ -89,6 +56,7 @@ class LanguageStudents:
     """
 
     recordable = False
+    training_flops = 2.0  # passes: no gradients of the frozen base
     dtype = torch.float32
 
     def __init__(
@@ -109,11 +77,7 @@ class LanguageStudents:
         parameters = inspect.signature(self.backbone.forward).parameters
         self._cache_argument = "cache" if "cache" in parameters else "past_key_values"
         self.prompts = Prompts(tokenizer, task, stop_tokens(self.model, tokenizer))
-        self.adapted: Weights
-        if options.method == "full":
-            self.adapted = FullWeights(self.model)
-        else:
-            self.adapted = Adapters(self.model, options.rank, options.alpha, options.target_modules)
+        self.adapted = Adapters(self.model, options.rank, options.alpha, options.target_modules)
         self.weights = self.adapted.size
         self.row = 3 * self.weights + 1
         self.answer_width = options.max_new_tokens or self.prompts.longest_answer + _SPARE
@@ -122,7 +86,6 @@ class LanguageStudents:
         embedding = self.model.get_input_embeddings().weight
         inner = sum(p.numel() for p in self.backbone.parameters() if p is not embedding)
         self.flops_per_token = 2.0 * (inner + self._head.weight.numel())
-        self.training_flops = 3.0 if options.method == "full" else 2.0  # passes: no gradients of the frozen base
         self.recipe = {"student": options.model_dump(mode="json"), "model": path, "dtype": str(dtype)}
         self._check_packing()
         self.writer: Writer = Local(self)
@@ -163,27 +126,17 @@ class LanguageStudents:
         return self.adapted.initialise(random.fold(key, POOLS.index(pool)))
 
     def export(self, state: Tensor, folder: Path) -> None:
-        """Write one student [row] as an adapter in PEFT's format.
-
-        Raises:
-            ValueError: students are whole models.
-        """
-        self._adapters.export(state[: self.weights], folder, self.path)
+        """Write one student [row] as an adapter in PEFT's format."""
+        self.adapted.export(state[: self.weights], folder, self.path)
 
     def load(self, folder: Path) -> Tensor:
         """A student [row] with the adapter in ``folder``, in PEFT's format, and a fresh optimiser.
 
         Raises:
-            ValueError: students are whole models, or the adapter does not fit; see `Adapters.load`.
+            ValueError: the adapter does not fit; see `Adapters.load`.
         """
-        weights = self._adapters.load(folder).to(self.device)
+        weights = self.adapted.load(folder).to(self.device)
         return torch.cat([weights, weights.new_zeros(self.row - self.weights)])
-
-    @property
-    def _adapters(self) -> Adapters:
-        if not isinstance(self.adapted, Adapters):
-            raise ValueError("A student with method='full' has no adapter; choose method='lora'.")
-        return self.adapted
 
     # --- reading -------------------------------------------------------------------------------------------------
 
@@ -193,16 +146,19 @@ class LanguageStudents:
         items = self.prompts.items(problem.flatten().tolist(), answer.flatten().tolist(), tables)
         return torch.tensor([len(p) + len(a) for p, a in items], device=problem.device).view_as(problem)
 
-    def read(self, tokens: Tensor, position: Tensor, mask: Tensor, cache: Any = None) -> Tensor:
-        """The bound students' last hidden states, [S, L, width]."""
+    def read(
+        self, tokens: Tensor, position: Tensor, mask: Tensor, cache: Any = None, layer: int | None = None
+    ) -> Tensor:
+        """The bound students' last hidden states, or those of a layer, [S, L, width]."""
         output = self.backbone(
             input_ids=tokens,
             position_ids=position,
             attention_mask=mask,
             use_cache=cache is not None,
+            output_hidden_states=layer is not None,
             **{self._cache_argument: cache},
         )
-        hidden: Tensor = output.last_hidden_state
+        hidden: Tensor = output.last_hidden_state if layer is None else output.hidden_states[layer]
         return hidden
 
     def speak(self, hidden: Tensor) -> Tensor:
@@ -213,26 +169,33 @@ class LanguageStudents:
 
     # --- learning ------------------------------------------------------------------------------------------------
 
-    def train(
-        self, state: Tensor, problem: Tensor, answer: Tensor, count: Tensor, tables: Tables | None = None
-    ) -> Tensor:
-        """One pass of AdamW over each student's items, in place; see `Students.train`.
-
-        An item's loss is the mean over its answer's tokens, the end of the turn included; a batch's is the mean over its
-        items. A last batch that is not full makes a proportionally smaller step.
-        """
-        size, counts = self.options.batch, count.tolist()
-        losses = torch.zeros(problem.shape, device=self.device)
-        for begin in range(0, min(problem.shape[1], max(counts, default=0)), size):
+    def train(self, state: Tensor, batch: Batch, tables: Tables | None = None) -> Tensor:
+        """See `Students.train`. An answer's end of turn is one of its tokens."""
+        self._check(state, batch, tables)
+        size, counts = self.options.batch, batch.count.tolist()
+        losses = torch.zeros(batch.problem.shape, device=self.device)
+        for begin in range(0, min(batch.problem.shape[1], max(counts, default=0)), size):
             part = slice(begin, begin + size)
-            rows = self._rows(problem[:, part], answer[:, part], [max(0, n - begin) for n in counts], tables)
+            rows = self._rows(
+                batch.problem[:, part], batch.target[:, part], [max(0, n - begin) for n in counts], tables
+            )
             for group in self._groups(rows):
-                loss = self._update(state[group], rows[group])
+                weight, soft = (None if given is None else given[group, part] for given in (batch.weight, batch.soft))
+                loss = self._update(state[group], rows[group], weight, soft)
                 losses[group, begin : begin + loss.shape[1]] = loss
         return losses
 
-    def _update(self, state: Tensor, rows: list[list[Item]]) -> Tensor:
-        """One AdamW step of some students on one batch each, in place; the items' losses before, [S, n]."""
+    def _check(self, state: Tensor, batch: Batch, tables: Tables | None) -> None:
+        """See `check_batch`; soft targets have room for the longest answer at least."""
+        check_batch(replace(batch, soft=None), len(state), 0, 0)
+        if batch.soft is not None:
+            valid = torch.arange(batch.problem.shape[1], device=batch.count.device) < batch.count.unsqueeze(1)
+            items = self.prompts.items(batch.problem[valid].tolist(), batch.target[valid].tolist(), tables)
+            room = max([len(answer) for _, answer in items] + list(batch.soft.shape[2:3]), default=0)
+            check_batch(batch, len(state), room, len(self._head.weight))
+
+    def _update(self, state: Tensor, rows: list[list[Item]], weight: Tensor | None, soft: Tensor | None) -> Tensor:
+        """One AdamW step of some students on one mini-batch each, in place; the items' losses before, [S, n]."""
         packed = pack(rows).to(self.device)
         p, valid = self.weights, packed.answer_length > 0
         if not valid.any():
@@ -240,8 +203,9 @@ class LanguageStudents:
         number = valid.sum(1, keepdim=True)
         with self.adapted.bound(state[:, :p]) as leaves, self._checkpointing():
             logits = self._answers(packed, self.read(packed.tokens, packed.position, packed.mask()))
-            loss = self._item_loss(packed, logits)
-            gradients = torch.autograd.grad((loss / number.clamp_min(1)).sum(), leaves)
+            loss = self._item_loss(packed, logits, soft)
+            weighted = loss if weight is None else loss * weight[:, : loss.shape[1]].masked_fill(~valid, 0)
+            gradients = torch.autograd.grad((weighted / number.clamp_min(1)).sum(), leaves)
         gradient = self.adapted.flatten(gradients)
         del gradients, logits
         m, v = state[:, p : 2 * p], state[:, 2 * p : 3 * p]
@@ -280,6 +244,33 @@ class LanguageStudents:
         """Unaided greedy answers in the model's own tokens, padded by the end of the turn; see `Students.decode`."""
         return self._examine(state, problem)[2]
 
+    def logits(self, state: Tensor, problem: Tensor, answer: Tensor | None = None) -> Tensor:
+        """See `Students.logits`; V is the model's vocabulary, so ask for few items at a time."""
+        return self._read_answers(state, problem, answer, None)
+
+    def features(self, state: Tensor, problem: Tensor, layer: int, answer: Tensor | None = None) -> Tensor:
+        """See `Students.features`."""
+        layers = self.model.config.num_hidden_layers
+        if not 0 <= layer <= layers:
+            raise ValueError(f"There is no layer {layer}; choose from 0 to {layers}.")
+        return self._read_answers(state, problem, answer, layer)
+
+    @torch.no_grad()
+    def _read_answers(self, state: Tensor, problem: Tensor, answer: Tensor | None, layer: int | None) -> Tensor:
+        """What stands where answer tokens are predicted, float32 [S, N, A, ...]: a layer's hidden states, or logits."""
+        answer = self.solution[problem] if answer is None else answer
+        rows = self._rows(problem, answer, [problem.shape[1]] * len(problem))
+        longest = max((len(tokens) for row in rows for _, tokens in row), default=0)
+        width = len(self._head.weight) if layer is None else self._head.weight.shape[1]
+        found = torch.zeros(*problem.shape, longest, width, device=self.device)
+        for place, items in self._passes(rows):
+            packed = pack(items).to(self.device)
+            with self.adapted.bound(state[place[0], : self.weights]):
+                hidden = self.read(packed.tokens, packed.position, packed.mask(), layer=layer)
+                here = self._answers(packed, hidden) if layer is None else hidden[packed.row, packed.slot].float()
+            found[place][packed.row, packed.number, packed.place] = here
+        return found
+
     def judge(self, problem: Tensor, said: Tensor) -> Tensor:
         """Verdicts of the task on answers [..., answer_width] to problems [...]."""
         answers = self.text_of(said.flatten(0, -2))
@@ -295,20 +286,14 @@ class LanguageStudents:
         """Loss [S, N] of the listed solutions, whether they are what greedy decoding says [S, N], and what it says
         [S, N, answer_width].
         """
-        students, n = problem.shape
-        rows = self._rows(problem, self.solution[problem], [n] * students)
-        longest = max(len(p) + len(a) for row in rows for p, a in row)
-        size = max(1, min(_EXAMINED, self.options.most_tokens // longest))
+        rows = self._rows(problem, self.solution[problem], [problem.shape[1]] * len(problem))
         loss = torch.zeros(problem.shape, device=self.device)
         solved = torch.zeros(problem.shape, dtype=torch.bool, device=self.device)
-        said = torch.full((students, n, self.answer_width), self.prompts.end, device=self.device)
-        for begin in range(0, n, size):
-            part = [row[begin : begin + size] for row in rows]
-            for group in self._groups(part):
-                place = group, slice(begin, begin + size)
-                weights = state[group, : self.weights]
-                with self.adapted.bound(weights):
-                    loss[place], solved[place], said[place] = self._read_and_write(weights, part[group])
+        said = torch.full((*problem.shape, self.answer_width), self.prompts.end, device=self.device)
+        for place, items in self._passes(rows):
+            weights = state[place[0], : self.weights]
+            with self.adapted.bound(weights):
+                loss[place], solved[place], said[place] = self._read_and_write(weights, items)
         return loss, solved, said
 
     def _read_and_write(self, weights: Tensor, rows: list[list[Item]]) -> tuple[Tensor, Tensor, Tensor]:
@@ -347,6 +332,15 @@ class LanguageStudents:
             )
         return rows
 
+    def _passes(self, rows: list[list[Item]]) -> Iterator[tuple[tuple[slice, slice], list[list[Item]]]]:
+        """Equally long rows, a forward pass at a time: which students' which items, and these."""
+        longest = max((len(p) + len(a) for row in rows for p, a in row), default=1)
+        size = max(1, min(_EXAMINED, self.options.most_tokens // longest))
+        for begin in range(0, max(map(len, rows), default=0), size):
+            part = [row[begin : begin + size] for row in rows]
+            for group in self._groups(part):
+                yield (group, slice(begin, begin + size)), part[group]
+
     def _groups(self, rows: list[list[Item]]) -> Iterator[slice]:
         """Neighbouring students whose rows fit into one forward pass together."""
         begin, longest = 0, 0
@@ -363,8 +357,11 @@ class LanguageStudents:
         """Logits where answer tokens are predicted, float32 [A, vocabulary]."""
         return self.speak(hidden[packed.row, packed.slot])
 
-    def _item_loss(self, packed: Pack, logits: Tensor) -> Tensor:
-        """Nats an answer token of every item, [S, n]; 0 where there is none."""
-        token_loss = F.cross_entropy(logits, packed.target, reduction="none")
+    def _item_loss(self, packed: Pack, logits: Tensor, soft: Tensor | None = None) -> Tensor:
+        """Nats an answer token of every item, [S, n]; 0 where there is none. For tokens, or distributions [S, >= n, A, V]."""
+        target = packed.target
+        if soft is not None:
+            target = soft[packed.row, packed.number, packed.place].to(logits.dtype)
+        token_loss = F.cross_entropy(logits, target, reduction="none")
         total = torch.zeros(packed.answer_length.numel(), device=self.device).index_add(0, packed.item, token_loss)
         return total.view_as(packed.answer_length) / packed.answer_length.clamp_min(1)

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from kdgym.students.language.adapters import Adapters, Weights
+from kdgym.students.language.adapters import Adapters
 from kdgym.students.language.generation import Reading
 from kdgym.students.language.packing import Item
 
@@ -30,7 +30,7 @@ _SIDE_BY_SIDE = 32  # students asked at once
 class Model(Protocol):
     """What is needed of `kdgym.students.language.students.LanguageStudents`."""
 
-    adapted: Weights
+    adapted: Adapters
     answer_width: int
     options: Any
     path: str
@@ -44,12 +44,10 @@ class Server:
         model: the students' model.
 
     Raises:
-        ValueError: students are whole models, or there is no such server.
+        ValueError: there is no such server.
     """
 
     def __init__(self, model: Model) -> None:
-        if not isinstance(model.adapted, Adapters):
-            raise ValueError("backend='vllm' serves adapters; choose method='lora', or backend='transformers'.")
         self._model, self._adapters, self._url = model, model.adapted, model.options.base_url.rstrip("/")
         self._request("models")
 

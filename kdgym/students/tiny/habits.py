@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students.base import Tables
+from kdgym.students.base import Batch, Students, Tables
 from kdgym.students.base_students.pool import Cohort, keep, school
-from kdgym.students.tiny.transformer import TransformerStudents
 from kdgym.tasks.scratchpad import Scratchpad
 
 _KINDS = 4  # of mistakes, see `Scratchpad.careless`
@@ -47,7 +46,7 @@ class Carelessness:
 
 
 def careless_students(
-    students: TransformerStudents,
+    students: Students,
     task: Scratchpad,
     pool: str,
     recipe: dict[str, Any],
@@ -67,13 +66,14 @@ def careless_students(
 
     def build(cohort: Cohort) -> Tensor:
         key = cohort.key
+        prompts = task.prompt.to(students.device)
         state, rates = students.initialise(random.fold(key, 3)), carelessness.rates(random.fold(key, 5)).unsqueeze(1)
 
         def learn(problem: Tensor, begin: int) -> None:
             written = task.careless(problem, random.fold(key, 6, begin).unsqueeze(1), rates).flatten(0, 1)
             ids = torch.arange(len(written), device=problem.device).view_as(problem)
             everything = torch.full_like(key, problem.shape[1])
-            students.train(state, problem, ids, everything, Tables(students.tables.prompts, written))
+            students.train(state, Batch(problem, ids, everything), Tables(prompts, written))
 
         share = torch.ones(len(key), len(task.skills), dtype=torch.float64, device=students.device)
         school(task, random.fold(key, 4), share, carelessness.items, learn, f"Schooling careless {cohort}, once")

@@ -31,7 +31,7 @@ typedef struct {
     Kept kept[LAYERS];
     float x[B * L * D], y[B * A * D], y_scale[B * A], logits[B * A * VP];
     float dx[B * L * D], dz[B * L * D], d_hidden[B * L * F], d_mixed[B * L * D + W], dq[B * L * D], d_kv[B * L * KV];
-    float image[B * PATCHES * PIXELS], token_loss[B * A], loss[B], weight[B * A];
+    float image[B * PATCHES * PIXELS], token_loss[B * A], loss[B], weight[B * A], soft[B * A * VP];
     int64_t token[B * L], target[B * A], likeliest[B * A];
     int right[B];
 } Work; /* of `token`, the places of patches are not used */
@@ -70,11 +70,11 @@ static void transform(Work *s) {
     normalise(B * A, s->x, s->y, s->y_scale);
 }
 
-/* A batch's losses, verdicts and probabilities (in `logits`). */
-static void forward(Work *s) {
+/* A batch's losses, verdicts and probabilities (in `logits`). The targets are tokens, or the distributions `soft`. */
+static void forward(Work *s, const float *soft) {
     transform(s);
     product(B * A, VP, D, ROWS(s->y, D), s->w.head, VP, s->logits, VP, SET);
-    softmax(s->logits, s->target, s->token_loss, s->likeliest);
+    softmax(s->logits, s->target, soft, s->token_loss, s->likeliest);
     for (int b = 0; b < B; b++) s->loss[b] = total(A, s->token_loss + b * A) / A, s->right[b] = isfinite(s->loss[b]);
     for (int r = 0; r < B * A; r++) s->right[r / A] &= s->likeliest[r] == s->target[r];
 }
@@ -142,9 +142,11 @@ INLINE void backward_block(const int Q, Work *s, const Block *t, const Kept *k, 
 }
 
 /* After `forward`: the gradient of the sum of the batch's token losses, each times its `weight`. */
-static void backward(Work *s) {
+static void backward(Work *s, const float *soft) {
     for (int r = 0; r < B * A; r++) {
-        s->logits[r * VP + s->target[r]] -= 1;
+        if (!soft) s->logits[r * VP + s->target[r]] -= 1;
+        else
+            for (int i = 0; i < VP; i++) s->logits[r * VP + i] -= soft[r * VP + i];
         for (int i = 0; i < VP; i++) s->logits[r * VP + i] *= s->weight[r];
     }
     product(D, VP, B * A, TRANSPOSED(s->y, D), s->logits, VP, s->g.head, VP, SET);
@@ -235,20 +237,23 @@ int64_t kdgym_workspace(void) { return sizeof(Work); }
  * row of `state` is [weights | first moments | second moments | number of updates], `part` floats each. */
 #define EVERY_STUDENT int64_t i = 0; (i = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED)) < students;
 
+/* `weight` (one an item) and `soft` (A rows of V an item) may be NULL: all items count alike, and the answers are the targets. */
 void kdgym_train(Work *s, int64_t *next, int64_t students, float *state, int64_t stride, int64_t part, const Tables *tables,
-                 const int64_t *problem, const int64_t *answer, const int64_t *count, int64_t room, const AdamW *optimiser,
-                 float *losses) {
+                 const int64_t *problem, const int64_t *answer, const int64_t *count, int64_t room, const float *weight,
+                 const float *soft, const AdamW *optimiser, float *losses) {
     const unsigned before = flush_denormals();
     for (EVERY_STUDENT) {
         float *row = state + i * stride, *updates = row + 3 * part;
         unpack(row, &s->w), unpack(row + part, &s->m), unpack(row + 2 * part, &s->v);
         for (int64_t begin = 0, at = i * room; begin < count[i]; begin += B, at += B) {
             const int n = read_batch(s, tables, count[i] - begin, problem + at, answer + at);
+            for (int r = 0; soft && r < n * A; r++) memcpy(s->soft + r * VP, soft + (at * A + r) * V, FLOATS(V));
             transpose_weights(s);
-            forward(s);
+            forward(s, soft ? s->soft : NULL);
             memcpy(losses + at, s->loss, FLOATS(n));
             for (int r = 0; r < B * A; r++) s->weight[r] = r < n * A ? 1.f / (A * n) : 0;
-            backward(s);
+            for (int r = 0; weight && r < n * A; r++) s->weight[r] *= weight[at + r / A];
+            backward(s, soft ? s->soft : NULL);
             *updates += 1;
             adamw((float *)&s->w, (float *)&s->m, (float *)&s->v, (float *)&s->g, *optimiser, *updates, (float)n / B);
         }
@@ -266,7 +271,7 @@ void kdgym_evaluate(Work *s, int64_t *next, int64_t students, const float *state
         unpack(state + i * stride, &s->w);
         for (int64_t at = i * room; at < (i + 1) * room; at += B) {
             const int n = read_batch(s, tables, (i + 1) * room - at, problem + at, solution + at);
-            forward(s);
+            forward(s, NULL);
             memcpy(losses + at, s->loss, FLOATS(n));
             for (int b = 0; b < n; b++) right[at + b] = s->right[b];
             for (int r = 0; r < n * A; r++) tokens[at * A + r] = s->likeliest[r] % V; /* V where all are NaN */
@@ -346,8 +351,8 @@ void kdgym_gradient(Work *s, int64_t *next, int64_t students, const float *state
                 read_item(s, b, tables, problem[chosen], tokens + chosen * A);
                 for (int a = 0; a < A; a++) s->weight[b * A + a] = b < n ? -slope[chosen * A + a] : 0;
             }
-            forward(s);
-            backward(s);
+            forward(s, NULL);
+            backward(s, NULL);
             for (int j = 0; j < WEIGHTS; j++) sum[j] += g[j];
         }
         pack(&s->m, gradient + i * part);

@@ -25,11 +25,12 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.storage import cache_directory
-from kdgym.students.base import Tables
+from kdgym.students.base import Batch, Tables
 from kdgym.students.tiny.network import Network, NetworkShape
 
 _SOURCES = [Path(__file__).with_name(name) for name in ("kernel.c", "layers.h", "linear_algebra.h")]
 _WIDEST = 16  # floats of the widest vector; matrices have rows of whole vectors
+_SUMS = 1e-3  # from 1, what a soft target may sum to
 _OPTIONS = ["-std=gnu11", "-O3", "-funroll-loops", "-fPIC", "-shared"]
 # Sums in any order, but NaN stays NaN: a student that diverged must not look like one that did not.
 _OPTIONS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]
@@ -48,6 +49,46 @@ def _pointers(tables: Tables) -> _CTables:
     """The C structure of the same name; valid while the tensors are."""
     tensors = (tables.prompts, tables.answers, tables.scene, tables.scenes)
     return _CTables(*(None if t is None else t.data_ptr() for t in tensors), tables.scale)
+
+
+def check_batch(batch: Batch, students: int, answer: int, vocabulary: int) -> None:
+    """Is this what students can learn? Values are not looked at while a GPU records, as it cannot be asked for them.
+
+    Args:
+        batch: see there.
+        students: S.
+        answer: A.
+        vocabulary: V.
+
+    Raises:
+        ValueError: a tensor has another shape or type, a weight is negative or no number, or a soft target is no distribution.
+    """
+    shape = (students, *batch.problem.shape[-1:])
+    wanted = {
+        "problem": shape,
+        "target": shape,
+        "count": shape[:1],
+        "weight": shape,
+        "soft": (*shape, answer, vocabulary),
+    }
+    for name, size in wanted.items():
+        given, kind = getattr(batch, name), "float" if name in {"weight", "soft"} else "int64"
+        if given is None and kind == "float":
+            continue
+        fits = given.is_floating_point() if kind == "float" else given.dtype == torch.int64
+        if given.shape != size or not fits:
+            raise ValueError(f"The batch's {name} is {given.dtype} {list(given.shape)}; expected {kind} {list(size)}.")
+    if (batch.weight is None and batch.soft is None) or (
+        batch.count.is_cuda and torch.cuda.is_current_stream_capturing()
+    ):
+        return
+    valid = torch.arange(shape[-1], device=batch.count.device) < batch.count.unsqueeze(1)
+    if batch.weight is not None and not ((batch.weight >= 0) & batch.weight.isfinite() | ~valid).all():
+        raise ValueError("The batch's weight has negative numbers, infinity or NaN; weights are finite and at least 0.")
+    if batch.soft is not None:
+        distribution = (batch.soft.amin(-1) >= 0) & ((batch.soft.sum(-1) - 1).abs() <= _SUMS)
+        if not (distribution | ~valid.unsqueeze(2)).all():
+            raise ValueError("The batch's soft targets are no distributions: every row is at least 0 and sums to 1.")
 
 
 class Kernel:
@@ -74,24 +115,21 @@ class Kernel:
         self._library = _library(tuple(f"-D{name}={size}" for name, size in sizes.items()))
         self._work: list[Tensor] = []
 
-    def train(
-        self, state: Tensor, part: int, tables: Tables, problem: Tensor, answer: Tensor, count: Tensor, adamw: Tensor
-    ) -> Tensor:
-        """See `kdgym.students.tiny.transformer.TransformerStudents.train`.
+    def train(self, state: Tensor, part: int, tables: Tables, batch: Batch, adamw: Tensor) -> Tensor:
+        """See `Students.train`.
 
         Args:
             state: [S, R], changed in place; weights, two moments and the number of updates, ``part`` floats each.
             part: floats between those.
             tables: what the ids stand for.
-            problem, answer: int64 [S, N].
-            count: int64 [S].
+            batch: the items, checked.
             adamw: learning rate, beta1, beta2, epsilon and weight decay, float32 [5].
         """
-        tables.check(problem, answer)
-        problem, answer, count = problem.contiguous(), answer.contiguous(), count.clamp_max(problem.shape[1])
-        losses = torch.zeros(problem.shape)
-        room = problem.shape[1]
-        self._run("kdgym_train", state, part, _pointers(tables), problem, answer, count, room, adamw, losses)
+        _check_ids(tables, batch.problem, batch.target)
+        room, losses = batch.problem.shape[1], torch.zeros(batch.problem.shape)
+        problem, target, count = batch.problem.contiguous(), batch.target.contiguous(), batch.count.clamp_max(room)
+        targets = [None if given is None else given.float().contiguous() for given in (batch.weight, batch.soft)]
+        self._run("kdgym_train", state, part, _pointers(tables), problem, target, count, room, *targets, adamw, losses)
         return losses
 
     def evaluate(
@@ -103,7 +141,7 @@ class Kernel:
             Verdicts bool [S, N]; losses [S, N]; at every place of the answer the token that the student finds likeliest after
             the answer's tokens before it, int64 [S, N, A].
         """
-        tables.check(problem, solution)
+        _check_ids(tables, problem, solution)
         problem, solution = problem.contiguous(), solution.contiguous()
         right, losses = torch.empty(problem.shape, dtype=torch.bool), torch.empty(problem.shape)
         tokens = torch.empty(*problem.shape, tables.answers.shape[1], dtype=torch.int64)
@@ -114,7 +152,7 @@ class Kernel:
 
     def decode(self, state: Tensor, tables: Tables, problem: Tensor, begun: Tensor, known: Tensor) -> Tensor:
         """Greedy answers int64 [S, N, A] that go on after the first ``known`` (int64 [S, N]) tokens of ``begun`` [S, N, A]."""
-        tables.check(problem)
+        _check_ids(tables, problem)
         problem, known = problem.contiguous(), known.contiguous()
         tokens = begun.clone(memory_format=torch.contiguous_format)
         self._run("kdgym_decode", state, _pointers(tables), problem, known, problem.shape[1], tokens)
@@ -132,7 +170,7 @@ class Kernel:
             chance: random numbers in [0, 1), float64 [S, N, A].
             begun: answers int64 [S, N, A], of which the first ``known``, int64 [S, N], tokens stand.
         """
-        tables.check(problem)
+        _check_ids(tables, problem)
         problem, known, chance = problem.contiguous(), known.contiguous(), chance.double().contiguous()
         tokens, log_p = begun.clone(memory_format=torch.contiguous_format), torch.empty(begun.shape)
         room = problem.shape[1]
@@ -154,13 +192,13 @@ class Kernel:
             weights: of a student.
             slope: the function's derivatives by the log-probabilities, [S, N, A].
         """
-        tables.check(problem)
+        _check_ids(tables, problem)
         problem, tokens, slope = problem.contiguous(), tokens.contiguous(), slope.contiguous()
         gradient, room = torch.empty(len(state), weights), problem.shape[1]
         self._run("kdgym_gradient", state, _pointers(tables), problem, tokens, room, slope, gradient, weights)
         return gradient
 
-    def _run(self, name: str, state: Tensor, *arguments: Tensor | int | ctypes.Structure) -> None:
+    def _run(self, name: str, state: Tensor, *arguments: Tensor | int | ctypes.Structure | None) -> None:
         """Let torch's number of threads work through the students; each takes the next one that is waiting."""
         students = len(state)
         threads = max(1, min(torch.get_num_threads(), students))
@@ -178,10 +216,21 @@ class Kernel:
             list(pool.map(lambda work: call(work.data_ptr(), *raw), self._work[:threads]))
 
 
-def _raw(argument: Tensor | int | ctypes.Structure) -> int:
+def _raw(argument: Tensor | int | ctypes.Structure | None) -> int | None:
     if isinstance(argument, Tensor):
         return argument.data_ptr()
-    return argument if isinstance(argument, int) else ctypes.addressof(argument)
+    return ctypes.addressof(argument) if isinstance(argument, ctypes.Structure) else argument
+
+
+def _check_ids(tables: Tables, problem: Tensor, answer: Tensor | None = None) -> None:
+    """C would read past a table.
+
+    Raises:
+        IndexError: there is no such problem or answer.
+    """
+    for ids, table in ((problem, tables.prompts), (answer, tables.answers)):
+        if ids is not None and ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < len(table):
+            raise IndexError(f"Ids from {int(ids.min())} to {int(ids.max())} were given; there are {len(table)} rows.")
 
 
 @functools.cache
@@ -255,7 +304,8 @@ def fingerprint() -> str:
     state = torch.zeros(2, 3 * weights + 1)
     state[:, :weights] = random.uniform(key, weights).float() - 0.5
     adamw = torch.tensor([1e-2, 0.9, 0.99, 1e-8, 0.01])
-    outputs = [kernel.train(state, weights, tables, problem, problem, torch.tensor([items, items // 2]), adamw), state]
+    lesson = Batch(problem, problem, torch.tensor([items, items // 2]))
+    outputs = [kernel.train(state, weights, tables, lesson, adamw), state]
     outputs += kernel.evaluate(state, tables, problem, problem)
     begun = torch.zeros(2, items, shape.answer, dtype=torch.int64)
     tokens = kernel.decode(state, tables, problem, begun, known=torch.zeros_like(problem))

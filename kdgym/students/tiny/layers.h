@@ -117,14 +117,15 @@ INLINE int draw(const float *p, double chance) {
     return token < V ? token : V - 1;
 }
 
-/* Logits [B * A, VP] -> probabilities; losses in nats, and the likeliest token, of all answer tokens. */
-INLINE void softmax(float *logits, const int64_t *target, float *loss, int64_t *token) {
+/* Logits [B * A, VP] -> probabilities; losses in nats, and the likeliest token, of all answer tokens. The targets are tokens,
+ * or distributions `soft` [B * A, VP]. */
+INLINE void softmax(float *logits, const int64_t *target, const float *soft, float *loss, int64_t *token) {
     float sum[B * A], chosen[B * A], most;
     for (int r = 0; r < B * A; r++) {
         float *x = logits + r * VP;
         token[r] = likeliest(x, &most);
         for (int i = 0; i < VP; i++) x[i] = x[i] - most < -80 ? -80 : x[i] - most;
-        chosen[r] = x[target[r]];
+        chosen[r] = soft ? dot(VP, soft + r * VP, x) : x[target[r]];
     }
     exponential(B * A * VP, logits);
     for (int r = 0; r < B * A; r++) {

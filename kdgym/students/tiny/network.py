@@ -128,16 +128,28 @@ class Network:
             inputs: prompt and answer tokens, int64 [S, B, T + A - 1].
             image: patches [S, B, n, p], where the shape has any.
         """
-        matrices = self.views(weights)
-        x, _ = self._embed(matrices, inputs, image)
-        last = self._forward(x, matrices, inputs.shape[1], [])
-        scores: Tensor = _normalise(last)[0] @ matrices[2]
+        last = self.features(weights, inputs, self.shape.layers, image)
+        scores: Tensor = _normalise(last.flatten(1, 2))[0] @ self.views(weights)[2]
         return scores.view(*inputs.shape[:2], self.shape.answer, -1)
 
+    def features(self, weights: Tensor, inputs: Tensor, layer: int, image: Tensor | None = None) -> Tensor:
+        """The residual stream after the first ``layer`` blocks at the answer positions, [S, B, A, d]; see `logits`."""
+        matrices = self.views(weights)
+        x, _ = self._embed(matrices, inputs, image)
+        x = self._forward(x, matrices[: 3 + 4 * layer], inputs.shape[1], [])
+        return x.view(*inputs.shape[:2], -1, self.shape.width)[:, :, -self.shape.answer :]
+
     def loss_and_gradient(
-        self, weights: Tensor, inputs: Tensor, targets: Tensor, valid: Tensor, image: Tensor | None = None
+        self,
+        weights: Tensor,
+        inputs: Tensor,
+        targets: Tensor,
+        valid: Tensor,
+        image: Tensor | None = None,
+        weight: Tensor | None = None,
+        soft: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of every sequence, and the gradient of each student's mean over its valid ones.
+        """Cross-entropy of every sequence, and the gradient of each student's weighted sum over its valid ones by their number.
 
         Args:
             weights: [S, P].
@@ -145,13 +157,17 @@ class Network:
             targets: int64 [S, B, A].
             valid: 1 for sequences that count and 0 for filler, [S, B].
             image: patches [S, B, n, p], where the shape has any.
+            weight: of each sequence, finite, [S, B]; None for 1.
+            soft: see `gradient`.
 
         Returns:
-            Losses in nats an answer token, [S, B], 0 for filler; gradient [S, P].
+            Losses in nats an answer token, without the weight, [S, B], 0 for filler; gradient [S, P].
         """
         a = targets.shape[2]
         share = (valid / (a * valid.sum(1, keepdim=True).clamp_min(1))).unsqueeze(2)
-        log_p, gradient = self.gradient(weights, inputs, targets, lambda log_p: -share.expand_as(log_p), image)
+        if weight is not None:
+            share = share * weight.unsqueeze(2)
+        log_p, gradient = self.gradient(weights, inputs, targets, lambda log_p: -share.expand_as(log_p), image, soft)
         return -log_p.mean(-1) * valid, gradient
 
     def gradient(
@@ -161,12 +177,14 @@ class Network:
         targets: Tensor,
         slope: Callable[[Tensor], Tensor],
         image: Tensor | None = None,
+        soft: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities of the targets, [S, B, A], and the gradient [S, P] of any function of them.
 
         Args:
             weights, inputs, targets, image: see `loss_and_gradient`.
             slope: from the log-probabilities to the function's derivative by each of them, both [S, B, A].
+            soft: distributions of targets [S, B, A, V], in place of ``targets``; log-probabilities are then expected ones.
         """
         s, b, a = targets.shape
         matrices, kept = self.views(weights), []  # type: tuple[list[Tensor], list[_Kept]]
@@ -176,8 +194,12 @@ class Network:
         logits = (y @ matrices[2]).view(s, b, a, -1)
         all_log_p = torch.log_softmax(logits, dim=-1)
         target = targets.unsqueeze(-1)
-        log_p = all_log_p.gather(-1, target).squeeze(-1)
-        d_logits = all_log_p.exp_().scatter_add_(-1, target, torch.full_like(target, -1, dtype=logits.dtype))
+        if soft is None:
+            log_p = all_log_p.gather(-1, target).squeeze(-1)
+            d_logits = all_log_p.exp_().scatter_add_(-1, target, torch.full_like(target, -1, dtype=logits.dtype))
+        else:
+            log_p = (soft * all_log_p).sum(-1)
+            d_logits = all_log_p.exp_().sub_(soft)
         d_logits = (d_logits * -slope(log_p).unsqueeze(-1)).view(s, b * a, -1)
         gradients: list[Tensor] = [y.mT @ d_logits]
         dx = _normalise_backward(d_logits @ matrices[2].mT, y, scale)
@@ -205,8 +227,8 @@ class Network:
         return [letters.mT @ dx[:, :, n:].flatten(1, 2), dx.sum(1)], d_patches
 
     def _forward(self, x: Tensor, matrices: list[Tensor], b: int, kept: list[_Kept]) -> Tensor:
-        """Residual stream: all positions [S, B * L, d] -> the answer positions [S, B * A, d]."""
-        for i in range(self.shape.layers):
+        """Residual stream: all positions [S, B * L, d] -> the same after these blocks; after the last, only the answer's."""
+        for i in range((len(matrices) - 3) // 4):
             x = self._block(x, matrices[3 + 4 * i : 7 + 4 * i], b, kept)
         return x
 

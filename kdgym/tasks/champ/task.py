@@ -27,7 +27,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, Split, UnreadableError
+from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, UnreadableError, pools_of, splits_at
 from kdgym.tasks.champ.answers import final_answer, is_right, listed_answer
 
 _REQUEST = (
@@ -76,18 +76,17 @@ class Champ(SentenceTask):
         self._problems = sorted(problems, key=lambda problem: (problem["field"], problem["split"]))
         field, split = (np.array([problem[name] for problem in self._problems]) for name in ("field", "split"))
         count = np.bincount(field * len(SPLITS) + split, minlength=len(_FIELDS) * len(SPLITS))
-        start = torch.from_numpy(np.cumsum(count) - count).view(len(_FIELDS), -1)
-        counts = torch.from_numpy(count).view(len(_FIELDS), -1)
-        self._pools = {name: Pool(start[:, i].clone(), counts[:, i].clone()) for i, name in enumerate(SPLITS)}
+        counts = count.reshape(len(_FIELDS), len(SPLITS))
+        self.pools = pools_of(counts)
         self.skill_of = torch.from_numpy(field)
         self.solution = torch.arange(len(self._problems))
-        each = counts.sum(1)
+        each = torch.from_numpy(counts.sum(1))
         self.answer_pool = Pool(each.cumsum(0) - each, each)
 
     # --- tokens: language models read the text, so a problem's and an answer's only token is its number ----------
 
     @property
-    def vocabulary(self) -> int:
+    def vocabulary(self) -> int:  # type: ignore[override]
         """See `Task`.
 
         Raises:
@@ -120,9 +119,6 @@ class Champ(SentenceTask):
         raise UnreadableError("answer", f"{text[:40]!r} is no listed answer of this task.")
 
     # --- text ----------------------------------------------------------------------------------------------------
-
-    def pool(self, split: Split) -> Pool:
-        return self._pools[split]
 
     def text(self, problem: int) -> str:
         return f"{self._problems[problem]['text']}\n\n{_REQUEST}"
@@ -166,7 +162,7 @@ def _families(problems: list[dict[str, Any]]) -> npt.NDArray[np.int64]:
 def _split(identifier: str, version: int) -> int:
     digest = hashlib.sha256(f"{version} {identifier}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
-    return int(np.searchsorted(np.cumsum(_SPLIT_SHARES)[:-1], place, side="right"))
+    return int(splits_at(place, _SPLIT_SHARES))
 
 
 def _read() -> Any:

@@ -13,14 +13,16 @@ import logging
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock
 from torch import Tensor
 
-from kdgym.sandbox import INTERPRETER, Failure, Sandbox
 from kdgym.storage import CorruptFileError, cache_directory, load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from kdgym.sandbox import Failure
 
 UNSEEN, FAILED = -2, -1  # in place of a signature
 _SAVE_EVERY = 512  # executions; what is lost with a killed process is executed again in a fraction of a second
@@ -36,7 +38,7 @@ def _save_all() -> None:
 
 def signature(outputs: Sequence[Any] | Failure) -> int:
     """63 bits of a hash of plain outputs; `FAILED` for a failure. `repr` writes different plain values differently."""
-    if isinstance(outputs, Failure):
+    if not isinstance(outputs, Sequence):
         return FAILED
     return int.from_bytes(hashlib.sha256(repr(list(outputs)).encode()).digest()[:8], "big") >> 1
 
@@ -57,6 +59,8 @@ class Executions:
     def __init__(
         self, programs: int, source: Callable[[int], str], batteries: Sequence[Sequence[Any]], recipe: dict[str, Any]
     ) -> None:
+        from kdgym.sandbox import INTERPRETER, Sandbox  # the interpreter is a package of an extra
+
         self._programs, self._source, self._batteries = programs, source, batteries
         self._sandbox = Sandbox()
         self._recipe = {
@@ -92,7 +96,7 @@ class Executions:
         inputs = [self._batteries[b] for b in (place // self._programs).tolist()]
         outcomes = self._sandbox.run(sources, inputs)
         # What the machine's state may have caused is a failure now and tried again the next time, never kept.
-        stopped = [isinstance(o, Failure) and not o.repeatable for o in outcomes]
+        stopped = [not isinstance(o, Sequence) and not o.repeatable for o in outcomes]
         if any(stopped):
             program, outcome = next((s, o) for s, o, stop in zip(sources, outcomes, stopped, strict=True) if stop)
             warnings.warn(

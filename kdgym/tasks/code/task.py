@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, Misconception, Pool, SentenceTask, Skill, Split, UnreadableError
+from kdgym.tasks.base import SPLITS, Misconception, Pool, SentenceTask, Skill, UnreadableError, pools_of, splits_at
 from kdgym.tasks.code.executions import FAILED, Executions, signature
 from kdgym.tasks.code.pipelines import (
     INPUTS,
@@ -46,7 +46,6 @@ from kdgym.tasks.code.pipelines import (
 )
 
 Ints = npt.NDArray[np.int64]
-_SPLIT_SHARES = (0.70, 0.15, 0.15)
 _FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _LONGEST = 20_000  # characters of a program
 _CONNECTIVES = {
@@ -144,7 +143,7 @@ class Code(SentenceTask):
         self._executions.save()
 
         split = random.uniform(random.fold(torch.tensor(self.version), torch.from_numpy(meaning)), 1)[:, 0].numpy()
-        split = np.searchsorted(np.cumsum(_SPLIT_SHARES)[:-1], split, side="right")
+        split = splits_at(split)
         solution, prompt, order = self._word(skill, steps)
         by_place = np.lexsort((solution, split[solution], skill[solution]))
         solution, prompt, order = solution[by_place], prompt[by_place], order[by_place]
@@ -153,11 +152,7 @@ class Code(SentenceTask):
         self.skill_of, self.meaning = torch.from_numpy(skill[solution]), torch.from_numpy(meaning[solution])
         counts = np.zeros((len(KINDS), len(SPLITS)), np.int64)
         np.add.at(counts, (skill[solution], split[solution]), 1)
-        starts = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
-        self._pools = {
-            name: Pool(torch.from_numpy(starts[:, i].copy()), torch.from_numpy(counts[:, i].copy()))
-            for i, name in enumerate(SPLITS)
-        }
+        self.pools = pools_of(counts)
 
     def _meanings(self, skill: Ints, answer: Ints) -> Ints:
         """Signature of every answer on inputs of its skill's type."""
@@ -215,9 +210,6 @@ class Code(SentenceTask):
         return torch.from_numpy(self._line_of_step[steps])
 
     # --- text ----------------------------------------------------------------------------------------------------
-
-    def pool(self, split: Split) -> Pool:
-        return self._pools[split]
 
     def text(self, problem: int) -> str:
         kind = KINDS[int(self.skill_of[problem])]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from kdgym.tasks.incidents.schema import kind_of
+
 
 class Step(NamedTuple):
     """One thing the intruder does.
@@ -20,121 +22,63 @@ class Step(NamedTuple):
     alert: str = ""
 
 
+def _step(table: str, entities: str, alert: str = "") -> Step:
+    """``entities`` names who is in which column, by commas; of what kind they are, the column says."""
+    who = dict(entity.split() for entity in entities.split(", "))
+    return Step(table, {column: f"{kind_of(table, column)}:{name}" for column, name in who.items()}, alert)
+
+
 ATTACKS: dict[str, tuple[Step, ...]] = {
     "phishing": (
-        Step(
+        _step(
             "email_events",
-            {"sender": "address:lure", "recipient": "mailbox:victim", "url": "url:lure", "attachment": "file:bait"},
+            "sender lure, recipient victim, url lure, attachment bait",
             "Mail with a suspicious link delivered",
         ),
-        Step("url_clicks", {"account": "account:victim", "host": "host:victim", "url": "url:lure"}),
-        Step(
-            "process_events",
-            {"host": "host:victim", "account": "account:victim", "process": "process:loader", "file": "file:loader"},
-            "Unusual child process",
-        ),
-        Step(
-            "network_events",
-            {"host": "host:victim", "process": "process:loader", "ip": "ip:control", "domain": "domain:control"},
-        ),
-        Step(
-            "logons", {"account": "account:admin", "host": "host:server", "ip": "ip:pivot"}, "Sign-in from a new place"
-        ),
-        Step(
-            "file_events",
-            {"host": "host:server", "process": "process:packer", "file": "file:archive"},
-            "Many files packed in a short time",
-        ),
-        Step("dns_queries", {"host": "host:server", "domain": "domain:drop", "ip": "ip:control"}),
+        _step("url_clicks", "account victim, host victim, url lure"),
+        _step("process_events", "host victim, account victim, process loader, file loader", "Unusual child process"),
+        _step("network_events", "host victim, process loader, ip control, domain control"),
+        _step("logons", "account admin, host server, ip pivot", "Sign-in from a new place"),
+        _step("file_events", "host server, process packer, file archive", "Many files packed in a short time"),
+        _step("dns_queries", "host server, domain drop, ip control"),
     ),
     "mail fraud": (
-        Step("logons", {"account": "account:victim", "host": "host:victim", "ip": "ip:spray"}, "Password spray"),
-        Step("cloud_activity", {"account": "account:victim", "ip": "ip:proxy"}, "Impossible travel"),
-        Step(
-            "mailbox_rules",
-            {"account": "account:victim", "mailbox": "mailbox:victim", "forward_to": "address:drop"},
-            "Forwarding rule to an outside address",
+        _step("logons", "account victim, host victim, ip spray", "Password spray"),
+        _step("cloud_activity", "account victim, ip proxy", "Impossible travel"),
+        _step(
+            "mailbox_rules", "account victim, mailbox victim, forward_to drop", "Forwarding rule to an outside address"
         ),
-        Step(
-            "email_events",
-            {
-                "sender": "address:drop",
-                "recipient": "mailbox:clerk",
-                "url": "url:invoice",
-                "attachment": "file:invoice",
-            },
-        ),
-        Step(
-            "url_clicks",
-            {"account": "account:clerk", "host": "host:clerk", "url": "url:invoice"},
-            "Known bad URL opened",
-        ),
-        Step("dns_queries", {"host": "host:clerk", "domain": "domain:fake", "ip": "ip:fake"}),
+        _step("email_events", "sender drop, recipient clerk, url invoice, attachment invoice"),
+        _step("url_clicks", "account clerk, host clerk, url invoice", "Known bad URL opened"),
+        _step("dns_queries", "host clerk, domain fake, ip fake"),
     ),
     "ransomware": (
-        Step(
-            "logons", {"account": "account:service", "host": "host:gate", "ip": "ip:entry"}, "Brute force on a gateway"
-        ),
-        Step(
-            "process_events",
-            {"host": "host:gate", "account": "account:service", "process": "process:scanner", "file": "file:scanner"},
-        ),
-        Step(
-            "network_events",
-            {"host": "host:gate", "process": "process:scanner", "ip": "ip:inside", "domain": "domain:relay"},
-            "Internal port scan",
-        ),
-        Step(
-            "process_events",
-            {"host": "host:store", "account": "account:service", "process": "process:locker", "file": "file:locker"},
-        ),
-        Step(
-            "file_events",
-            {"host": "host:store", "process": "process:locker", "file": "file:note"},
-            "Ransom note on a file server",
-        ),
-        Step("dns_queries", {"host": "host:store", "domain": "domain:relay", "ip": "ip:wallet"}),
+        _step("logons", "account service, host gate, ip entry", "Brute force on a gateway"),
+        _step("process_events", "host gate, account service, process scanner, file scanner"),
+        _step("network_events", "host gate, process scanner, ip inside, domain relay", "Internal port scan"),
+        _step("process_events", "host store, account service, process locker, file locker"),
+        _step("file_events", "host store, process locker, file note", "Ransom note on a file server"),
+        _step("dns_queries", "host store, domain relay, ip wallet"),
     ),
     "insider": (
-        Step("cloud_activity", {"account": "account:victim", "ip": "ip:home"}, "Mass download"),
-        Step("logons", {"account": "account:victim", "host": "host:victim", "ip": "ip:home"}),
-        Step(
-            "file_events",
-            {"host": "host:victim", "process": "process:sync", "file": "file:plans"},
-            "Sensitive file copied",
-        ),
-        Step(
-            "network_events",
-            {"host": "host:victim", "process": "process:sync", "ip": "ip:locker", "domain": "domain:locker"},
-        ),
-        Step(
-            "mailbox_rules",
-            {"account": "account:victim", "mailbox": "mailbox:victim", "forward_to": "address:rival"},
-            "Forwarding rule to an outside address",
+        _step("cloud_activity", "account victim, ip home", "Mass download"),
+        _step("logons", "account victim, host victim, ip home"),
+        _step("file_events", "host victim, process sync, file plans", "Sensitive file copied"),
+        _step("network_events", "host victim, process sync, ip locker, domain locker"),
+        _step(
+            "mailbox_rules", "account victim, mailbox victim, forward_to rival", "Forwarding rule to an outside address"
         ),
     ),
     "watering hole": (
-        Step(
-            "url_clicks",
-            {"account": "account:victim", "host": "host:victim", "url": "url:hole"},
-            "Known bad URL opened",
-        ),
-        Step("dns_queries", {"host": "host:victim", "domain": "domain:hole", "ip": "ip:hole"}),
-        Step(
-            "file_events",
-            {"host": "host:victim", "process": "process:browser", "file": "file:dropper"},
-            "Executable written by a browser",
-        ),
-        Step(
-            "process_events",
-            {"host": "host:victim", "account": "account:victim", "process": "process:thief", "file": "file:dropper"},
-        ),
-        Step(
-            "logons", {"account": "account:admin", "host": "host:victim", "ip": "ip:pivot"}, "Stolen credentials used"
-        ),
-        Step("cloud_activity", {"account": "account:admin", "ip": "ip:exit"}),
+        _step("url_clicks", "account victim, host victim, url hole", "Known bad URL opened"),
+        _step("dns_queries", "host victim, domain hole, ip hole"),
+        _step("file_events", "host victim, process browser, file dropper", "Executable written by a browser"),
+        _step("process_events", "host victim, account victim, process thief, file dropper"),
+        _step("logons", "account admin, host victim, ip pivot", "Stolen credentials used"),
+        _step("cloud_activity", "account admin, ip exit"),
     ),
 }
+# How a question asks for the entity in a column.
 WANTED = {
     ("email_events", "sender"): "sent the malicious mail",
     ("email_events", "recipient"): "received the malicious mail",

@@ -13,88 +13,16 @@ from kdgym.tasks.incidents.schema import KINDS, TABLES, TEXT, TIME, entity_colum
 Row = tuple[str, ...]
 _MONDAY = datetime(2026, 1, 5)
 _FIRST = "abcdefghijklmnoprstvwz"
-_LAST = [
-    "adler",
-    "baker",
-    "costa",
-    "dunn",
-    "evans",
-    "fisher",
-    "garcia",
-    "hall",
-    "ivanov",
-    "jensen",
-    "keller",
-    "lopez",
-    "meyer",
-    "novak",
-    "olsen",
-    "patel",
-    "quinn",
-    "rossi",
-    "silva",
-    "turner",
-    "ueda",
-    "vogel",
-    "weber",
-    "xu",
-    "young",
-    "zhang",
-    "ames",
-    "boyd",
-    "cruz",
-    "dale",
-    "egan",
-    "frost",
-    "grant",
-    "hayes",
-    "ives",
-    "jones",
-    "knox",
-    "lane",
-    "moss",
-    "nash",
-    "orr",
-    "page",
-    "reed",
-    "shaw",
-]
+_LAST = (
+    "adler baker costa dunn evans fisher garcia hall ivanov jensen keller lopez meyer novak olsen patel quinn rossi "
+    "silva turner ueda vogel weber xu young zhang ames boyd cruz dale egan frost grant hayes ives jones knox lane "
+    "moss nash orr page reed shaw"
+).split()
 _DEPARTMENTS = ("fin", "eng", "ops", "law", "lab", "web")
-_WORDS = [
-    "alpha",
-    "blue",
-    "cedar",
-    "delta",
-    "ember",
-    "falcon",
-    "glade",
-    "harbor",
-    "iris",
-    "juniper",
-    "kite",
-    "lotus",
-    "maple",
-    "north",
-    "ocean",
-    "pine",
-    "quartz",
-    "river",
-    "stone",
-    "tulip",
-    "umber",
-    "violet",
-    "willow",
-    "yarrow",
-    "zephyr",
-    "anchor",
-    "birch",
-    "copper",
-    "drift",
-    "echo",
-    "flint",
-    "grove",
-    "hazel",
-]
+_WORDS = (
+    "alpha blue cedar delta ember falcon glade harbor iris juniper kite lotus maple north ocean pine quartz river "
+    "stone tulip umber violet willow yarrow zephyr anchor birch copper drift echo flint grove hazel"
+).split()
 _ENDINGS = {"domain": (".com", ".net", ".org", ".io"), "file": (".docx", ".xlsx", ".pdf", ".dll", ".exe", ".zip")}
 _SIZES = {"ip": 260, "file": 320, "process": 90, "address": 200, "url": 260, "domain": 150}
 _ALIKE = dict(zip("oliea0123456789", "01l3o8718965134", strict=True))  # what a reader takes for what

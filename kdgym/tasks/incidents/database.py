@@ -36,39 +36,10 @@ _LIMITS = {
     sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 200,
 }
 _FUNCTIONS = frozenset(
-    [
-        "abs",
-        "avg",
-        "coalesce",
-        "count",
-        "date",
-        "datetime",
-        "glob",
-        "group_concat",
-        "ifnull",
-        "iif",
-        "instr",
-        "julianday",
-        "length",
-        "like",
-        "lower",
-        "ltrim",
-        "max",
-        "min",
-        "nullif",
-        "replace",
-        "round",
-        "rtrim",
-        "strftime",
-        "substr",
-        "substring",
-        "sum",
-        "time",
-        "total",
-        "trim",
-        "unixepoch",
-        "upper",
-    ]
+    (
+        "abs avg coalesce count date datetime glob group_concat ifnull iif instr julianday length like lower ltrim max "
+        "min nullif replace round rtrim strftime substr substring sum time total trim unixepoch upper"
+    ).split()
 )
 
 

@@ -45,9 +45,7 @@ def library_version() -> str:
     try:
         return importlib.metadata.version("reasoning-gym")
     except importlib.metadata.PackageNotFoundError:
-        raise ImportError(
-            "The task Reasoning needs the package reasoning-gym: pip install 'kdgym[llm]', or pip install reasoning-gym."
-        ) from None
+        raise ImportError("The task Reasoning needs the package reasoning-gym: pip install 'kdgym[envs]'.") from None
 
 
 @dataclass(frozen=True)

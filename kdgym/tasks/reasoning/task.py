@@ -27,12 +27,21 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, Split, Traits, UnreadableError
+from kdgym.tasks.base import (
+    SPLIT_SHARES,
+    SPLITS,
+    Pool,
+    SentenceTask,
+    Skill,
+    Traits,
+    UnreadableError,
+    pools_of,
+    splits_at,
+)
 from kdgym.tasks.reasoning.answers import OPEN, UNSUPPORTED, Verifier
 from kdgym.tasks.reasoning.pools import MOST_TOKENS, Items, Wanted, library_version, load_items
 from kdgym.tasks.reasoning.spelling import PADDING, read_answer, spell_answer
 
-_SPLIT_SHARES = (0.70, 0.15, 0.15)
 _REQUEST = "\nReply with the answer only."
 _FEWEST, _MOST = 64, 100_000  # items of a dataset
 # What is taught if nobody says otherwise, with settings small enough for a tiny student to learn something.
@@ -104,11 +113,7 @@ class Reasoning(SentenceTask):
             solutions.append(len(self._answers) + np.array([number[part.answers[i]] for i in orders[k]]))
             self._answers += list(number)
             answer_count.append(len(number))
-        starts = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
-        self._pools = {
-            split: Pool(torch.from_numpy(starts[:, i].copy()), torch.from_numpy(counts[:, i].copy()))
-            for i, split in enumerate(SPLITS)
-        }
+        self.pools = pools_of(counts)
         self.solution = torch.from_numpy(np.concatenate(solutions))
         self.skill_of = torch.from_numpy(np.repeat(np.arange(len(self._parts)), counts.sum(1)))
         self._place = np.concatenate(orders)  # of every problem within its part
@@ -146,7 +151,7 @@ class Reasoning(SentenceTask):
         return {text for part in self._parts for text in part.common}
 
     @property
-    def vocabulary(self) -> int:
+    def vocabulary(self) -> int:  # type: ignore[override]
         """See `Task`.
 
         Raises:
@@ -191,9 +196,6 @@ class Reasoning(SentenceTask):
         return right
 
     # --- text ----------------------------------------------------------------------------------------------------
-
-    def pool(self, split: Split) -> Pool:
-        return self._pools[split]
 
     def text(self, problem: int) -> str:
         part, place = self._item(problem)
@@ -258,8 +260,8 @@ def _split(problems: list[str], version: int) -> npt.NDArray[np.int64]:
     for key in (lambda problem: " ".join(sorted(problem.split())), str):
         hashed = [hashlib.sha256(f"{version} {key(problem)}".encode()).digest()[:8] for problem in problems]
         place = np.array([int.from_bytes(digest, "big") / 2**64 for digest in hashed])
-        split = np.searchsorted(np.cumsum(_SPLIT_SHARES)[:-1], place, side="right")
-        if np.bincount(split, minlength=len(SPLITS)).min() >= min(_SPLIT_SHARES) / 2 * len(problems):
+        split = splits_at(place)
+        if np.bincount(split, minlength=len(SPLITS)).min() >= min(SPLIT_SHARES) / 2 * len(problems):
             break
     return split
 

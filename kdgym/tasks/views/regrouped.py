@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdgym.tasks.base import SPLITS, Misconception, Pool, Posed, Skill, Split, Task, Traits
+from kdgym.tasks.base import SPLITS, Pool, Posed, Skill, Task, pools_of
 
 Ints = npt.NDArray[np.int64]
 
 
-class RegroupedTask:
+class RegroupedTask(Task):
     """A task under other skills: the same problems, answers, splits and verdicts, with the ids of problems in another order.
 
     Args:
@@ -27,8 +27,6 @@ class RegroupedTask:
     Raises:
         ValueError: a skill has no problems in one of the splits.
     """
-
-    misconceptions: tuple[Misconception, ...] = ()  # wrong rules are about the task's own skills
 
     def __init__(self, task: Task, skill: Ints, skills: Sequence[Skill]) -> None:
         self.original = task
@@ -47,11 +45,7 @@ class RegroupedTask:
             raise ValueError(
                 f"The skill {skills[empty].name} has no problems in the split {SPLITS[missing]}; ask for fewer skills."
             )
-        start = (np.cumsum(count) - count.ravel()).reshape(count.shape)
-        self._pools = {
-            name: Pool(torch.from_numpy(start[:, i].copy()), torch.from_numpy(count[:, i].copy()))
-            for i, name in enumerate(SPLITS)
-        }
+        self.pools = pools_of(count)
         self._old = torch.from_numpy(np.argsort(group, kind="stable"))
         self.prompt, self.solution = task.prompt[self._old], task.solution[self._old]
         self.scene = None if task.scene is None else task.scene[self._old]
@@ -64,19 +58,6 @@ class RegroupedTask:
         used = [self.solution[s : s + n] for s, n in zip(pool.start.tolist(), pool.count.tolist(), strict=True)]
         first = torch.stack([answers.min() for answers in used])
         return Pool(first, torch.stack([answers.max() for answers in used]) - first + 1)
-
-    def pool(self, split: Split) -> Pool:
-        """See `Task.pool`."""
-        return self._pools[split]
-
-    def traits(self) -> tuple[Traits, ...]:
-        """See `Task.traits`: the tokens of the prompts."""
-        names = [f"token {place}" for place in range(self.prompt.shape[1])]
-        return (Traits([names] * len(self.skills), self.prompt),)
-
-    def mistaken(self, misconception: Misconception) -> Tensor:
-        """See `Task.mistaken`; here no wrong rule is known."""
-        raise ValueError(f"{misconception.name} is about skills of {self.name}'s own.")
 
     def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
         """See `Task.judge`."""

@@ -20,7 +20,7 @@ So no image is in two splits; its writer is, for the data set does not say who w
 from __future__ import annotations
 
 import itertools
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, ClosedTask, Misconception, Pool, Posed, Skill, Split, UnreadableError
+from kdgym.tasks.base import SPLITS, Misconception, Pool, Posed, Skill, Task, UnreadableError, pools_of, splits_at
 from kdgym.tasks.vqa.handwriting import INK, Bytes, Ints, draw, load_images, make_stamps
 from kdgym.tasks.vqa.questions import (
     ANSWERS,
@@ -46,7 +46,6 @@ from kdgym.tasks.vqa.questions import (
 )
 
 _SMALL_SHARE = 0.15
-_SPLIT_SHARES = (0.70, 0.15, 0.15)
 _SCENES = (12_000, 2_400, 2_400)
 _FIRST_SCENE = tuple(itertools.accumulate(_SCENES[:-1], initial=0))
 _PROBLEMS = (3_000, 500, 500)  # at most, of a skill
@@ -91,25 +90,7 @@ class _Scene(BaseModel):
     question: Annotated[str, Field(max_length=400)]
 
 
-class Rendered(NamedTuple):
-    """An item of a teacher's own making.
-
-    Attributes:
-        patches: uint8 [6, 64].
-        prompt: int64 [T], the tokens of the question.
-        solution: id of the right answer.
-        text: the question's words, as in `VQA.text`.
-        skill: place of the question's skill.
-    """
-
-    patches: Tensor
-    prompt: Tensor
-    solution: int
-    text: str
-    skill: int
-
-
-class VQA(ClosedTask):
+class VQA(Task):
     """The visual task. See the module's docstring for the format and `kdgym.tasks.base.Task` for the common attributes.
 
     Args:
@@ -150,7 +131,7 @@ class VQA(ClosedTask):
         self._looks = make_stamps(images)
         self._key = torch.tensor(self.version)
         split = random.uniform(random.fold(self._key, 0, torch.arange(len(images))), 1)[:, 0].numpy()
-        self._split = np.searchsorted(np.cumsum(_SPLIT_SHARES)[:-1], split, side="right")
+        self._split = splits_at(split)
         self.split_of_image = torch.from_numpy(self._split)
         self._variants = [
             [np.flatnonzero((self._shows == d) & (self._split == s)) for d in range(digits)] for s in range(3)
@@ -201,17 +182,13 @@ class VQA(ClosedTask):
                 scenes.append(scene)
                 arguments.append(argument)
                 counts.append(len(scene))
-        count = torch.tensor(counts).view(len(RULES), len(SPLITS))
-        start = (count.flatten().cumsum(0) - count.flatten()).view_as(count)
-        self._pools = {split: Pool(start[:, i].clone(), count[:, i].clone()) for i, split in enumerate(SPLITS)}
+        count = np.array(counts).reshape(len(RULES), len(SPLITS))
+        self.pools = pools_of(count)
         self.prompt = torch.from_numpy(np.concatenate(prompts))
         self.solution = torch.from_numpy(np.concatenate(solutions))
         self.scene = torch.from_numpy(np.concatenate(scenes))
         self.argument = torch.from_numpy(np.concatenate(arguments))
-        self.skill_of = torch.arange(len(RULES)).repeat_interleave(count.sum(1))
-
-    def pool(self, split: Split) -> Pool:
-        return self._pools[split]
+        self.skill_of = torch.from_numpy(np.repeat(np.arange(len(RULES)), count.sum(1)))
 
     def mistaken(self, misconception: Misconception) -> Tensor:
         answer = self.solution.clone()
@@ -248,7 +225,7 @@ class VQA(ClosedTask):
             raise ValueError(f"The digit is {digit}; choose 0 to {self.digits - 1}.")
         return len(self._variants[0][digit])
 
-    def render(self, spec: Any) -> Rendered:
+    def render(self, spec: Any) -> Posed:
         """Make an item of a teacher's own: its picture, its question's tokens and its right answer.
 
         Args:
@@ -273,7 +250,7 @@ class VQA(ClosedTask):
             raise ValueError(f"{scene.question!r} has no answer in this picture; ask what its cells do answer.")
         patches, prompt = self._looks[source, form], make_prompt(rule, np.array([argument]))[0]
         solution, text = int(KINDS[RULES[rule].answers][0] + answer), LAYOUT + " ".join(write_question(rule, argument))
-        return Rendered(torch.from_numpy(patches), torch.from_numpy(prompt), solution, text, rule)
+        return Posed(torch.from_numpy(prompt), torch.from_numpy(patches), solution, text, rule)
 
     def _find(self, name: str, cell: _Cell) -> int:
         self._require_digit(cell.digit, f"Cell {name}")
@@ -312,14 +289,13 @@ class VQA(ClosedTask):
     def read_problem(self, problem: str | dict[str, Any]) -> Posed:
         """A spec of `render`, which reaches no held-out picture."""
         try:
-            rendered = self.render(problem)
+            return self.render(problem)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             raise UnreadableError("problem", f"{where or 'the picture'}: {first['msg']}.") from error
         except ValueError as error:
             raise UnreadableError("problem", str(error)) from error
-        return Posed(rendered.prompt, rendered.patches, rendered.solution, rendered.text, rendered.skill)
 
     def write_tokens(self, tokens: Tensor) -> str:
         token = int(tokens[0])

@@ -15,7 +15,7 @@ from peft import PeftModel
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
-from kdgym.students import make_students
+from kdgym.students import Batch, make_students
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 from tests.benchmarks.language import packed_padding
@@ -54,7 +54,7 @@ def test_the_real_model_learns_as_peft_teaches_it(model: str, tmp_path: Path) ->
     answer = students.solution[problem]
     state = students.initialise(torch.arange(2))
     students.export(state[1], tmp_path)
-    losses = students.train(state, problem, answer, torch.full((2,), steps * batch))[1]
+    losses = students.train(state, Batch(problem, answer, torch.full((2,), steps * batch)))[1]
     base = AutoModelForCausalLM.from_pretrained(model)
     adapted = PeftModel.from_pretrained(base, tmp_path, is_trainable=True)
     c = students.options
@@ -86,7 +86,7 @@ def test_both_backends_give_the_same_greedy_answers(model: str, server: int) -> 
     problem = draw_items(local.task, "validation", torch.arange(2), 3)[:, :40]
     lesson = draw_items(local.task, "train", torch.arange(2), 2)
     state = local.initialise(torch.arange(2))
-    local.train(state, lesson, local.solution[lesson], torch.full((2,), lesson.shape[1]))
+    local.train(state, Batch(lesson, local.solution[lesson], torch.full((2,), lesson.shape[1])))
     rows = [served.prompts.items(row.tolist(), served.solution[row].tolist()) for row in problem]
     every = torch.ones(problem.shape, dtype=torch.bool)
     answers = local.decode(state, problem), served.writer.write(state[:, : served.weights], rows, every, None)
@@ -103,7 +103,7 @@ def test_a_served_student_is_a_student(model: str, server: int) -> None:
     state = students.initialise(torch.arange(1))
     before, _ = students.evaluate(state, problem)
     lesson = problem.repeat(1, 16)
-    students.train(state, lesson, students.solution[lesson], torch.tensor([lesson.shape[1]]))
+    students.train(state, Batch(lesson, students.solution[lesson], torch.tensor([lesson.shape[1]])))
     after, _ = students.evaluate(state, problem)
     assert not before.any()
     assert after.all()

@@ -56,7 +56,7 @@ def test_money_is_never_overspent(seed: int, sharpness: float, budget: float, so
         _, _, _, _, info = envs.step(np.sign(action) * np.abs(action) ** (1 - sharpness))
         engine = info["cost"]["data_engine"]
         assert (engine["money"] <= allowance + 1e-9).all()
-        assert (engine["items"] <= envs.lesson_size).all()
+        assert (engine["items"] <= envs.course.step_items).all()
         spent += engine["money"]
         assert envs.observation_space.contains(envs.observe())
     assert (spent <= budget).all()

@@ -53,7 +53,7 @@ def test_allocations_follow_the_choices_and_never_fall_below_nothing() -> None:
     for choice, change in [(EXPLORE, 2), (MORE, 5), (KEEP, 0), (LESS, -5), (LESS, -2), (MORE, 5)]:
         observation, *_ = envs.step(choices(envs, choice))
         expected += change
-        items = np.rint(observation["allocation"] * envs.lesson_size)
+        items = np.rint(observation["allocation"] * envs.course.step_items)
         assert (items[observation["open"] > 0] == expected).all()
         assert (items[observation["open"] == 0] == 0).all()
 
@@ -126,7 +126,7 @@ def test_bad_discrete_actions_are_refused() -> None:
     assert isinstance(envs.single_action_space, MultiDiscrete)
     for wrong, message in (
         (choices(envs, 5), "0 to 4"),
-        (choices(envs, -1), "run from -1"),
+        (choices(envs, -1), "is -1; 0 to 4"),
         (choices(envs, 1)[:, :-1], "shape"),
         (choices(envs, 1).astype(float), "integers"),
     ):

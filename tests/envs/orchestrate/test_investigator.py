@@ -11,9 +11,9 @@ import torch
 
 from kdgym import random
 from kdgym.envs.orchestrate import investigation
-from kdgym.envs.orchestrate.frozen_students import NOTHING, Work
-from kdgym.envs.orchestrate.investigation import STATEMENTS, WAYS, Investigation, look_up
-from kdgym.envs.orchestrate.investigator import Incidents
+from kdgym.envs.orchestrate.frozen_students import NO_ADVICE, AttemptResult
+from kdgym.envs.orchestrate.investigation import PATHS, STATEMENTS, Investigation, look_up
+from kdgym.envs.orchestrate.investigator import IncidentWorld
 from kdgym.tasks.incidents import questions_of
 
 pytestmark = pytest.mark.slow
@@ -33,22 +33,22 @@ def envs() -> Any:
     return made
 
 
-def attempts(envs: Any, advice: str = "", note: str = "", accuracy: float | None = None) -> list[Work]:
+def attempts(envs: Any, advice: str = "", note: str = "", accuracy: float | None = None) -> list[AttemptResult]:
     """What everybody does at every task, told the right way, a wrong way, or nothing."""
-    world: Incidents = envs.world
+    world: IncidentWorld = envs.world
     rows, works = torch.arange(STUDENTS), []
     for task in range(TASKS):
         number = torch.full((STUDENTS,), task)
         _, cases = world._cases(envs.state, rows, number)
-        right = torch.tensor([WAYS.index(case.solution) for case in cases])
-        said = {"": torch.full((STUDENTS,), NOTHING), "right": right, "wrong": (right + 7) % len(WAYS)}
+        right = torch.tensor([PATHS.index(case.solution) for case in cases])
+        said = {"": torch.full((STUDENTS,), NO_ADVICE), "right": right, "wrong": (right + 7) % len(PATHS)}
         sees = None if accuracy is None else torch.full((STUDENTS,), accuracy, dtype=torch.float64)
         key = random.fold(envs.state["seed"], task)
         works.append(world.attempt(envs.state, rows, number, said[note], said[advice], key, sees))
     return works
 
 
-def success(works: list[Work]) -> float:
+def success(works: list[AttemptResult]) -> float:
     return float(np.mean([(work.score == 1).double().mean() for work in works]))
 
 
@@ -116,7 +116,7 @@ def test_pools_share_no_incident() -> None:
     train, evaluation = make(8), make(8, pool="evaluation")
     train.reset(seed=0)
     evaluation.reset(seed=0)
-    assert (train.state["case"] >= 1000).all()  # those below are what investigators were schooled on
+    assert (train.state["case"] >= 1000).all()  # those below are what investigators were pretrained on
     assert (train.world._split, evaluation.world._split) == ("train", "test")
 
 

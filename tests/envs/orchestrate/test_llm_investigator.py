@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from kdgym.envs.orchestrate.frozen_students import NOTHING, Work
-from kdgym.envs.orchestrate.llm_investigator import SpokenIncidents
+from kdgym.envs.orchestrate.frozen_students import NO_ADVICE, AttemptResult
+from kdgym.envs.orchestrate.llm_investigator import LLMIncidentWorld
 from kdgym.llm.chat import Answer, Conversation
 from tests.students.language.tiny_model import write_model
 
@@ -77,12 +77,14 @@ class Scripted:
         return [Answer(json.dumps({"reply": reply}), prompt_tokens=100, completion_tokens=10) for _ in told]
 
 
-def worked(monkeypatch: pytest.MonkeyPatch, *replies: Any, accuracy: float | None = None) -> tuple[Work, Any, Scripted]:
+def worked(
+    monkeypatch: pytest.MonkeyPatch, *replies: Any, accuracy: float | None = None
+) -> tuple[AttemptResult, Any, Scripted]:
     """What one student's attempt at one question comes to, given these replies; a function is given the question."""
     envs = make(DEAD, 1)
     envs.reset(seed=0)
-    world: SpokenIncidents = envs.world
-    rows, number, nothing = torch.tensor([0]), torch.tensor([0]), torch.tensor([NOTHING])
+    world: LLMIncidentWorld = envs.world
+    rows, number, nothing = torch.tensor([0]), torch.tensor([0]), torch.tensor([NO_ADVICE])
     question = world._cases(envs.state, rows, number)[1][0].question
     script = Scripted(*(reply(question) if callable(reply) else reply for reply in replies))
     monkeypatch.setattr(world, "_chat", script)

@@ -7,7 +7,7 @@ import torch
 
 from kdgym.core.fields import Fields
 from kdgym.envs.orchestrate import memory as notes
-from kdgym.envs.orchestrate.frozen_students import NOTHING
+from kdgym.envs.orchestrate.frozen_students import NO_ADVICE
 
 CUES = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])  # the first two are alike, the third is not
 
@@ -54,7 +54,7 @@ def test_writing_replaces_the_same_cue_then_fills_then_replaces_the_worst() -> N
     note(state, 2, 4)
     assert state["note_cue"][0].tolist() == [0, 2]
     assert state["note_hits"][0].tolist() == [1, 0]  # a new note has no record
-    note(state, 0, NOTHING)
+    note(state, 0, NO_ADVICE)
     assert state["note_advice"][0].tolist() == [2, 4]
 
 
@@ -108,8 +108,8 @@ def test_who_does_not_prune_keeps_everything() -> None:
 def test_what_a_teacher_sees_of_it() -> None:
     state = memory(slots=4)
     state["cue"] = torch.tensor([0])
-    assert notes.seen(state, CUES)[0].tolist() == [0, 0, 0, -1, 0]
+    assert notes.observe(state, CUES)[0].tolist() == [0, 0, 0, -1, 0]
     note(state, 1, 1)
-    filled, exact, _, similarity, _ = notes.seen(state, CUES)[0].tolist()
+    filled, exact, _, similarity, _ = notes.observe(state, CUES)[0].tolist()
     assert (filled, exact) == (0.25, 0)
     assert abs(similarity - 0.8) < 1e-6

@@ -256,7 +256,7 @@ def test_files_that_are_no_memory_of_this_world_are_refused(tmp_path: Path) -> N
     with pytest.raises(FileNotFoundError, match="nowhere"):
         envs.import_notes(0, tmp_path / "nowhere")
     for name, said in (
-        ("text", "no notebook"),
+        ("text", "not a notebook"),
         ("elsewhere", "Incidents"),
         ("many", "more slots"),
         ("strange", "cue 99"),

@@ -78,7 +78,7 @@ def test_collection_is_paid_once_by_those_who_guide() -> None:
     envs.reset(seed=0)
     guides = encoded(envs, ordinary=[0.0, 1.0])
     bills = [envs.step(guides)[4]["cost"] for _ in range(2)]
-    steps = envs.playground.steps
+    steps = envs.simulators.steps
     assert steps > 500
     assert [bill["teacher"]["items"].tolist() for bill in bills] == [[steps, 0], [0, 0]]
     practice = 2 * 8 * 64
@@ -165,16 +165,16 @@ def test_students_of_sb3_learn_and_are_kept_whole_between_steps() -> None:
     settings = {**SMALL, **HOPPER, "steps": 2, "updates": 2}
     envs = gym.make_vec("kdgym/Snapshot-Hopper-v0", num_envs=2, **settings)  # type: ignore[arg-type]
     envs.reset(seed=0)
-    playground: Any = envs.unwrapped.playground  # type: ignore[attr-defined]
+    simulators: Any = envs.unwrapped.simulators  # type: ignore[attr-defined]
     alone = envs.unwrapped.state["student"][1].clone()  # type: ignore[attr-defined]
     envs.step(encoded(envs, weights=(1, 1, 1), ordinary=1.0))
     together = envs.unwrapped.state["student"].clone()  # type: ignore[attr-defined]
     updates = 2 * 10 * 2  # two rollouts, ten epochs, two minibatches
     assert together[:, -1].tolist() == [updates, updates]
     assert alone[-1] == 0 and (together[1] != alone).float().mean() > 0.5
-    playground._load(together[1])
+    simulators._load(together[1])
     again = together[1].clone()
-    playground._save(again)
+    simulators._save(again)
     assert (again == together[1]).all()
 
 

@@ -14,12 +14,12 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import configure
 from torch import Tensor
 
-from kdgym.students.control.actor_critic import ActorCritics, Batch, PPOConfig
+from kdgym.students.control.actor_critic import ActorCritics, PPOConfig, RolloutBatch
 
 STUDENTS, STEPS, HIDDEN, UNBOUNDED = 2, 64, 8, 1e9
 ENV_ID, INPUTS, ACTIONS = "Acrobot-v1", 6, 3
 # One minibatch and no momentum: the first moment is then the gradient itself.
-CONFIG = PPOConfig(epochs=1, minibatches=1, beta1=0.0, entropy=0.05, max_norm=UNBOUNDED)
+CONFIG = PPOConfig(epochs=1, minibatches=1, beta1=0.0, entropy_coef=0.05, max_grad_norm=UNBOUNDED)
 KEY, ALL = torch.arange(STUDENTS), torch.ones(STUDENTS, dtype=torch.bool)
 
 
@@ -33,20 +33,22 @@ def make(config: PPOConfig = CONFIG) -> tuple[ActorCritics, Tensor]:
     return students, state
 
 
-def experience(students: ActorCritics, state: Tensor) -> Batch:
+def experience(students: ActorCritics, state: Tensor) -> RolloutBatch:
     """Steps taken by policies that differ from today's, so that many ratios are out of the clip range, on both sides."""
     rng = np.random.default_rng(0)
-    seen = torch.from_numpy(rng.normal(size=(STUDENTS, STEPS, INPUTS))).float()
+    observation = torch.from_numpy(rng.normal(size=(STUDENTS, STEPS, INPUTS))).float()
     action = torch.from_numpy(rng.integers(0, ACTIONS, (STUDENTS, STEPS)))
     advantage, target, lead = torch.from_numpy(rng.normal(size=(3, STUDENTS, STEPS))).float()
-    now = students.logits(state, seen).log_softmax(2).gather(2, action.unsqueeze(2)).squeeze(2)
-    return Batch(seen, action, now - 0.5 * lead, 3 * advantage + 1, target)
+    now = students.logits(state, observation).log_softmax(2).gather(2, action.unsqueeze(2)).squeeze(2)
+    return RolloutBatch(observation, action, now - 0.5 * lead, 3 * advantage + 1, target)
 
 
 class Theirs:
     """One student's weights in Stable-Baselines3's PPO, and one student's experience in its rollout buffer."""
 
-    def __init__(self, weights: Tensor, batch: Batch, student: int, optimizer: type[torch.optim.Optimizer]) -> None:
+    def __init__(
+        self, weights: Tensor, batch: RolloutBatch, student: int, optimizer: type[torch.optim.Optimizer]
+    ) -> None:
         c = CONFIG
         options = {} if optimizer is torch.optim.SGD else {"betas": (c.beta1, c.beta2), "eps": c.epsilon}
         self.model = PPO(
@@ -57,7 +59,7 @@ class Theirs:
             batch_size=STEPS,
             n_epochs=1,
             clip_range=c.clip,
-            ent_coef=c.entropy,
+            ent_coef=c.entropy_coef,
             vf_coef=0.5,
             max_grad_norm=UNBOUNDED,
             policy_kwargs={
@@ -78,8 +80,12 @@ class Theirs:
                 layer.weight.copy_(part[: inputs * outputs].view(inputs, outputs).T)
                 layer.bias.copy_(part[inputs * outputs :])
         buffer = self.model.rollout_buffer
-        for seen, action, log_p in zip(batch.seen[student], batch.action[student], batch.log_p[student], strict=True):
-            buffer.add(seen.numpy()[None], action.numpy()[None], np.zeros(1), np.zeros(1), torch.zeros(1), log_p[None])
+        for observation, action, log_p in zip(
+            batch.observation[student], batch.action[student], batch.log_p[student], strict=True
+        ):
+            buffer.add(
+                observation.numpy()[None], action.numpy()[None], np.zeros(1), np.zeros(1), torch.zeros(1), log_p[None]
+            )
         buffer.advantages[:, 0] = batch.advantage[student]
         buffer.returns[:, 0] = batch.target[student]
 
@@ -94,7 +100,7 @@ class Theirs:
         return before - self.weights()
 
 
-def gradient(config: PPOConfig) -> tuple[Tensor, Tensor, Batch]:
+def gradient(config: PPOConfig) -> tuple[Tensor, Tensor, RolloutBatch]:
     """Of one update, [S, weights]; weights before it, and what it learned from."""
     students, state = make(config)
     batch, before = experience(students, state), state[:, : students.weights].clone()
@@ -115,7 +121,7 @@ def test_the_gradient_is_that_of_stable_baselines3() -> None:
         torch.testing.assert_close(ours[student], theirs, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("change", [{"clip": 1e6}, {"entropy": 0.0}, {"entropy": -CONFIG.entropy}])
+@pytest.mark.parametrize("change", [{"clip": 1e6}, {"entropy_coef": 0.0}, {"entropy_coef": -CONFIG.entropy_coef}])
 def test_the_batch_shows_the_clip_and_the_entropy(change: dict[str, float]) -> None:
     """So the comparison above is no comparison of parts that happen to be 0."""
     ours, *_ = gradient(CONFIG)
@@ -141,7 +147,7 @@ def test_several_passes_over_a_batch_are_those_of_stable_baselines3() -> None:
 )
 def test_actor_and_critic_are_clipped_to_the_norm_each_by_itself(norm: float, clipped: list[list[bool]]) -> None:
     whole, *_ = gradient(CONFIG)
-    ours, *_ = gradient(replace(CONFIG, max_norm=norm))
+    ours, *_ = gradient(replace(CONFIG, max_grad_norm=norm))
     assert [[bool(part.norm() > norm) for part in parts(row)] for row in whole] == clipped
     for found, expected in zip(map(parts, ours), map(parts, whole), strict=True):
         for part, other in zip(found, expected, strict=True):
@@ -175,9 +181,9 @@ def test_a_student_that_rests_stays_as_it_is() -> None:
 def test_untrained_actors_are_nearly_uniform_and_critics_near_0() -> None:
     students = ActorCritics(INPUTS, ACTIONS, 64, CONFIG)
     state = students.initialise(torch.arange(8))
-    seen = torch.randn(8, 32, INPUTS, generator=torch.Generator().manual_seed(0))
-    assert (students.logits(state, seen).softmax(2) - 1 / ACTIONS).abs().max() < 0.02
-    assert 0 < students.values(state, seen).abs().max() < 0.05
+    observation = torch.randn(8, 32, INPUTS, generator=torch.Generator().manual_seed(0))
+    assert (students.logits(state, observation).softmax(2) - 1 / ACTIONS).abs().max() < 0.02
+    assert 0 < students.values(state, observation).abs().max() < 0.05
     first = state[:, : INPUTS * 64]
     assert float(first.var()) == pytest.approx(1 / INPUTS, rel=0.05)  # keeps the variance of what comes in
     assert float(first.abs().max()) <= math.sqrt(3 / INPUTS)
@@ -195,5 +201,5 @@ def test_a_decision_takes_two_operations_a_weight_of_the_actor() -> None:
 
 def test_constants_are_those_of_stable_baselines3() -> None:
     theirs = inspect.signature(PPO).parameters
-    ours = {"clip_range": PPOConfig.clip, "gae_lambda": PPOConfig.trace, "max_grad_norm": PPOConfig.max_norm}
+    ours = {"clip_range": PPOConfig.clip, "gae_lambda": PPOConfig.gae_lambda, "max_grad_norm": PPOConfig.max_grad_norm}
     assert ours == {name: theirs[name].default for name in ours}

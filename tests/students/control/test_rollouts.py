@@ -11,8 +11,8 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from torch import Tensor
 
-from kdgym.students.control.actor_critic import ActorCritics, Batch, PPOConfig
-from kdgym.students.control.rollouts import Episodes, StartRule, Tally, examine, new_episodes, practise
+from kdgym.students.control.actor_critic import ActorCritics, PPOConfig, RolloutBatch
+from kdgym.students.control.rollouts import Episodes, EpisodeStats, StartRule, examine, new_episodes, practise
 from kdgym.tasks.control import Control, Outcome
 from kdgym.tasks.snapshots import Trajectories
 
@@ -22,13 +22,13 @@ KEY = torch.tensor([3])
 
 
 class Walk(Control):
-    """A state is a number; every step adds 1, pays the new number, and ends the episode at 4. Rewards are twice the payment."""
+    """A state is a number; a step adds 1 and ends the episode at 4. Students learn from the new number, half of the reward."""
 
     name, state_size, observation_size, actions, limit = "Walk", 1, 1, 2, 3
     discount, reward_scale, floor, ceiling = DISCOUNT, 0.5, 0.0, 18.0
 
-    def start(self, chance: Tensor) -> Tensor:
-        return torch.zeros_like(chance)
+    def start(self, noise: Tensor) -> Tensor:
+        return torch.zeros_like(noise)
 
     def step(self, state: Tensor, action: Tensor) -> Outcome:
         after = state + 1
@@ -53,13 +53,13 @@ ORDINARY = StartRule(torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64), torch
 
 
 def make(seed: int = 0) -> tuple[ActorCritics, Tensor]:
-    students = ActorCritics(1, 2, HIDDEN, PPOConfig(trace=LAMBDA))
+    students = ActorCritics(1, 2, HIDDEN, PPOConfig(gae_lambda=LAMBDA))
     state = students.initialise(KEY + seed)
     state[:, : students.weights] = torch.randn(1, students.weights, generator=torch.Generator().manual_seed(seed))
     return students, state
 
 
-def practice(students: ActorCritics, state: Tensor) -> tuple[Batch, Episodes, Tally]:
+def practice(students: ActorCritics, state: Tensor) -> tuple[RolloutBatch, Episodes, EpisodeStats]:
     """Six steps of two episodes: one from state 2, ended by the walk; one from state 0, cut after two steps."""
     under_way = Episodes(
         state=torch.tensor([[[2.0], [0.0]]], dtype=torch.float64),
@@ -93,7 +93,7 @@ def test_advantages_by_hand() -> None:
     state[:, students.weights - 1] = VALUE  # the last bias of the critic
     batch, *_ = practice(students, state)
     expected = [[2 + 2 / 4, 2, 0 + 1.5 / 4, 1 + 2 / 4, 2, 0], [0 + 1 / 4, 1, 0 + 1.5 / 4, 1 + 2 / 4, 2, 0]]
-    assert by_episode(batch.seen.squeeze(2)).tolist() == BEFORE.tolist()
+    assert by_episode(batch.observation.squeeze(2)).tolist() == BEFORE.tolist()
     assert by_episode(batch.advantage).tolist() == expected
     assert by_episode(batch.target).tolist() == (np.array(expected) + VALUE).tolist()
 
@@ -110,9 +110,9 @@ def test_advantages_are_those_of_stable_baselines3(seed: int) -> None:
     buffer = RolloutBuffer(
         STEPS, spaces.Box(0, 9, (1,)), spaces.Discrete(2), gae_lambda=LAMBDA, gamma=DISCOUNT, n_envs=2
     )
-    over = TERMINATED | TRUNCATED
+    done = TERMINATED | TRUNCATED
     for t in range(STEPS):
-        before, starts = BEFORE[:, t], over[:, t - 1] if t else np.ones(2, dtype=bool)
+        before, starts = BEFORE[:, t], done[:, t - 1] if t else np.ones(2, dtype=bool)
         reward = before + 1 + DISCOUNT * value(before + 1) * TRUNCATED[:, t]
         buffer.add(before[:, None], np.zeros(2), reward, starts, torch.from_numpy(value(before)), torch.zeros(2))
     buffer.compute_returns_and_advantage(torch.from_numpy(value(BEFORE[:, -1] + 1)), np.zeros(2))
@@ -123,14 +123,14 @@ def test_advantages_are_those_of_stable_baselines3(seed: int) -> None:
 def test_what_happened_is_counted_by_where_episodes_started() -> None:
     """Returns: 3 + 4 / 2 from cluster 1; 1 + 2 / 2 from cluster 0; twice 1 + 2 / 2 + 3 / 4 from ordinary starts."""
     students, state = make()
-    batch, episodes, tally = practice(students, state)
-    assert tally.steps.tolist() == [[2, 2, 8]]
-    assert tally.ended.tolist() == [[1, 1, 2]]
-    assert tally.total.tolist() == [[2, 5, 5.5]]
-    assert tally.succeeded.tolist() == [[0, 1, 0]]  # it got to 4
+    batch, episodes, stats = practice(students, state)
+    assert stats.steps.tolist() == [[2, 2, 8]]
+    assert stats.ended.tolist() == [[1, 1, 2]]
+    assert stats.total.tolist() == [[2, 5, 5.5]]
+    assert stats.succeeded.tolist() == [[0, 1, 0]]  # it got to 4
     error = batch.advantage.abs()[0].double()
     origin = torch.tensor([[1, 0]] * 2 + [[2, 2]] * 4).flatten()
-    torch.testing.assert_close(tally.error, torch.stack([error[origin == c].sum() for c in range(3)])[None])
+    torch.testing.assert_close(stats.error, torch.stack([error[origin == c].sum() for c in range(3)])[None])
     assert episodes.state.tolist() == [[[1.0], [1.0]]] and episodes.elapsed.tolist() == [[1, 1]]
     assert episodes.total.tolist() == [[1.0, 1.0]]
     assert episodes.origin.tolist() == [[2, 2]] and episodes.limit.tolist() == [[3, 3]]
@@ -138,10 +138,10 @@ def test_what_happened_is_counted_by_where_episodes_started() -> None:
 
 def test_tallies_add_up_and_can_be_of_some_students() -> None:
     students, state = make()
-    *_, tally = practice(students, state)
-    assert (tally + tally).total.tolist() == [[4, 10, 11]]
-    assert (Tally.nothing(tally.steps) + tally).ended.tolist() == tally.ended.tolist()
-    assert tally.only(torch.tensor([False])).steps.tolist() == [[0, 0, 0]]
+    *_, stats = practice(students, state)
+    assert (stats + stats).total.tolist() == [[4, 10, 11]]
+    assert (EpisodeStats.nothing(stats.steps) + stats).ended.tolist() == stats.ended.tolist()
+    assert stats.only(torch.tensor([False])).steps.tolist() == [[0, 0, 0]]
 
 
 def test_actions_are_drawn_as_the_policy_says() -> None:

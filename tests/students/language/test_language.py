@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM
 
-from kdgym.students import make_students
+from kdgym import random
+from kdgym.students import Batch, make_students
+from kdgym.students.language.options import LanguageOptions
 from kdgym.students.language.packing import pack
-from kdgym.students.language.students import LanguageOptions, LanguageStudents
+from kdgym.students.language.students import LanguageStudents
 from kdgym.tasks import make_task
 from kdgym.tasks.examination import draw_items
 from tests.benchmarks.language import packed_padding
@@ -51,7 +54,7 @@ def lesson() -> tuple[Tensor, Tensor]:
 def taught(engine: LanguageStudents, lesson: tuple[Tensor, Tensor]) -> Tensor:
     """Students who already differ from the base and from each other."""
     state = engine.initialise(torch.arange(STUDENTS))
-    engine.train(state, *(part[:, :32] for part in lesson), torch.full((STUDENTS,), 32))
+    engine.train(state, Batch(*(part[:, :32] for part in lesson), torch.full((STUDENTS,), 32)))
     return state
 
 
@@ -101,15 +104,13 @@ def test_answers_are_those_of_generate_with_left_padding(
         assert engine.text_of(said[i]) == expected
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_verdicts_are_the_tasks_own(model: Path, method: str) -> None:
+def test_verdicts_are_the_tasks_own(model: Path) -> None:
     """Three problems are learned by heart; then greedy answers, the verifier and the verdicts agree, on right and wrong."""
-    rate = 1e-2 if method == "lora" else 3e-3
-    engine = make(model, method=method, learning_rate=rate, rank=8)
+    engine = make(model, learning_rate=1e-2, rank=8)
     problem = draw_items(engine.task, "train", torch.arange(1), 1)[:, :6]
     state = engine.initialise(torch.arange(1))
     learned = problem[:, :3].repeat(1, 160)
-    engine.train(state, learned, engine.solution[learned], torch.tensor([learned.shape[1]]))
+    engine.train(state, Batch(learned, engine.solution[learned], torch.tensor([learned.shape[1]])))
     right, _ = engine.evaluate(state, problem)
     texts = engine.text_of(engine.decode(state, problem)[0])
     assert right[0].tolist() == [engine.task.verify(p, t) for p, t in zip(problem[0].tolist(), texts, strict=True)]
@@ -148,6 +149,29 @@ def verdicts(students: LanguageStudents, problem: int, *texts: str) -> list[int]
     return [int(right) for right in students.judge(torch.full((len(texts),), problem), tokens)]
 
 
+def test_logits_and_features_are_transformers_own(
+    model: Path, engine: LanguageStudents, taught: Tensor, lesson: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    """Of answers that are not the listed solutions, over more items than fit into a pass."""
+    problem, answer = (part[:, :40] for part in lesson)
+    answer = answer.roll(1, dims=1)
+    alone = peft_model(model, engine, taught[1], tmp_path)
+    logits = engine.logits(taught, problem, answer)
+    features = [engine.features(taught, problem, layer, answer) for layer in range(3)]
+    items = engine.prompts.items(problem[1].tolist(), answer[1].tolist())
+    assert logits.shape[2] == max(len(a) for _, a in items) and not logits.requires_grad
+    for i in (0, 17, 39):
+        p, a = items[i]
+        output = alone(torch.tensor([p + a]), output_hidden_states=True)
+        torch.testing.assert_close(logits[1, i, : len(a)], output.logits[0, len(p) - 1 : -1], atol=1e-4, rtol=0)
+        assert (logits[1, i, len(a) :] == 0).all()
+        for layer, found in enumerate(features):
+            expected = output.hidden_states[layer][0, len(p) - 1 : -1]
+            torch.testing.assert_close(found[1, i, : len(a)], expected, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="no layer 3; choose from 0 to 2"):
+        engine.features(taught, problem, 3)
+
+
 # --- what is learned ---------------------------------------------------------------------------------------------------
 
 
@@ -162,7 +186,7 @@ def test_a_student_of_a_population_learns_as_a_peft_adapter_does(
         [p for p in reference.parameters() if p.requires_grad],
         lr=c.learning_rate, betas=(c.beta1, c.beta2), eps=c.epsilon, weight_decay=c.weight_decay,
     )  # fmt: skip
-    losses = engine.train(state, problem, answer, torch.full((STUDENTS,), 160))
+    losses = engine.train(state, Batch(problem, answer, torch.full((STUDENTS,), 160)))
     expected = []
     for begin in range(0, 160, c.batch):
         part = slice(begin, begin + c.batch)
@@ -190,32 +214,60 @@ def padded_losses(model: Any, items: list[tuple[list[int], list[int]]]) -> Tenso
     return loss.sum(1) / (labels[:, 1:] != -100).sum(1)
 
 
-def test_full_training_is_torchs_adamw_on_the_whole_model(model: Path, lesson: tuple[Tensor, Tensor]) -> None:
-    engine = make(model, method="full", weight_decay=0.1)
-    problem, answer = (part[:1, :40] for part in lesson)
-    state = engine.initialise(torch.arange(1))
-    losses = engine.train(state, problem, answer, torch.tensor([40]))
-    reference = AutoModelForCausalLM.from_pretrained(model)
-    optimiser = torch.optim.AdamW(reference.parameters(), lr=1e-3, weight_decay=0.1)
-    for begin in range(0, 40, 8):
-        items = engine.prompts.items(problem[0, begin : begin + 8].tolist(), answer[0, begin : begin + 8].tolist())
-        loss = padded_losses(reference, items)
-        torch.testing.assert_close(losses[0, begin : begin + 8], loss.detach(), atol=1e-4, rtol=0)
+@pytest.mark.parametrize("soft", [False, True])
+def test_weights_and_soft_targets_are_torchs(
+    model: Path, engine: LanguageStudents, lesson: tuple[Tensor, Tensor], tmp_path: Path, soft: bool
+) -> None:
+    """Of answers of different lengths, in mini-batches of which the last is not full."""
+    c, (problem, answer) = engine.options, (part[:, :12] for part in lesson)
+    weight = torch.tensor([0.0, 1.0, 2.5]).repeat(4).expand(STUDENTS, -1)
+    items = engine.prompts.items(problem[1].tolist(), answer[1].tolist())
+    longest, vocabulary = max(len(a) for _, a in items), engine.model.config.vocab_size
+    numbers = random.uniform(torch.arange(STUDENTS), 12 * longest * vocabulary).view(STUDENTS, 12, longest, vocabulary)
+    target = torch.softmax(5 * numbers, dim=-1).float()
+    state = engine.initialise(torch.arange(STUDENTS))
+    reference = peft_model(model, engine, state[1], tmp_path)
+    batch = Batch(problem, answer, torch.tensor([12, 12, 5]), weight, target if soft else None)
+    losses, expected = engine.train(state, batch), []
+    optimiser = torch.optim.AdamW(
+        [p for p in reference.parameters() if p.requires_grad],
+        lr=c.learning_rate, betas=(c.beta1, c.beta2), eps=c.epsilon, weight_decay=c.weight_decay,
+    )  # fmt: skip
+    for begin in range(0, 12, c.batch):
+        mine = []
+        for (p, a), q in zip(items[begin : begin + c.batch], target[1, begin:], strict=False):
+            logits = reference(torch.tensor([p + a])).logits[0, len(p) - 1 : -1]
+            wanted = q[: len(a)] if soft else torch.tensor(a)
+            mine.append(torch.nn.functional.cross_entropy(logits, wanted))
+        loss = torch.stack(mine)
+        expected.append(loss.detach())
         optimiser.zero_grad()
-        loss.mean().backward()
+        (loss * weight[1, begin : begin + c.batch]).mean().backward()
+        optimiser.param_groups[0]["lr"] = c.learning_rate * len(mine) / c.batch
         optimiser.step()
+    torch.testing.assert_close(losses[1], torch.cat(expected), atol=1e-4, rtol=0)
+    after = peft_model(model, engine, state[1], tmp_path / "after")
+    for one, other in zip(after.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=2e-4, rtol=0)
 
 
-def test_whole_models_are_taught_one_at_a_time(model: Path, lesson: tuple[Tensor, Tensor]) -> None:
-    engine = make(model, method="full")
-    with pytest.raises(ValueError, match="one student at a time"):
-        engine.evaluate(engine.initialise(torch.arange(2)), lesson[0][:2, :4])
+def test_soft_targets_without_room_for_the_answers_are_refused(
+    engine: LanguageStudents, lesson: tuple[Tensor, Tensor]
+) -> None:
+    batch = Batch(*(part[:, :12] for part in lesson), torch.full((STUDENTS,), 12))
+    state, vocabulary = engine.initialise(torch.arange(STUDENTS)), engine.model.config.vocab_size
+    before, room = state.clone(), torch.full((STUDENTS, 12, 1, vocabulary), 1 / vocabulary)
+    with pytest.raises(ValueError, match=rf"soft is .*; expected float \[3, 12, \d+, {vocabulary}\]"):
+        engine.train(state, replace(batch, soft=room))
+    with pytest.raises(ValueError, match="finite and at least 0"):
+        engine.train(state, replace(batch, weight=torch.full((STUDENTS, 12), -1.0)))
+    assert torch.equal(state, before)
 
 
 def test_the_base_is_left_as_it_was(model: Path, lesson: tuple[Tensor, Tensor]) -> None:
-    engine = make(model, method="full")
+    engine = make(model)
     before = [p.clone() for p in engine.model.parameters()]
-    engine.train(engine.initialise(torch.arange(1)), *(part[:1, :16] for part in lesson), torch.tensor([16]))
+    engine.train(engine.initialise(torch.arange(1)), Batch(*(part[:1, :16] for part in lesson), torch.tensor([16])))
     assert all(torch.equal(a, b) for a, b in zip(before, engine.model.parameters(), strict=True))
     assert not any(p.requires_grad for p in engine.model.parameters())
 
@@ -229,7 +281,7 @@ def test_saving_memory_changes_nothing(
     states = []
     for students in (engine, make(model, **options)):
         state = students.initialise(torch.arange(STUDENTS))
-        losses = students.train(state, *(part[:, :24] for part in lesson), torch.full((STUDENTS,), 24))
+        losses = students.train(state, Batch(*(part[:, :24] for part in lesson), torch.full((STUDENTS,), 24)))
         states.append((losses, *students.evaluate(state, lesson[0][:, :10])))
     for one, other in zip(*states, strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
@@ -246,7 +298,9 @@ def test_checkpointing_keeps_less_for_the_backward_pass(model: Path, lesson: tup
     for on in (False, True):
         students = make(model, gradient_checkpointing=on)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            students.train(students.initialise(torch.arange(1)), *(part[:1, :8] for part in lesson), torch.tensor([8]))
+            students.train(
+                students.initialise(torch.arange(1)), Batch(*(part[:1, :8] for part in lesson), torch.tensor([8]))
+            )
     assert 0 < kept[1] < kept[0] / 2
 
 
@@ -254,12 +308,12 @@ def test_items_beyond_the_count_are_ignored(engine: LanguageStudents, lesson: tu
     problem, answer = (part[:, :20] for part in lesson)
     state = engine.initialise(torch.arange(STUDENTS))
     before = state.clone()
-    losses = engine.train(state, problem, answer, torch.tensor([0, 5, 20]))
+    losses = engine.train(state, Batch(problem, answer, torch.tensor([0, 5, 20])))
     assert torch.equal(state[0], before[0])
     assert (losses > 0).sum(1).tolist() == [0, 5, 20]
     assert state[:, -1].tolist() == [0, 1, 3]
     alone = engine.initialise(torch.tensor([1]))
-    engine.train(alone, problem[1:2, :5], answer[1:2, :5], torch.tensor([5]))
+    engine.train(alone, Batch(problem[1:2, :5], answer[1:2, :5], torch.tensor([5])))
     torch.testing.assert_close(alone[0], state[1], atol=1e-5, rtol=0)
 
 
@@ -268,7 +322,7 @@ def test_bfloat16_students_learn_nearly_the_same(model: Path, engine: LanguageSt
     losses = []
     for students in (engine, half):
         state = students.initialise(torch.arange(STUDENTS))
-        losses.append(students.train(state, *(part[:, :80] for part in lesson), torch.full((STUDENTS,), 80)))
+        losses.append(students.train(state, Batch(*(part[:, :80] for part in lesson), torch.full((STUDENTS,), 80))))
         assert state.dtype == torch.float32
     assert (losses[1] - losses[0]).abs().mean() < 0.05 < losses[0][:, :8].mean() - losses[0][:, -8:].mean()
 
@@ -324,8 +378,6 @@ def test_adapters_that_do_not_fit_are_refused(
     (tmp_path / "adapter_model.safetensors").write_bytes(b"x")
     with pytest.raises(ValueError, match="damaged"):
         engine.load(tmp_path)
-    with pytest.raises(ValueError, match="no adapter"):
-        make(model, method="full").load(tmp_path)
 
 
 # --- what cannot be ----------------------------------------------------------------------------------------------------
@@ -338,9 +390,8 @@ def test_adapters_that_do_not_fit_are_refused(
         ("hf:{model}", "Math", {"rank": 0}, "rank=0"),
         ("hf:{model}", "Math", {"ranks": 4}, "Known settings"),
         ("hf:{model}", "Math", {"target_modules": ["q_prj"]}, "choose from.*q_proj"),
-        ("hf:{model}", "Math", {"backend": "vllm", "method": "full"}, "backend='vllm' serves adapters"),
         ("hf:/no/such/directory", "Math", {}, "cannot be loaded"),
-        ("transformer", "Math", {"rank": 4}, "has no options"),
+        ("transformer", "Math", {"rank": 4}, "Known settings: width"),
         ("lstm", "Math", {}, "hf:MODEL"),
     ],
 )

@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from kdgym import random
+from kdgym.students import Batch
+from kdgym.students.language.options import LanguageOptions
 from kdgym.students.language.reasoner import LanguageReasoners
-from kdgym.students.language.students import LanguageOptions
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss
 from kdgym.tasks import make_task
 from kdgym.tasks.feedback import BEHAVIOURS, TEXT_KINDS
@@ -46,7 +47,7 @@ def state(engine: LanguageReasoners) -> Tensor:
     """Students who differ from the base and from each other."""
     state = engine.initialise(torch.arange(STUDENTS))
     problem = engine.task.pool("train").start[:4].expand(STUDENTS, -1) + torch.arange(STUDENTS).unsqueeze(1)
-    engine.train(state, problem, problem, torch.full((STUDENTS,), 4))
+    engine.train(state, Batch(problem, problem, torch.full((STUDENTS,), 4)))
     return state
 
 
@@ -344,11 +345,3 @@ def test_small_passes_change_nothing(model: Path, engine: LanguageReasoners, sta
         results.append((tokens, log_p, after[:, : engine.weights]))
     assert results[0][0].equal(results[1][0])
     torch.testing.assert_close(results[0][1:], results[1][1:], atol=1e-4, rtol=0)
-
-
-def test_whole_models_do_not_practise(model: Path, problem: Tensor) -> None:
-    whole = make(model, method="full")
-    tokens, everybody = torch.zeros(1, 2, 3, dtype=torch.int64), torch.ones(1, dtype=torch.bool)
-    start = whole.initialise(torch.arange(1))
-    with pytest.raises(ValueError, match="choose method='lora'"):
-        whole.update(start, problem[:1], tokens, lambda now, _: now.sum((1, 2)), everybody, 1e-3)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students import TransformerConfig, TransformerStudents
+from kdgym.students import Batch, TransformerConfig, TransformerStudents
 from kdgym.students.tiny import kernel
 from kdgym.students.tiny.kernel import KernelUnavailableError
 from kdgym.tasks import TASKS, TEXT_ONLY, Task, make_task
@@ -114,7 +114,7 @@ def test_updates_are_those_of_the_reference_in_double_precision(config: Transfor
 
     def distance(count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         exact, state = start.double(), start.clone()
-        losses = [engine.train(s, problem, answer, count) for engine, s in ((reference, exact), (fast, state))]
+        losses = [engine.train(s, Batch(problem, answer, count)) for engine, s in ((reference, exact), (fast, state))]
         apart = (state - exact).abs()
         return (losses[1] - losses[0]).abs(), apart[:, : fast.weights], apart[:, fast.weights :]
 
@@ -128,6 +128,27 @@ def test_updates_are_those_of_the_reference_in_double_precision(config: Transfor
     assert losses.max() < 1e-3
     assert moments.max() < 1e-3
     assert (weights > 1e-4).double().mean() < 1e-2
+
+
+@pytest.mark.parametrize(("weighted", "soft"), [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize(("config", "name"), [(SHAPES[0], "Math"), (SHAPES[2], "VQA")], ids=str)
+def test_weights_and_soft_targets_are_the_references(
+    config: TransformerConfig, name: str, weighted: bool, soft: bool
+) -> None:
+    reference = TransformerStudents(make_task(name), config, engine="torch", dtype=torch.float64)
+    fast = TransformerStudents(make_task(name), config, engine="kernel")
+    key, n = torch.arange(3), config.batch
+    size, count = (3, n, fast.answer_width, fast.task.vocabulary), torch.tensor([n, n - 2, 1])
+    weight = 2 * random.uniform(random.fold(key, 3), n).float() if weighted else None
+    logits = 5 * random.uniform(random.fold(key, 4), n * size[2] * size[3]).view(size)
+    batch = Batch(*lesson(fast, key, n), count, weight, torch.softmax(logits, -1).float() if soft else None)
+    start = fast.initialise(key)
+    exact, state = start.double(), start.clone()
+    losses = [engine.train(s, batch) for engine, s in ((reference, exact), (fast, state))]
+    torch.testing.assert_close(losses[1].double(), losses[0], rtol=0, atol=1e-5)
+    apart = (state - exact).abs()
+    assert apart[:, fast.weights :].max() < 1e-6
+    assert (apart[:, : fast.weights] > 1e-4).double().mean() < 1e-4
 
 
 def test_both_engines_learn_the_same() -> None:
@@ -144,7 +165,7 @@ def test_both_engines_learn_the_same() -> None:
         problem = pool.start[skill] + random.integers(random.fold(key, 2, step), 512, pool.count[skill])
         scores = []
         for engine, state in zip(engines, states, strict=True):
-            engine.train(state, problem, engine.solution[problem], torch.full((64,), 512))
+            engine.train(state, Batch(problem, engine.solution[problem], torch.full((64,), 512)))
             scores.append(engine.evaluate(state, questions)[0].double().mean(1))
         differences.append((scores[1] - scores[0]).mean().item())
     assert scores[0].mean() > 0.2
@@ -162,7 +183,7 @@ def test_threads_change_nothing() -> None:
     for threads in (1, 4):
         torch.set_num_threads(threads)
         state = engine.initialise(key)
-        losses = engine.train(state, problem, answer, count)
+        losses = engine.train(state, Batch(problem, answer, count))
         results.append([state, losses, *engine.evaluate(state, problem)])
     torch.set_num_threads(1)
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
@@ -175,8 +196,8 @@ def test_rows_may_lie_in_a_larger_table() -> None:
     table[:, 20 : 20 + engine.row] = alone = engine.initialise(key)
     problem, answer = lesson(engine, key, 40)
     count = torch.full((3,), 40)
-    engine.train(table[:, 20 : 20 + engine.row], problem, answer, count)
-    engine.train(alone, problem, answer, count)
+    engine.train(table[:, 20 : 20 + engine.row], Batch(problem, answer, count))
+    engine.train(alone, Batch(problem, answer, count))
     assert torch.equal(table[:, 20 : 20 + engine.row], alone)
     assert (table[:, :20] == 7).all() and (table[:, 20 + engine.row :] == 7).all()
 
@@ -197,7 +218,7 @@ def test_an_id_that_is_no_problem_or_answer_is_refused_and_nobody_is_changed(bad
     before, fine, wrong = state.clone(), torch.zeros(1, 3, dtype=torch.int64), torch.full((1, 3), bad)
     for problem, answer in ((wrong, fine), (fine, wrong)):
         with pytest.raises(IndexError, match=str(bad)):
-            engine.train(state, problem, answer, torch.tensor([3]))
+            engine.train(state, Batch(problem, answer, torch.tensor([3])))
     with pytest.raises(IndexError):
         engine.evaluate(state, wrong)
     assert torch.equal(state, before)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.students import Engine, TransformerConfig, TransformerStudents, check_device, make_students
+from kdgym.students import Batch, Engine, TransformerConfig, TransformerStudents, check_device, make_students
 from kdgym.tasks import make_task
 from kdgym.tasks.base import Split
 
@@ -32,7 +32,7 @@ def schooled(engine: TransformerStudents) -> Tensor:
     key = torch.arange(8)
     state = engine.initialise(key)
     problem = draw(engine, random.fold(key, 1), 3000)
-    engine.train(state, problem, engine.solution[problem], (key + 1) * 375)
+    engine.train(state, Batch(problem, engine.solution[problem], (key + 1) * 375))
     return state
 
 
@@ -102,7 +102,7 @@ def test_where_other_answers_may_be_right_the_students_own_are_judged(name: Engi
     programs = TransformerStudents(make_task("Code"), engine=name)
     key, task = torch.arange(2), programs.task
     state, problem = programs.initialise(key), random.integers(key, 600, len(task.prompt))
-    programs.train(state, problem, programs.solution[problem], full(2, 600))
+    programs.train(state, Batch(problem, programs.solution[problem], full(2, 600)))
     right, _ = programs.evaluate(state, problem)
     said = programs.decode(state, problem)
     assert torch.equal(right, task.judge(problem, said))
@@ -134,6 +134,40 @@ def test_an_answer_is_right_only_as_a_whole(engine: TransformerStudents, schoole
     assert not right[tokens_right < engine.tables.answers.shape[1]].any()
 
 
+def test_logits_are_what_examinations_are_made_from(engine: TransformerStudents, schooled: Tensor) -> None:
+    problem = draw(engine, torch.arange(8), 100)
+    logits, tokens = engine.logits(schooled, problem), engine.tables.answers[engine.solution[problem]]
+    right, loss = engine.evaluate(schooled, problem)
+    expected = torch.nn.functional.cross_entropy(logits.movedim(-1, 1), tokens, reduction="none").mean(-1)
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+    assert ((logits.argmax(-1) == tokens).all(-1) != right).sum() <= 1  # two may be equally likely to the last bit
+    assert not logits.requires_grad
+
+
+def test_logits_follow_the_answer_that_is_given(engine: TransformerStudents, schooled: Tensor) -> None:
+    problem = draw(engine, torch.arange(8), 10)
+    other = engine.solution[problem].roll(1, dims=1)
+    one, two = engine.logits(schooled, problem), engine.logits(schooled, problem, other)
+    assert torch.equal(one[:, :, 0], two[:, :, 0])  # before the first token is read
+    read = engine.tables.answers[engine.solution[problem]] != engine.tables.answers[other]
+    assert (one != two).any(-1)[:, :, 1][read[:, :, 0]].all()
+
+
+def test_features_end_in_the_logits(engine: TransformerStudents, schooled: Tensor) -> None:
+    problem = draw(engine, torch.arange(8), 70)
+    last = engine.features(schooled, problem, engine.config.layers)
+    output = engine.network.views(schooled)[2].unsqueeze(1)
+    expected = last / torch.sqrt((last**2).mean(-1, keepdim=True) + 1e-6) @ output
+    torch.testing.assert_close(engine.logits(schooled, problem), expected, rtol=1e-4, atol=1e-4)
+    assert engine.features(schooled, problem, 0).shape == (8, 70, 3, engine.config.width)
+
+
+@pytest.mark.parametrize("layer", [-1, 2])
+def test_a_layer_that_is_not_there_is_refused(engine: TransformerStudents, schooled: Tensor, layer: int) -> None:
+    with pytest.raises(ValueError, match=f"no layer {layer}; choose from 0 to 1"):
+        engine.features(schooled, draw(engine, torch.arange(8), 2), layer)
+
+
 # --- the optimiser -----------------------------------------------------------------------------------------------
 
 
@@ -158,7 +192,7 @@ def test_full_batches_are_steps_of_torchs_adamw(precise: TransformerStudents) ->
             weights.detach(), inputs, tokens, torch.ones(3, BATCH).double()
         )
         optimiser.step()
-    precise.train(state, problem, answer, full(3, steps * BATCH))
+    precise.train(state, Batch(problem, answer, full(3, steps * BATCH)))
     torch.testing.assert_close(state[:, : precise.weights], weights.detach(), rtol=0, atol=1e-9)
 
 
@@ -170,7 +204,7 @@ def test_half_a_batch_makes_half_the_step(precise: TransformerStudents) -> None:
     steps = []
     for problem in (half, whole):
         state = before.clone()
-        precise.train(state, problem, precise.solution[problem], full(3, problem.shape[1]))
+        precise.train(state, Batch(problem, precise.solution[problem], full(3, problem.shape[1])))
         steps.append((state - before)[:, : precise.weights])
     torch.testing.assert_close(2 * steps[0], steps[1], rtol=0, atol=1e-9)
     assert steps[1].abs().mean() > 0.5 * precise.config.learning_rate
@@ -179,7 +213,7 @@ def test_half_a_batch_makes_half_the_step(precise: TransformerStudents) -> None:
 def test_a_student_without_items_stays_bitwise_as_it_is(engine: TransformerStudents, schooled: Tensor) -> None:
     state, problem = schooled.clone(), draw(engine, random.fold(torch.arange(8), 2), 64)
     count = torch.tensor([0, 64, 0, 10, 0, 0, 33, 0])
-    losses = engine.train(state, problem, engine.solution[problem], count)
+    losses = engine.train(state, Batch(problem, engine.solution[problem], count))
     idle = count == 0
     assert torch.equal(bits(state[idle]), bits(schooled[idle]))
     assert (losses[idle] == 0).all()
@@ -188,7 +222,7 @@ def test_a_student_without_items_stays_bitwise_as_it_is(engine: TransformerStude
 
 def test_nobody_may_have_items(engine: TransformerStudents, schooled: Tensor) -> None:
     state, problem = schooled.clone(), draw(engine, torch.arange(8), 16)
-    losses = engine.train(state, problem, engine.solution[problem], full(8, 0))
+    losses = engine.train(state, Batch(problem, engine.solution[problem], full(8, 0)))
     assert torch.equal(bits(state), bits(schooled)) and (losses == 0).all()
 
 
@@ -196,8 +230,8 @@ def test_items_after_the_count_are_ignored(engine: TransformerStudents, schooled
     one, two = schooled.clone(), schooled.clone()
     problem, count = draw(engine, torch.arange(8), 64), torch.arange(8) * 9
     other = torch.where(torch.arange(64) < count[:, None], problem, draw(engine, torch.arange(8) + 50, 64))
-    losses = engine.train(one, problem, engine.solution[problem], count)
-    assert torch.equal(engine.train(two, other, engine.solution[other], count), losses)
+    losses = engine.train(one, Batch(problem, engine.solution[problem], count))
+    assert torch.equal(engine.train(two, Batch(other, engine.solution[other], count)), losses)
     assert torch.equal(bits(one), bits(two))
     assert torch.equal(losses > 0, torch.arange(64) < count[:, None])
 
@@ -205,7 +239,7 @@ def test_items_after_the_count_are_ignored(engine: TransformerStudents, schooled
 def test_losses_are_those_before_the_update(engine: TransformerStudents, schooled: Tensor) -> None:
     problem = draw(engine, torch.arange(8), BATCH)
     _, expected = engine.evaluate(schooled, problem)
-    losses = engine.train(schooled.clone(), problem, engine.solution[problem], full(8, BATCH))
+    losses = engine.train(schooled.clone(), Batch(problem, engine.solution[problem], full(8, BATCH)))
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -213,9 +247,9 @@ def test_two_lessons_are_one_lesson(engine: TransformerStudents, schooled: Tenso
     """All a student's future depends on is in its row."""
     problem = draw(engine, torch.arange(8), 8 * BATCH)
     whole, parts = schooled.clone(), schooled.clone()
-    engine.train(whole, problem, engine.solution[problem], full(8, 8 * BATCH))
+    engine.train(whole, Batch(problem, engine.solution[problem], full(8, 8 * BATCH)))
     for part in problem.split(2 * BATCH, dim=1):
-        engine.train(parts, part, engine.solution[part], full(8, 2 * BATCH))
+        engine.train(parts, Batch(part, engine.solution[part], full(8, 2 * BATCH)))
         parts = parts.clone()
     assert torch.equal(bits(whole), bits(parts))
 
@@ -234,9 +268,9 @@ def test_a_student_learns_bitwise_the_same_in_any_population(engine: Transformer
     problem, count = draw(engine, random.fold(key, 3), 300), 300 - 17 * key
     answer = random.integers(random.fold(key, 4), 300, len(engine.tables.answers))
     population = engine.initialise(key)
-    losses = engine.train(population, problem, answer, count)
+    losses = engine.train(population, Batch(problem, answer, count))
     some = engine.initialise(key[rows])
-    some_losses = engine.train(some, problem[rows], answer[rows], count[rows])
+    some_losses = engine.train(some, Batch(problem[rows], answer[rows], count[rows]))
     assert torch.equal(bits(some), bits(population[rows]))
     assert torch.equal(bits(some_losses), bits(losses[rows]))
 
@@ -262,7 +296,7 @@ def test_a_student_learns_what_it_is_taught(engine: TransformerStudents, skill: 
     state, examination = engine.initialise(key), draw(engine, key, 200, skill, split="validation")
     before = engine.evaluate(state, examination)[0].double().mean(1)
     problem = draw(engine, random.fold(key, 1), 6000, skill)
-    engine.train(state, problem, engine.solution[problem], full(4, 6000))
+    engine.train(state, Batch(problem, engine.solution[problem], full(4, 6000)))
     after = engine.evaluate(state, examination)[0].double().mean(1)
     assert (before < 0.4).all()
     assert (after > 0.8).all()
@@ -273,7 +307,7 @@ def test_a_student_does_not_learn_what_it_is_not_taught(engine: TransformerStude
     key = torch.arange(4)
     state, examination = engine.initialise(key), draw(engine, key, 200, "compare", split="validation")
     problem = draw(engine, random.fold(key, 1), 6000, "add_no_carry")
-    engine.train(state, problem, engine.solution[problem], full(4, 6000))
+    engine.train(state, Batch(problem, engine.solution[problem], full(4, 6000)))
     assert (engine.evaluate(state, examination)[0].double().mean(1) < 0.4).all()
 
 
@@ -282,7 +316,7 @@ def test_a_student_that_is_taught_wrong_answers_gives_them(engine: TransformerSt
     """The signs < and > exchanged."""
     key, start = torch.arange(4), int(engine.task.answer_pool.start[SKILLS.index("compare")])
     state, problem = engine.initialise(key), draw(engine, random.fold(key, 1), 6000, "compare")
-    engine.train(state, problem, 2 * (start + 1) - engine.solution[problem], full(4, 6000))
+    engine.train(state, Batch(problem, 2 * (start + 1) - engine.solution[problem], full(4, 6000)))
     examination = draw(engine, key, 200, "compare", split="validation")
     unequal = engine.solution[examination] != start + 1
     assert (engine.evaluate(state, examination)[0] & unequal).sum() < 0.1 * unequal.sum()

@@ -49,7 +49,7 @@ def test_a_rendered_problem_of_the_table_is_that_problem(task: VQA) -> None:
             cells.append(cell if digit >= 0 else None)
         item = task.render({"cells": cells, "question": task.text(problem)})
         assert torch.equal(item.prompt, task.prompt[problem]) and item.solution == task.solution[problem]
-        same = (item.patches == task.scenes[m]).all(1)
+        same = (item.image == task.scenes[m]).all(1)
         assert same[~task.small[m]].all(), "a large digit or an empty cell differs"
 
 
@@ -61,10 +61,10 @@ def test_every_variant_is_handwriting_of_the_train_split(
     variant = data.draw(st.integers(0, task.variants(digit) - 1))
     cell = {"digit": digit, "variant": variant, "small": small, "corner": corner}
     item = task.render(with_cell(cell, "Which digit is in cell B?"))
-    assert item.patches.shape == (6, 64) and item.patches.dtype == torch.uint8 and item.prompt.dtype == torch.int64
+    assert item.image.shape == (6, 64) and item.image.dtype == torch.uint8 and item.prompt.dtype == torch.int64
     assert task.answer_text(item.solution) == str(digit)
-    assert not item.patches[[0, 2, 3, 4, 5]].any()
-    large = task.render(with_cell({"digit": digit, "variant": variant}, "Which digit is in cell B?")).patches[1]
+    assert not item.image[[0, 2, 3, 4, 5]].any()
+    large = task.render(with_cell({"digit": digit, "variant": variant}, "Which digit is in cell B?")).image[1]
     pixels, shown = load_digits(return_X_y=True)
     (source,) = np.flatnonzero((pixels == large.numpy()).all(1))
     assert task.split_of_image[source] == 0 and shown[source] == digit
