@@ -88,6 +88,7 @@ def test_its_teacher_teaches_where_it_fits(registered: None) -> None:
         "random": "control",
         "on_target": "published rule",
         "follows_reward": "rule",
+        "drill_ppo": "train it first",
     }
     assert roles("DataGen Skill-List")["on_target"] == "also fits"
     assert groups("on_target") == ["DataGen Skill-List", "Drill"]
@@ -290,6 +291,8 @@ def test_an_installed_package_is_compared_submitted_and_verified(program: Path, 
     assert {row["agent"] for row in json.loads((tmp_path / "results.json").read_text())["agents"]} == {
         "uniform", "random", "on_target", "follows_reward",
     }  # fmt: skip
+    run("train", ID, "--agent", "drill_ppo", "--steps", "24", "--out", "runs")
+    run("compare", ID, "--episodes", "4", "--agents", "drill_ppo:runs/model.zip", "--picture", "picture.png")
     run("submit", "follows_reward", "--env", ID, "--name", "bandit", "--authors", "somebody")
     record = next((tmp_path / "leaderboards" / ID).glob("*.json"))
     said = run("verify", str(record), "--level", "2", "--students", "2")

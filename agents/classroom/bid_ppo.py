@@ -31,6 +31,3 @@ class Agent(SB3Teacher):
 
     def act(self, observation: dict[str, Floats]) -> Any:
         return self.policy().act(self.action_space.rows(observation)).reshape(len(observation["time"]), -1)
-
-
-train = Agent.train

@@ -60,7 +60,7 @@ def test_the_command_trains_compares_draws_and_resumes(tmp_path: Path, monkeypat
     def trained(*_: Any, **__: Any) -> None:
         raise AssertionError("a finished training was repeated")
 
-    monkeypatch.setattr(bid_ppo, "train", trained)
+    monkeypatch.setattr(bid_ppo.Agent, "train", trained)
     again = study(anarchy, *command, "--json", str(tmp_path / "b.json"))
     assert again.exit_code == 0, again.exception
     assert json.loads((tmp_path / "b.json").read_text()) == found

@@ -12,5 +12,7 @@ DRILL = Entry(
     teachers=("follows_reward",),
     upper_bounds=(),
     group="Drill",
+    trained=("drill_ppo",),
+    small={"steps": 3, "items": 32},
     episodes=8,
 )
