@@ -217,7 +217,7 @@ class Orchestrate(PopulationEnv):
         money = session.bill[:, :, ledger.UNITS.index("money")].sum(1)
         notes.count(state, slot, judged, money_of_attempts)
         history.record(state, lane, judged, success, money, config.worth)
-        state["ledger"] += session.bill
+        state["ledger"][:] += session.bill
         self.session = session
         if config.notebooks is not None:
             kept = session.changed | (state["note_cue"] >= 0).any(1)  # every task changes the record of notes
@@ -317,7 +317,7 @@ class Orchestrate(PopulationEnv):
         students, n = options.shape[:2]
         copies = self.branch(n * samples)
         sample = torch.arange(samples, device=self.device).repeat(students * n)
-        copies.state["episode"] += (
+        copies.state["episode"][:] += (
             1 + sample
         ) << 32  # episode numbers that no population reaches: other random streams
         _, reward, *_ = copies.step(options.repeat(samples, axis=1).reshape(students * n * samples, *options.shape[2:]))

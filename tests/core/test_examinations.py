@@ -15,6 +15,7 @@ import kdgym  # noqa: F401  # registers the environments
 from kdgym.core import StudentSnapshot
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import ENVIRONMENTS
+from kdgym.students import Batch
 from kdgym.tasks.examination import fixed_items
 from kdgym.tasks.misconceptions import wrong_rules
 from kdgym.testing import check
@@ -155,8 +156,8 @@ def test_who_has_which_reaches_no_teacher(level: str) -> None:
     action = envs.action_space.sample()
     truth = envs.step(action)
     envs.restore(snapshot)
-    envs.state["held"] = ~envs.state["held"]
-    envs.state["start"] = 0.0
+    envs.state["held"][:] = ~envs.state["held"]
+    envs.state["start"][:] = 0.0
     assert same(envs.observe(), first)
     lie = envs.step(action)
     assert all(same(a, b) for a, b in zip(truth, lie, strict=True))
@@ -252,17 +253,18 @@ def test_retention_is_the_score_after_unrelated_training() -> None:
 def test_unrelated_items_are_of_no_target_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
     envs = make(4)
     envs.reset(seed=0)
-    seen: list[tuple[torch.Tensor, ...]] = []
+    seen: list[Batch] = []
     train = envs.students.train
 
-    def watched(state: torch.Tensor, problem: torch.Tensor, answer: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-        seen.append((problem, answer, count))
-        result: torch.Tensor = train(state, problem, answer, count)
+    def watched(state: torch.Tensor, batch: Batch) -> torch.Tensor:
+        seen.append(batch)
+        result: torch.Tensor = train(state, batch)
         return result
 
     monkeypatch.setattr(envs.students, "train", watched)
     envs.examine_retention(500)
-    ((problem, answer, count),) = seen
+    (batch,) = seen
+    problem, answer, count = batch.problem, batch.target, batch.count
     assert problem.shape == (4, 500) and count.tolist() == [500] * 4
     assert torch.equal(answer, envs.task.solution[problem])
     target = envs.state["target"]
@@ -305,6 +307,6 @@ def test_bad_requests_are_refused() -> None:
         envs.examine_practice(14, 10)
     with pytest.raises(ValueError, match="no split 'exam'"):
         envs.examine_retention(10, "exam")
-    envs.state["target"] = 1 / 14
+    envs.state["target"][:] = 1 / 14
     with pytest.raises(ValueError, match="smaller max_targets"):
         envs.examine_retention(10)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdgym.tasks import make_task
-from kdgym.tasks.feedback import KINDS, WHICH, Feedback, choose_attempts, give_feedback
+from kdgym.tasks.feedback import KINDS, WHICH, GivenFeedback, choose_attempts, give_feedback
 from kdgym.tasks.scratchpad import STEP, Scratchpad
 
 MARK, NEXT, PREFIX, FULL = range(len(KINDS))
@@ -24,7 +24,7 @@ def three_steps(task: Scratchpad) -> int:
     return int(task.pool("train").start[5])
 
 
-def say(task: Scratchpad, tokens: Tensor, kind: int, length: int = 1, right: bool = False) -> Feedback:
+def say(task: Scratchpad, tokens: Tensor, kind: int, length: int = 1, right: bool = False) -> GivenFeedback:
     problem = torch.tensor([[three_steps(task)]])
     return give_feedback(
         task, problem, tokens.view(1, 1, -1), torch.tensor([[right]]), torch.tensor([kind]), torch.tensor([length])

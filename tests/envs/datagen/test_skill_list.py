@@ -99,10 +99,10 @@ def test_only_train_items_are_ever_trained_on(monkeypatch: pytest.MonkeyPatch) -
     envs = make(4, budget=960.0)
     seen, train = [], envs.students.train
 
-    def recorded(state: Any, problem: Any, answer: Any, count: Any, tables: Any = None) -> Any:
+    def recorded(state: Any, batch: Any, tables: Any = None) -> Any:
         assert tables is None
-        seen.extend(row[:n] for row, n in zip(problem, count.tolist(), strict=True))
-        return train(state, problem, answer, count)
+        seen.extend(row[:n] for row, n in zip(batch.problem, batch.count.tolist(), strict=True))
+        return train(state, batch)
 
     monkeypatch.setattr(envs.students, "train", recorded)
     envs.reset(seed=0)
