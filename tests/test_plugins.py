@@ -201,6 +201,7 @@ def test_a_broken_package_is_named_and_takes_nothing_down(site: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert ID in done.stdout and MATH in done.stdout and "Practise what counts" in done.stdout
     assert "broken/" not in done.stdout
+    assert all(line.startswith("Warning: ") for line in done.stderr.splitlines())
     for said in (
         "'broken/Raises-v0' of the package broken 0.1 cannot be used: broken:ENTRY fails with RuntimeError: of an older kdgym",
         "'broken/Other-v0' of the package broken 0.1 cannot be used: kdgym_digits.registered:DRILL fails with TypeError",

@@ -52,11 +52,12 @@ class SkillTree(CourseEnv):
 
     ## Action Space
     ``actions="box"``: `kdgym.envs.datagen.tree_moves.TreeMoves`, a ``Box(-1, 1, (K * (1 + M),), float32)``, skill by skill.
-    A positive first entry explores; otherwise the other M entries, times ``largest_change``, are added to the allocations of the open subskills.
+    A positive first entry explores; otherwise the other M entries, times ``largest_change``, are added to the allocations of
+    the open subskills.
 
     ``actions="discrete"``: `kdgym.envs.datagen.tree_moves.TreeChoices`, a ``MultiDiscrete([5] * K)``: 0 keep the allocations,
-    1 explore, 2 more and 3 less for every open subskill (half of ``largest_change``), 4 stop them all. `action_masks` says what would have an
-    effect, bool [S, 5 * K].
+    1 explore, 2 more and 3 less for every open subskill (half of ``largest_change``), 4 stop them all. `action_masks` says what
+    would have an effect, bool [S, 5 * K].
 
     ## Observation Space
     A ``Dict`` of float32 boxes: ``accuracy``, ``loss``, ``change``, ``target``, ``budget`` and ``time`` as on the Skill-List
