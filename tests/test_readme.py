@@ -52,7 +52,7 @@ def test_sb3_lines_train() -> None:
 def test_writing_lines_teach() -> None:
     names: dict[str, Any] = {"gym": gym}
     exec(code_block("OpenEnded"), names)
-    assert names["info"]["items"]["verified"] == 1
+    assert names["info"]["items/verified"] == 1
 
 
 def test_template_agent_is_shown_complete() -> None:

@@ -81,7 +81,7 @@ class Classroom(CourseEnv):
     ## Rewards
     The common gain: mean of the teachers' gains, a gain being the change of a subject's target-weighted validation accuracy
     (``reward="accuracy"``) or of minus its loss (``"log_loss"``). A teacher that is an agent of its own gets
-    ``(1 - mixing) * own gain + mixing * common gain``. ``info["gain"]`` has all gains.
+    ``(1 - mixing) * own gain + mixing * common gain``. ``info["gain/teacher_0"]`` and so on have all gains.
 
     ## Starting State
     A base student of the pool. One to ``max_targets`` target skills of every subject, with random weights that sum to 1 within
@@ -225,7 +225,7 @@ class Classroom(CourseEnv):
 
     def _step_info(self) -> Info:
         gains = self.state["gain"].cpu().numpy()
-        return {"gain": {f"teacher_{i}": gains[:, i].copy() for i in range(self.bids.teachers)}}
+        return {f"gain/teacher_{i}": gains[:, i].copy() for i in range(self.bids.teachers)}
 
     def outcome(self) -> dict[str, Array]:
         """``gains``: change of every subject's target-weighted validation accuracy over the episode, and ``time``: each

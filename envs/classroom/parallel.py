@@ -84,7 +84,7 @@ class ClassroomParallelEnv(ParallelEnv[str, Floats, Floats]):
         each = [self._checked(agent, actions[agent]) for agent in self.agents]
         observation, _, done, _, info = self.classrooms.step(np.concatenate(each)[None])
         told = first_student(info)
-        gains = np.array([told["gain"][agent] for agent in self.agents])
+        gains = np.array([told[f"gain/{agent}"] for agent in self.agents])
         result = (
             self._each(self.bids.flat(observation)[0]),
             self._each(mixed(gains, self.mixing).tolist()),

@@ -67,5 +67,5 @@ class TeachersVecEnv(PopulationVecEnv):
 
 def _gains(info: Mapping[str, Any], teachers: int) -> npt.NDArray[np.float64]:
     """Gains [S, N] of the step an info speaks of; those of classrooms that began anew stand in ``final_info``."""
-    told = [part["gain"] for part in (info, info.get("final_info", {})) if "gain" in part]
-    return np.stack([sum(part[f"teacher_{i}"] for part in told) for i in range(teachers)], axis=1)
+    told = [part for part in (info, info.get("final_info", {})) if "gain/teacher_0" in part]
+    return np.stack([sum(part[f"gain/teacher_{i}"] for part in told) for i in range(teachers)], axis=1)

@@ -111,7 +111,7 @@ class OpenEnded(CourseEnv):
         self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
     ) -> None:
         course = Course(OpenEndedSettings.parse(settings))
-        self._lessons: list[WrittenLesson] = []
+        self._lessons = [WrittenLesson() for _ in range(num_envs)]
         pool, device = course.task.pool("train"), course.students.device
         self._train_problems = pool.start.to(device), pool.count.to(device)
         self._solution = course.task.solution.to(device)
@@ -265,12 +265,13 @@ class OpenEnded(CourseEnv):
     def _step_info(self) -> Info:
         """What became of the items, [S] each, and the first refusals in words."""
         lessons = self._lessons
-        counts = {reason: np.array([lesson.rejected[reason] for lesson in lessons]) for reason in REASONS}
+        counts = {f"items/rejected/{why}": np.array([lesson.rejected[why] for lesson in lessons]) for why in REASONS}
         accepted = np.array([len(lesson.answer) + lesson.drawn for lesson in lessons])
         right = np.array([sum(lesson.right) + lesson.drawn for lesson in lessons])
         explained = np.array(["\n".join(lesson.explained) for lesson in lessons], dtype=object)
         verified = right / np.maximum(accepted, 1)
-        return {"items": {"accepted": accepted, "verified": verified, "rejected": counts, "explained": explained}}
+        told = {"items/accepted": accepted, "items/verified": verified, "items/explained": explained}
+        return {**told, **counts}
 
 
 class OpenEndedEnv(SingleEnv):

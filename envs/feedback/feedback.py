@@ -128,7 +128,7 @@ class Feedback(CourseEnv):
     ## Budget
     ``budget`` tokens an episode: of attempts, of what follows feedback, and of feedback at ``price`` each. An update may spend
     what is left divided by the updates left; groups are held one after another as long as it lasts. The default lets a silent
-    teacher hold nearly all; whoever speaks holds fewer. ``info["practice"]`` itemises a step: ``rollout_tokens`` of attempts,
+    teacher hold nearly all; whoever speaks holds fewer. Infos itemise a step: ``practice/rollout_tokens`` of attempts,
     ``guided_tokens`` of what follows feedback, ``feedback_tokens``, and ``updates`` that anything was learned from.
 
     ## Splits
@@ -342,7 +342,7 @@ class Feedback(CourseEnv):
 
     def _step_info(self) -> dict[str, Any]:
         spent = self._spent.cpu().numpy()
-        return {"practice": dict(zip(_SPENT, spent.T, strict=True))}
+        return {f"practice/{name}": column for name, column in zip(_SPENT, spent.T, strict=True)}
 
     # --- actions -------------------------------------------------------------------------------------------------
 

@@ -176,8 +176,8 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         super().reset(seed=seed if isinstance(seed, int) else None)
         self._seed(mask, seed)
         self._start(mask, restart)
-        cost = {"cost": ledger.itemise(self.state["ledger"].cpu().numpy())}
-        return self.observe(), self._pack(cost, mask)
+        cost = self._pack(ledger.flat(self.state["ledger"].cpu().numpy()), mask)
+        return self.observe(), cost | self._pack(self._step_info(), np.zeros_like(mask))
 
     def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, Info]:
         """Teach every student for one step.
@@ -195,7 +195,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         action = self._receive(actions)
         outcome = self._step_of_others(waiting, action) if waiting.any() else self._advance(action).cpu().numpy()
         reward, done = outcome[:, 0].copy(), outcome[:, 1] > 0
-        cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE))}
+        cost = ledger.flat(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE))
         observation = self._present(self._split(outcome[:, 2 + ledger.SIZE :]))
         if self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
             info = self._next_episode(observation, {**cost, **self._step_info()}, done)
@@ -285,7 +285,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         return observation
 
     def _step_info(self) -> Info:
-        """What the last actions have to be told, beside their cost: arrays [S]."""
+        """What came of the last actions, beside their cost: ``part/name`` -> [S]. After a reset, infos have zeros there."""
         return {}
 
     def _seen(self) -> list[Tensor]:
@@ -423,10 +423,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """Gymnasium's vector info: every array has a bool mask ``_key`` of the students it speaks of."""
         packed: Info = {}
         for key, value in info.items():
-            if isinstance(value, dict):
-                packed[key] = self._pack(value, mask)
-            else:
-                packed[key] = np.where(mask, value, "" if value.dtype == object else value.dtype.type(0))
+            packed[key] = np.where(mask, value, "" if value.dtype == object else value.dtype.type(0))
             packed[f"_{key}"] = mask.copy()
         return packed
 

@@ -45,8 +45,8 @@ def test_rewards_are_mixed_at_every_step_and_the_last(mixing: float) -> None:
         action = rng.uniform(-1, 1, (6, envs.bids.entries)).astype(np.float32)
         _, reward, done, infos = envs.step(action)
         _, _, _, _, info = plain.step(action.reshape(2, -1))
-        told = info["gain"] if step < 2 else info["final_info"]["gain"]
-        gains = np.stack([told[f"teacher_{i}"] for i in range(3)], axis=1)
+        told = info if step < 2 else info["final_info"]
+        gains = np.stack([told[f"gain/teacher_{i}"] for i in range(3)], axis=1)
         expected = (1 - mixing) * gains + mixing * gains.mean(1, keepdims=True)
         assert reward.reshape(2, 3) == pytest.approx(expected, abs=1e-6)
     assert done.all()
