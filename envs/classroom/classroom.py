@@ -22,7 +22,7 @@ from torch import Tensor
 from kdgym import random
 from kdgym.core import SingleEnv
 from kdgym.core.course import TARGET, Course, CourseEnv, draw_targets, record
-from kdgym.core.population import Array, Autoreset, Info
+from kdgym.core.population import Array, Info, common_arguments
 from kdgym.envs.classroom.bids import LARGEST_LOSS, MOST_CREDITS, Bids
 from kdgym.envs.classroom.parallel import ClassroomParallelEnv
 from kdgym.envs.classroom.timetable import Timetable, timetable_panel, timetable_picture
@@ -88,7 +88,7 @@ class Classroom(CourseEnv):
     the subject. Purses hold one credit for every step.
 
     ## Episode End
-    ``terminated`` after ``steps`` steps (PettingZoo's ``max_cycles``). Never truncated.
+    ``terminated`` after ``steps`` steps (PettingZoo's ``max_cycles``). Truncated by ``max_episode_steps`` alone.
 
     ## Student
     As in DataGen.
@@ -122,9 +122,8 @@ class Classroom(CourseEnv):
     config: ClassroomSettings
     family, level = "Classroom", "Classroom"
 
-    def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
-    ) -> None:
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        common = common_arguments(settings)
         course = Course(ClassroomSettings.parse(settings))
         self._market, device = Market(course), course.students.device
         self.bids = Bids(_subjects([skill.name for skill in course.task.skills], course.config), course.config.sources)
@@ -152,8 +151,7 @@ class Classroom(CourseEnv):
                 "share": ((teachers,), f32),
                 "share_history": ((course.config.steps, teachers), f32),
             },
-            render_mode=render_mode,
-            autoreset=autoreset,
+            **common,
         )
         self.metadata["subjects"] = [[self.task.skills[k].name for k in subject] for subject in self.bids.subjects]
 
@@ -296,7 +294,7 @@ def parallel_env(
         settings["steps"] = max_cycles
     named = None if subjects is None else tuple(map(tuple, subjects))
     given = {"task": task, "num_teachers": num_teachers, "subjects": named, **settings}
-    return ClassroomParallelEnv(Classroom(1, render_mode, autoreset=False, **given))
+    return ClassroomParallelEnv(Classroom(1, render_mode=render_mode, autoreset=False, **given))
 
 
 def env(**settings: Any) -> Any:

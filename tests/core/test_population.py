@@ -164,6 +164,56 @@ def test_without_autoreset_a_finished_student_waits_for_the_others() -> None:
     assert not any(spent[0] for key, spent in info.items() if key.startswith("cost/"))
 
 
+def test_max_episode_steps_truncates_and_leaves_the_budget_of_a_step_alone() -> None:
+    short, whole = make(2, max_episode_steps=2), make(2, autoreset=False)
+    lesson = actions(short, 3)
+    short.reset(seed=0)
+    whole.reset(seed=0)
+    for step, action in enumerate(lesson[:2]):
+        observation, reward, terminated, truncated, info = short.step(action)
+        expected, whole_reward, *_ = whole.step(action)
+        assert np.array_equal(reward, whole_reward)
+        assert truncated.tolist() == [step == 1] * 2 and not terminated.any()
+    assert all(np.array_equal(info["final_obs"][i][key], expected[key][i]) for i in range(2) for key in expected)
+    assert observation["time"].tolist() == [[1.0], [1.0]]
+
+
+def test_a_truncated_student_waits_and_stays_so_in_copies() -> None:
+    envs = make(2, autoreset=False, max_episode_steps=2)
+    lesson = actions(envs, 3)
+    envs.reset(seed=0)
+    envs.step(lesson[0])
+    twin, copied = envs.branch(1), copy.deepcopy(envs)
+    envs.step(lesson[1])
+    saved = envs.snapshot()
+    envs.reset(options={"reset_mask": np.array([True, False])})
+    _, reward, terminated, truncated, _ = envs.step(lesson[2])
+    assert reward[1] == 0 and truncated.tolist() == [False, True] and not terminated.any()
+    envs.restore(saved)
+    for students in (twin, copied):
+        assert students.step(lesson[1])[3].all()
+    for students in (envs, twin, copied):
+        with pytest.raises(RuntimeError, match="after the end"):
+            students.step(lesson[2])
+
+
+def test_an_episode_may_end_and_be_truncated_at_once() -> None:
+    env = gym.make(ID, **SMALL, max_episode_steps=3)
+    envs = make(1, max_episode_steps=3)
+    env.reset(seed=0)
+    envs.reset(seed=0)
+    for action in actions(envs, 3):
+        single, several = env.step(action[0]), envs.step(action)
+        assert single[2:4] == (several[2][0], several[3][0])
+    assert single[2] and single[3]
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, "2"])
+def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
+    with pytest.raises(ValueError, match=r"max_episode_steps is .*; give a whole number from 1"):
+        make(2, max_episode_steps=limit)
+
+
 @pytest.mark.parametrize("autoreset", ["nextstep", None, 3])
 def test_an_unknown_autoreset_mode_is_refused(autoreset: Any) -> None:
     with pytest.raises(ValueError, match=r"autoreset is .*; choose True, False, 'NextStep', 'SameStep', 'Disabled'"):
