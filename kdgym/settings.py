@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,6 +18,7 @@ class UnknownSettingError(TypeError, ValueError):
 class Settings(BaseModel):
     """Base of every family's settings: unknown names and values out of range are refused in sentences."""
 
+    noun: ClassVar[str] = "setting"
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
@@ -31,7 +32,7 @@ class Settings(BaseModel):
         try:
             return cls(**settings)
         except ValidationError as error:
-            sentences = [*map(cls._refusal, error.errors()), f"Known settings: {', '.join(cls.model_fields)}."]
+            sentences = [*map(cls._refusal, error.errors()), f"Known {cls.noun}s: {', '.join(cls.model_fields)}."]
             unknown = [str(found["loc"][0]) for found in error.errors() if found["type"] == "extra_forbidden"]
             if not unknown:
                 raise ValueError(" ".join(sentences)) from None
@@ -42,5 +43,5 @@ class Settings(BaseModel):
     def _refusal(cls, found: Any) -> str:
         name = ".".join(map(str, found["loc"]))
         if found["type"] != "extra_forbidden":
-            return f"The setting {name}={found['input']!r} is refused: {found['msg']}."
-        return f"There is no setting {name!r}.{did_you_mean(name, cls.model_fields)}"
+            return f"The {cls.noun} {name}={found['input']!r} is refused: {found['msg']}."
+        return f"There is no {cls.noun} {name!r}.{did_you_mean(name, cls.model_fields)}"

@@ -85,7 +85,8 @@ class SharedExtractor(nn.Module):
 
 
 def _extractor(policy: Any) -> SharedExtractor:
-    return SharedExtractor(policy.observation_space, policy.action_space).to(policy.device)
+    width = policy.net_arch[0] if isinstance(policy.net_arch, list) else 64
+    return SharedExtractor(policy.observation_space, policy.action_space, width).to(policy.device)
 
 
 def _act_by_scores(policy: Any, lr_schedule: Any) -> None:
