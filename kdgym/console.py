@@ -23,7 +23,9 @@ Settings = Annotated[
 ]
 Hyper = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME=JSON", help="A hyper-parameter of the teacher, e.g. learning_rate=0.001, gamma=0.9, width=128."),
+    typer.Option(
+        metavar="NAME=JSON", help="A hyper-parameter of the teacher, e.g. learning_rate=0.001, gamma=0.9, width=128."
+    ),
 ]
 LANGUAGE_MODEL = "Teachers that ask a language model"  # their options stand together
 BaseUrl = Annotated[

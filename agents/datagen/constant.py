@@ -69,7 +69,9 @@ def train(
         return action_space.encode(allocation(observation, numbers[:, :1], np.exp(numbers[:, 1:2]), numbers[:, 2:]))
 
     first, spread = np.array([1.0, -4.0, 0.5]), np.array([0.5, 1.5, 0.5])  # spill is searched as a logarithm
-    mean, done = cross_entropy(env_id, act, first, spread, steps, least=0.05, seed=seed, report=report, settings=settings)
+    mean, done = cross_entropy(
+        env_id, act, first, spread, steps, least=0.05, seed=seed, report=report, settings=settings
+    )
     out.mkdir(parents=True, exist_ok=True)
     found = {"focus": float(mean[0]), "spill": float(np.exp(mean[1])), "thrift": float(mean[2]), "steps": done}
     path = out / "constant.json"

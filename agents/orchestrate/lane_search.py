@@ -71,7 +71,15 @@ def train(
     start = np.zeros((4, FEATURES))
     start[0, 0] = 1.0  # auto, unless the features favour another lane
     mean, done = cross_entropy(
-        env_id, decide, start.ravel(), np.ones(start.size), steps, least=0.02, seed=seed, report=report, settings=settings
+        env_id,
+        decide,
+        start.ravel(),
+        np.ones(start.size),
+        steps,
+        least=0.02,
+        seed=seed,
+        report=report,
+        settings=settings,
     )
     out.mkdir(parents=True, exist_ok=True)
     path = out / "weights.json"

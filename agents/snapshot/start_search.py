@@ -65,7 +65,9 @@ def train(
     settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Search the numbers on training students; returns the file they are in."""
-    mean, done = cross_entropy(env_id, decide, FIRST, SPREAD, steps, least=0.05, seed=seed, report=report, settings=settings)
+    mean, done = cross_entropy(
+        env_id, decide, FIRST, SPREAD, steps, least=0.05, seed=seed, report=report, settings=settings
+    )
     out.mkdir(parents=True, exist_ok=True)
     path = out / "numbers.json"
     path.write_text(json.dumps({"numbers": mean.tolist(), "steps": done}, indent=2) + "\n")

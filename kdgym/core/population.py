@@ -108,7 +108,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode is {render_mode!r}; choose from {self.metadata['render_modes']} or None.")
         if max_episode_steps is not None and (not isinstance(max_episode_steps, int) or max_episode_steps < 1):
-            raise ValueError(f"max_episode_steps is {max_episode_steps!r}; give a whole number from 1, or None for no limit.")
+            raise ValueError(
+                f"max_episode_steps is {max_episode_steps!r}; give a whole number from 1, or None for no limit."
+            )
         self.autoreset_mode, self.max_episode_steps = _mode(autoreset), max_episode_steps
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.num_envs, self.render_mode, self.device, self.settings = num_envs, render_mode, device, settings

@@ -26,8 +26,8 @@ from kdgym.integrations import sb3_policies
 class PopulationVecEnv(VecEnv):
     """A population as SB3's ``VecEnv``. Both reset finished episodes in the step that ends them, so the adapter is thin.
 
-    It monitors: infos of a step that ends an episode hold ``episode``, its return ``r`` and its length ``l`` in steps, from which
-    SB3 logs ``rollout/ep_rew_mean``.
+    It monitors: the info of a step that ends an episode holds ``episode``, its return ``r`` and length ``l`` in steps. SB3 logs
+    ``rollout/ep_rew_mean`` from these.
 
     Args:
         population: what ``gym.make_vec`` returns for a kdgym id, or another vector environment that resets in the same step.
@@ -47,7 +47,9 @@ class PopulationVecEnv(VecEnv):
         self._return, self._length = np.zeros(rows), np.zeros(rows, dtype=np.int64)
 
     def _shown(self, observation: Any) -> VecEnvObs:
-        return cast(VecEnvObs, _flat(self.population.single_observation_space, observation) if self._flatten else observation)
+        return cast(
+            VecEnvObs, _flat(self.population.single_observation_space, observation) if self._flatten else observation
+        )
 
     def reset(self) -> VecEnvObs:
         """Start an episode for every student, with the seeds of the last ``seed`` call if there was one."""
@@ -240,7 +242,9 @@ def _algorithm(described: dict[str, Any]) -> type[BaseAlgorithm]:
     Raises:
         ValueError: it is none of the table.
     """
-    modules = " ".join(str((described.get(f"{part}_class") or {}).get("__module__")) for part in ("policy", "rollout_buffer"))
+    modules = " ".join(
+        str((described.get(f"{part}_class") or {}).get("__module__")) for part in ("policy", "rollout_buffer")
+    )
     for name, module, algorithm in _ALGORITHMS:
         if name in described and module in modules:
             return algorithm

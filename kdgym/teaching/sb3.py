@@ -121,7 +121,9 @@ class SB3Teacher(Teacher):
         options = chosen.on_top_of(cls.hyperparameters)
         foreign = options.keys() - inspect.signature(cls.algorithm).parameters.keys()
         if foreign:
-            raise ValueError(f"{cls.algorithm.__name__} has no hyper-parameter {', '.join(sorted(foreign))}; leave it out.")
+            raise ValueError(
+                f"{cls.algorithm.__name__} has no hyper-parameter {', '.join(sorted(foreign))}; leave it out."
+            )
 
         env_settings = {**cls.settings, **(settings or {})}
 

@@ -50,7 +50,9 @@ def cross_entropy(
         observation, _ = envs.reset(seed=[int(s) for s in seeds])
         gain, finished = np.zeros(len(numbers)), False
         while not finished:
-            observation, reward, terminated, truncated, _ = envs.step(act(envs.single_action_space, observation, numbers))
+            observation, reward, terminated, truncated, _ = envs.step(
+                act(envs.single_action_space, observation, numbers)
+            )
             gain, finished = gain + reward, bool((terminated | truncated).all())
             done += len(numbers)
         score = gain.reshape(CANDIDATES, STUDENTS).mean(1)
