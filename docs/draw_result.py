@@ -23,7 +23,7 @@ TEACHERS = {  # of the board -> what it does
     CONTROL: "control: the same of everything",
     "no teaching": "nothing is bought",
 }
-COLOURS = ("#882255", "#009E73", "#000000", "#0072B2", "0.5", "0.7")  # colour-blind safe (Okabe and Ito)
+COLOURS = ("#CC79A7", "#009E73", "#E69F00", "#56B4E9", "0.6", "0.75")  # colour-blind safe (Okabe and Ito)
 
 
 def table() -> list[str]:
@@ -43,11 +43,11 @@ def draw(path: Path) -> None:
     for row, (name, colour) in enumerate(zip(TEACHERS, COLOURS, strict=True)):
         score = mean_interval(_scores(name))
         axes.barh(row, score.mean, color=colour, height=0.62)
-        axes.plot([score.low, score.high], [row, row], color="0.25", linewidth=1.5)
+        axes.plot([score.low, score.high], [row, row], color="black", linewidth=1.5)
         axes.annotate(f"{score.mean:.2f}", (score.high, row), (5, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(TEACHERS)), list(TEACHERS))
     axes.invert_yaxis()
-    axes.set_xlim(0, 0.72)
+    axes.set_xlim(0, 0.76)
     axes.set_xlabel("accuracy on the targets, hidden test")
     axes.set_title("What 64 unseen students learned", fontsize=12)
     axes.spines[["top", "right"]].set_visible(False)
