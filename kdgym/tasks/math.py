@@ -173,9 +173,11 @@ class Math(SentenceTask):
             order = np.argsort(splits[0][keep], kind="stable")
             terms, split = terms[:, keep][:, order], splits[0][keep][order]
             answers = rule.answer(*terms)
-            start, size = {"number": (0, int(answers.max()) + 1), "bit": (0, 2), "sign": (self._numbers, len(_SIGNS))}[
-                rule.answers
-            ]
+            start, size = {
+                "number": (0, int(answers.max()) + 1),
+                "bit": (0, 2),
+                "sign": (self._numbers, len(_SIGNS)),
+            }[rule.answers]
             digits = [self._digits(term, self.digits) for term in terms]
             digits += [np.full_like(digits[0], self._padding)] * (3 - rule.arity)
             operator = np.full((len(answers), 1), self._operators[rule.operator])
