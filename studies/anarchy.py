@@ -1,4 +1,4 @@
-"""What selfishness costs: teachers that learn for themselves, for everybody, or for a mixture, beside one who plans for all.
+"""The cost of selfish teachers: they learn for themselves, for all, or for a mixture, compared with a planner for all.
 
 python -m kdgym.studies.anarchy --out runs/classroom
 """
@@ -22,7 +22,7 @@ from kdgym.cli.errors import run_command
 from kdgym.console import Threads, console, progress_bar, set_threads
 from kdgym.envs.classroom.bids import gini
 from kdgym.envs.classroom.timetable import COLOURS
-from kdgym.evaluation import FIRST_SEED, Result, agent_module, evaluate
+from kdgym.evaluation import FIRST_SEED, Result, agent_class, evaluate
 from kdgym.evaluation.statistics import Interval, mean_interval, ratio_interval
 from kdgym.registration import find
 
@@ -101,7 +101,7 @@ def measure_anarchy(
         report(done, name)
         rows.append(Row.of(name, None, [evaluate(env_id, name, episodes, first_seed=first_seed)]))
         done += 1
-    train: Any = agent_module(LEARNER).train
+    train: Any = agent_class(LEARNER).train
     for mixing in mixings:
         results = []
         for run in range(runs):

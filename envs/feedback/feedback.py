@@ -20,7 +20,8 @@ from kdgym.core.population import Array, Autoreset
 from kdgym.core.validation import checked_choices
 from kdgym.envs.feedback.questions import Questions
 from kdgym.envs.feedback.settings import FeedbackSettings
-from kdgym.spaces import MixedBox, TutoringMoves
+from kdgym.envs.feedback.tutoring_moves import TutoringMoves
+from kdgym.spaces import MixedBox
 from kdgym.students import is_language_model
 from kdgym.students.base_students.pool import draw_numbers
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
@@ -332,7 +333,7 @@ class Feedback(CourseEnv):
         ledger.charge(state["ledger"], "student_training", **bill)
 
     def _show(self, rows: Tensor | slice, total: Tensor) -> None:
-        """Keep what teachers see of a tally [rows, K, columns]; of skills that nobody practised, they see the last time."""
+        """Keep what teachers see of a tally [rows, K, columns]; skills without practice keep their last values."""
         practised = total[:, :, COLUMNS.index("groups")] > 0
         for name, value in summary(total, self.config.group).items():
             known = practised.repeat_interleave(value.shape[1] // practised.shape[1], dim=1)

@@ -31,7 +31,7 @@ def collect_population_snapshots(
 
     Args:
         envs: the students; made with ``autoreset=False``, and with the settings that snapshots are to be used with.
-        act: observations of the population -> actions.
+        act: observations of the population -> actions; told of every step where it has ``after_step(reward, done)``.
         every: steps between two snapshots.
         seed: of the first student.
         discount: of rewards, a step.
@@ -52,6 +52,8 @@ def collect_population_snapshots(
             flat = [flat_observation(space, envs.row(observation, i)) for i in range(envs.num_envs)]
             kept.append((step, envs.snapshot(random_streams=False).packed().numpy(), flat))
         observation, reward, done, *_ = envs.step(act(observation))
+        if hasattr(act, "after_step"):
+            act.after_step(reward, done)
         rewards.append(reward)
         step += 1
         progress()

@@ -1,7 +1,8 @@
 """How fast do students learn? Engines against what one would first write, and against the processor's limit.
 
 Every variant does an environment step's work: learn 640 items in batches of 16, answer 14 x 64 examination items. All
-variants run in every round, one after the other, because machines are noisy; ratios are taken within a round.
+variants run in every round, one after the other, because machines are noisy; ratios are taken within a round. JAX's rows need
+the extra ``bench``.
 
     python tests/benchmarks/population.py [--threads 1] [--rounds 5] [--sizes 1 4 16 64 256 1024] [--json FILE] [--picture FILE]
 """
@@ -9,6 +10,7 @@ variants run in every round, one after the other, because machines are noisy; ra
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -27,6 +29,7 @@ from rich.table import Table
 from kdgym.students import TransformerConfig
 
 LARGEST_VMAPPED = 64  # students; its time per student has stopped falling there
+COLOURS = {"kernel": "C3", "torch": "C0", "vmap": "C1", "JAX jit(vmap)": "C2", "JAX jit(lax.map)": "C4"}
 PEAK = 1024  # rows of the square matrices whose product sets the limit
 
 
@@ -54,6 +57,10 @@ def variants(sizes: list[int]) -> dict[tuple[str, int], Variant]:
         chosen[("torch", size)] = Work(size, "torch")
         if size <= LARGEST_VMAPPED:
             chosen[("vmap", size)] = Vmapped(size)
+        if importlib.util.find_spec("jax"):
+            from jax_baselines import MAPPINGS, Jaxed
+
+            chosen |= {(f"JAX {name}", size): Jaxed(size, name) for name in MAPPINGS}
     return chosen
 
 
@@ -117,8 +124,8 @@ def picture(rows: list[dict[str, Any]], threads: int, path: Path) -> None:
     left, right = figure.subplots(1, 2)
     loop = next(row["steps_per_s"] for row in rows if row["engine"] == "loop")
     left.axhline(loop, color="0.4", linestyle="--", label="loop over students")
-    for engine, colour in (("kernel", "C3"), ("torch", "C0"), ("vmap", "C1")):
-        mine = [row for row in rows if row["engine"] == engine]
+    for engine, colour in COLOURS.items():
+        mine = [row for row in rows if row["engine"] == engine]  # none of JAX, where it is not installed
         students = [row["students"] for row in mine]
         left.plot(students, [row["steps_per_s"] for row in mine], "o-", color=colour, label=engine)
         right.plot(students, [row["share_of_peak"] for row in mine], "o-", color=colour, label=engine)
@@ -150,6 +157,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    os.environ["NPROC"] = str(arguments.threads)  # JAX's threads; read when it is imported
     rows = measure(arguments.sizes, arguments.rounds)
     title = f"one environment step's work, {arguments.threads} thread(s), medians of {arguments.rounds} rounds"
     table = Table("engine", "students", "steps/s", "times the loop", "GFLOP/s", "of the peak", title=title)

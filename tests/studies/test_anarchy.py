@@ -56,7 +56,7 @@ def test_the_command_trains_compares_draws_and_resumes(tmp_path: Path, monkeypat
     def trained(*_: Any, **__: Any) -> None:
         raise AssertionError("a finished training was repeated")
 
-    monkeypatch.setattr(bid_ppo, "train", trained)
+    monkeypatch.setattr(bid_ppo.Agent, "train", trained)
     again = study(anarchy, *command)
     assert again.exit_code == 0, again.exception
     tables = [done.output.partition("teachers  ")[2].partition("Picture")[0] for done in (done, again)]

@@ -40,13 +40,13 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     while True:
         request = _read(requests)
         method = getattr(agent, request["call"], None)
-        result = None if method is None else method(request["given"])
+        result = None if method is None else method(*request["given"])
         answers.write(pack({"done": result if request["call"] == "act" else None}))
         answers.flush()
 
 
 def main() -> None:
-    """Keep the pipes for frames; whatever the agent prints goes where nobody reads."""
+    """Keep the pipes for frames; the output of the agent is discarded."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
