@@ -1,4 +1,4 @@
-"""What selfishness costs: teachers that learn for themselves, for everybody, or for a mixture, beside one who plans for all.
+"""The cost of selfish teachers: they learn for themselves, for all, or for a mixture, compared with a planner for all.
 
 python -m kdgym.studies.anarchy --out runs/classroom
 """

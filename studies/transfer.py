@@ -29,7 +29,7 @@ _ELSEWHERE = 500_000_000  # added to a student's seed: the seed of the second st
 
 @dataclass(frozen=True)
 class Transfer:
-    """The second stream, with the memory from the first and without, [S] each, paired: the same students, tasks and luck.
+    """The second stream with the memory from the first and without, [S] each, with the same students, tasks and random streams.
 
     Attributes:
         agent: who taught.

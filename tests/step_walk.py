@@ -16,13 +16,13 @@ import kdgym
 ROOT = Path(kdgym.__file__).parents[1]
 # Most files a step may visit, by id: one for each family, and each kind of students.
 MOST = {
-    "kdgym/DataGen-Math-v0": 11,
-    "kdgym/Feedback-Math-v0": 17,
-    "kdgym/Tutoring-Math-v0": 18,
-    "kdgym/Orchestrate-Math-v0": 16,
-    "kdgym/Orchestrate-Incidents-v0": 16,
-    "kdgym/Snapshot-MountainCar-v0": 12,
-    "kdgym/Classroom-Math-v0": 11,
+    "kdgym/DataGen-Math-v0": 9,
+    "kdgym/Feedback-Math-v0": 15,
+    "kdgym/Tutoring-Math-v0": 16,
+    "kdgym/Orchestrate-Math-v0": 14,
+    "kdgym/Orchestrate-Incidents-v0": 15,
+    "kdgym/Snapshot-MountainCar-v0": 11,
+    "kdgym/Classroom-Math-v0": 9,
 }
 
 

@@ -50,7 +50,7 @@ def keys(value: Any) -> set[str]:
 @pytest.mark.parametrize("env_id", tiered(IDS))
 def test_lessons_never_touch_the_test_split(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     envs: Any = gym.make_vec(env_id, num_envs=2, steps=3, budget=300.0).unwrapped
-    envs.reset(seed=0)  # base students, which are schooled on train problems, are in the cache from here on
+    envs.reset(seed=0)  # base students, which are pretrained on train problems, are in the cache from here on
     with monkeypatch.context() as patch:
         without_test_split(envs.task, patch)
         envs.action_space.seed(0)

@@ -27,7 +27,7 @@ class IgnoresSeeds(SkillList):
 class ForgetsTheMoney(SkillList):
     def restore(self, snapshot: StudentSnapshot, students: int | slice = slice(None)) -> None:
         super().restore(snapshot, students)
-        self.state["spent"] = 0.0
+        self.state["spent"][:] = 0.0
 
 
 class CooksTheBooks(SkillList):

@@ -79,8 +79,8 @@ class CritiqueGrpo(Fixed):
 
 
 class LearnToReason(Fixed):
-    """A correction of its own for a mistake, to be learned like the student's own words, and the mistakes beside it to be told
-    from it: tailored learning (Wang et al., "Democratizing reasoning ability", EMNLP 2023). Looks at nothing.
+    """A correction for each mistake, to be learned like the student's own words, in contrast to the mistakes beside it:
+    tailored learning (Wang et al., "Democratizing reasoning ability", EMNLP 2023). Looks at nothing.
 
     In the paper every wrong answer is corrected, and the contrast with mistakes is a margin between hidden states, which no
     action expresses. Here half of each group is corrected, and the contrast is that mistakes left in it have a negative

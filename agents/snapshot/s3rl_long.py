@@ -1,4 +1,4 @@
-"""S3RL with a guided phase of two thirds of practice in place of a tenth, and episodes cut at half the time limit."""
+"""S3RL with a guided phase of two thirds of practice in place of a tenth, and episodes truncated at half the time limit."""
 
 from kdgym.agents.snapshot import s3rl
 

@@ -57,7 +57,7 @@ class SkillList(CourseEnv):
     validation loss (``reward="log_loss"``, much less noisy). Rewards of an episode sum to what the student learned.
 
     ## Starting State
-    A base student drawn from the pool (128 short random mixtures of schooling, see `kdgym.students.base_students.pool`),
+    A base student drawn from the pool (128 short random mixtures of pretraining, see `kdgym.students.base_students.pool`),
     fresh optimiser. One to ``max_targets`` target skills with random weights. ``reset(options={"restart": "continue"})``
     keeps the student's weights and draws everything else anew.
 
@@ -102,7 +102,7 @@ class SkillList(CourseEnv):
     * ``max_targets``: most target skills of an episode; if left out, 3, or all skills of a task that has fewer.
     * ``validation_items``, ``test_items``: items a skill of the validation, and most of an examination.
     * ``test_draw``: other numbers draw other test items for `examine`.
-    * ``misconceptions``: how many wrong rules every base student has been schooled in, drawn from the task's (``task.
+    * ``misconceptions``: how many wrong rules every base student has been pretrained in, drawn from the task's (``task.
       misconceptions``), or the names of those that all have. Who has which is state, and never observation or info;
       `examine_misconceptions` tells whoever scores a teacher.
     * ``placebo``: destroy the content of every item: what is learned then is form alone (`kdgym.tasks.views.placebo`).

@@ -332,7 +332,7 @@ class Feedback(CourseEnv):
         ledger.charge(state["ledger"], "student_training", **bill)
 
     def _show(self, rows: Tensor | slice, total: Tensor) -> None:
-        """Keep what teachers see of a tally [rows, K, columns]; of skills that nobody practised, they see the last time."""
+        """Keep what teachers see of a tally [rows, K, columns]; skills without practice keep their last values."""
         practised = total[:, :, COLUMNS.index("groups")] > 0
         for name, value in summary(total, self.config.group).items():
             known = practised.repeat_interleave(value.shape[1] // practised.shape[1], dim=1)

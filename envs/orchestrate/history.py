@@ -51,7 +51,7 @@ def record(state: State, lane: Tensor, judged: Tensor, success: Tensor, money: T
         state["by_lane"][me, place, lane] += amount
     shares = torch.stack([judged, (money / worth).clamp_max(1)], dim=1)
     state["last"][:] = torch.cat([shares, torch.nn.functional.one_hot(lane, len(LANES))], dim=1).float()
-    state["spent"] += money
+    state["spent"][:] += money
     state["judged_history"][me, step + 1] = (by_key[:, 1] / by_key[:, 0].clamp_min(1)).float()
     state["spending_history"][me, step, key] = money.float()
 

@@ -18,7 +18,7 @@ from kdgym import random
 from kdgym.envs.orchestrate.frozen_students import NO_ADVICE, AttemptResult, Plan, Sizes, State, TaskInfo
 from kdgym.envs.orchestrate.hinted_scratchpad import HINTS, HintedScratchpad
 from kdgym.students.base import Batch, Tables
-from kdgym.students.base_students.pool import Cohort, draw_numbers, keep, school
+from kdgym.students.base_students.pool import Cohort, draw_numbers, keep, pretrain
 from kdgym.students.practice import uniform
 from kdgym.students.tiny.transformer import TransformerStudents
 from kdgym.tasks.scratchpad import STEP
@@ -201,7 +201,7 @@ class MathWorld:
             students.train(state, batch, Tables(students.tables.prompts, written))
 
         share = torch.ones(len(key), len(task.skills), dtype=torch.float64, device=students.device)
-        school(task, random.fold(key, 4), share, _ITEMS, learn, f"Schooling {cohort}, once")
+        pretrain(task, random.fold(key, 4), share, _ITEMS, learn, f"Pretraining {cohort}, once")
         return state
 
 

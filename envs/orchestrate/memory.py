@@ -87,12 +87,12 @@ def mean_reward(state: State) -> Tensor:
 def count(state: State, slot: Tensor, judged: Tensor, money: Tensor) -> None:
     """Count a task: slot of the note shown or -1, int64 [S]; judged score and money, float64 [S]."""
     shown = torch.nn.functional.one_hot(slot + 1, state["note_hits"].shape[1] + 1)[:, 1:]
-    state["note_hits"] += shown
-    state["note_reward"] += shown * judged.unsqueeze(1)
-    state["note_money"] += shown * money.unsqueeze(1)
-    state["judged_sum"] += judged
-    state["money_sum"] += money
-    state["tasks_done"] += 1
+    state["note_hits"][:] += shown
+    state["note_reward"][:] += shown * judged.unsqueeze(1)
+    state["note_money"][:] += shown * money.unsqueeze(1)
+    state["judged_sum"][:] += judged
+    state["money_sum"][:] += money
+    state["tasks_done"][:] += 1
 
 
 def effect(state: State) -> tuple[Tensor, Tensor]:

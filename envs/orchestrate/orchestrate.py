@@ -137,13 +137,13 @@ class Orchestrate(PopulationEnv):
         self.world, self.steps = self._world(device), config.tasks
         self.supervisor = make_supervisor(config)
         self.moves = MixedBox(_CHOICES)
-        seen = {"task": len(self.world.features), "history": history.HISTORY, "uncertainty": 1, "memory": notes.OBSERVED,
-                "last": history.LAST, "lanes": history.BY_LANE, "budget": 1, "time": 1}  # fmt: skip
+        widths = {"task": len(self.world.features), "history": history.HISTORY, "uncertainty": 1, "memory": notes.OBSERVED,
+                  "last": history.LAST, "lanes": history.BY_LANE, "budget": 1, "time": 1}  # fmt: skip
         self.menu = spaces.MultiDiscrete([len(options) for options in _CHOICES.values()])
         super().__init__(
             num_envs,
             observation_space=spaces.Dict(
-                {name: spaces.Box(-1 if name == "memory" else 0, 1, (width,)) for name, width in seen.items()}
+                {name: spaces.Box(-1 if name == "memory" else 0, 1, (width,)) for name, width in widths.items()}
             ),
             action_space=self.moves if config.actions == "box" else self.menu,
             layout={
@@ -151,7 +151,7 @@ class Orchestrate(PopulationEnv):
                 **notes.layout(config.slots),
                 **history.layout(len(self.world.keys), config.tasks),
                 **dict.fromkeys(("key", "cue", "frozen"), ((), torch.int64)),
-                **{name: ((seen[name],), torch.float32) for name in ("task", "uncertainty")},
+                **{name: ((widths[name],), torch.float32) for name in ("task", "uncertainty")},
                 "task_tokens": ((), torch.float64),
             },
             settings={
@@ -188,7 +188,7 @@ class Orchestrate(PopulationEnv):
             )
         outcome = super().reset(seed=seed, options={**options, "restart": "continue"} if memory else options)
         if memory:
-            self.state["frozen"][torch.from_numpy(rows)] = 1
+            self.state["frozen"][torch.from_numpy(np.asarray(rows, dtype=bool))] = 1
         return outcome
 
     def _begin(self, rows: Tensor, restart: str) -> None:
@@ -217,7 +217,7 @@ class Orchestrate(PopulationEnv):
         money = session.bill[:, :, ledger.UNITS.index("money")].sum(1)
         notes.count(state, slot, judged, money_of_attempts)
         history.record(state, lane, judged, success, money, config.worth)
-        state["ledger"] += session.bill
+        state["ledger"][:] += session.bill
         self.session = session
         if config.notebooks is not None:
             kept = session.changed | (state["note_cue"] >= 0).any(1)  # every task changes the record of notes
@@ -317,7 +317,7 @@ class Orchestrate(PopulationEnv):
         students, n = options.shape[:2]
         copies = self.branch(n * samples)
         sample = torch.arange(samples, device=self.device).repeat(students * n)
-        copies.state["episode"] += (
+        copies.state["episode"][:] += (
             1 + sample
         ) << 32  # episode numbers that no population reaches: other random streams
         _, reward, *_ = copies.step(options.repeat(samples, axis=1).reshape(students * n * samples, *options.shape[2:]))

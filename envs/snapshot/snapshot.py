@@ -208,8 +208,8 @@ class Snapshot(PopulationEnv):
         state, step, before = self.state, self.state["step"], self.state["score"].clone()
         stats = self._practise(self._rule(action))
         self._show(stats)
-        state["score"] = self._examine_validation(slice(None))
-        state["gain"] = state["score"] - before
+        state["score"][:] = self._examine_validation(slice(None))
+        state["gain"][:] = state["score"] - before
         state["success_history"][self._all_students, step + 1] = torch.cat(
             [state["score"][:, None].float(), state["success"]], 1
         )
@@ -229,11 +229,11 @@ class Snapshot(PopulationEnv):
         state, clusters, steps = self.state, self.config.clusters, self.simulators.steps
         share = torch.softmax(self.moves.temperature * action[:, :clusters].double(), dim=1)
         ordinary, horizon, end = action[:, clusters:].double().unbind(1)
-        state["guided"] *= end <= _END
+        state["guided"][:] *= end <= _END
         ordinary = torch.where(state["guided"] > 0, (ordinary + 1) / 2, 1.0).unsqueeze(1)
         buys = (ordinary.squeeze(1) < 1) & (state["collected"] == 0)
-        state["collected"] += buys
-        state["spent"] += buys * steps
+        state["collected"][:] += buys
+        state["spent"][:] += buys * steps
         ledger.charge(state["ledger"], "teacher", items=buys * steps, money=buys * steps)
         reach = self.moves.shortest * (self.moves.limit / self.moves.shortest) ** ((horizon + 1) / 2)
         return StartRule(torch.cat([(1 - ordinary) * share, ordinary], dim=1), reach.round().long())
@@ -251,7 +251,7 @@ class Snapshot(PopulationEnv):
         begin = self.stream(_START, state["step"])
         stats = self.simulators.practise(state["student"], rule, updates, begin, keys)
         practised = updates * cost
-        state["spent"] += practised
+        state["spent"][:] += practised
         ledger.charge(state["ledger"], "data_engine", items=practised, money=practised)
         ledger.charge(state["ledger"], "student_inference", items=practised, flops=decision * practised)
         learned = config.epochs * practised
@@ -264,15 +264,15 @@ class Snapshot(PopulationEnv):
         state, last = self.state, slice(0, self.config.clusters)
         ended, steps = stats.ended[:, last], stats.steps[:, last]
         success = torch.where(ended > 0, (stats.succeeded[:, last] / ended.clamp_min(1)).float(), state["success"])
-        state["change"] = success - state["success"]
-        state["success"] = success
+        state["change"][:] = success - state["success"]
+        state["success"][:] = success
         mean = (stats.total[:, last] / ended.clamp_min(1)).float().clamp(-1, 1)
-        state["return"] = torch.where(ended > 0, mean, state["return"])
+        state["return"][:] = torch.where(ended > 0, mean, state["return"])
         error = (stats.error[:, last] / steps.clamp_min(1)).float().clamp(0, 1)
-        state["error"] = torch.where(steps > 0, error, state["error"])
-        state["practised"] += stats.steps
-        state["visits"] = (state["practised"] / state["practised"].sum(1, keepdim=True).clamp_min(1))[:, last]
-        state["gap"] = self.simulators.gap(state["student"]).clamp(-2, 2)
+        state["error"][:] = torch.where(steps > 0, error, state["error"])
+        state["practised"][:] += stats.steps
+        state["visits"][:] = (state["practised"] / state["practised"].sum(1, keepdim=True).clamp_min(1))[:, last]
+        state["gap"][:] = self.simulators.gap(state["student"]).clamp(-2, 2)
         state["practice_history"][self._all_students, state["step"]] = stats.steps.roll(1, dims=1).float()
 
     # --- examinations --------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from kdgym.tasks.examination import draw_practice, fixed_items
 
 
 class Examiner:
-    """Asks everybody the same items; changes nothing, charges nothing.
+    """Asks all students the same items, without any cost or effect on them.
 
     Args:
         students: the engine; its task's items are asked.

@@ -39,10 +39,13 @@ class Fields(dict[str, Tensor]):
             }
         )
 
-    def __setitem__(self, name: str, value: Tensor | float) -> None:
-        """Overwrite a field in place: ``fields[name] = value`` broadcasts, and keeps every view valid."""
-        view = self[name]
-        view.copy_(value) if isinstance(value, Tensor) else view.fill_(value)
+    def __setitem__(self, name: str, value: object) -> None:
+        """Refused: a new tensor would no longer be part of the buffer.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(f"A field is overwritten in place: fields[{name!r}][:] = ...")
 
     def rows(self, index: Tensor | slice) -> list[Tensor]:
         """Copies of the rows ``index`` of every buffer."""

@@ -1,4 +1,4 @@
-"""Students with misconceptions: who began the episode with which, and what has become of them."""
+"""Students with misconceptions: those at the start of the episode, and what remains of them."""
 
 from __future__ import annotations
 

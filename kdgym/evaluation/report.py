@@ -110,7 +110,7 @@ def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any
 
 
 def headroom_table(results: Sequence[Result], control: Result, best: Result, roles: dict[str, str]) -> Table:
-    """What there is to win: every row's share of the way from the control to the best upper bound."""
+    """Headroom: every row's share of the way from the control to the best upper bound."""
     title = f"Headroom of {control.env_id}, {len(control.seeds)} unseen students, test split"
     table = _table(title, ("row", "teacher", "mean", f"minus {control.agent}", "of headroom"))
     room = float((best.after - control.after).mean())

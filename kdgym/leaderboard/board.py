@@ -84,7 +84,7 @@ class Row:
 
     @property
     def money(self) -> float:
-        """Spent by everybody, a student."""
+        """Spending of all actors, a student."""
         return sum(float(np.mean(units["money"])) for units in self.record.outcome.cost.values())
 
     @property

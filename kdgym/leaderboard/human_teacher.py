@@ -36,7 +36,7 @@ class HumanTeacher:
         self.last: list[Any] = [None] * envs.num_envs
 
     def act(self, observation: Any) -> Any:
-        """Ask for everybody's lesson."""
+        """Ask for an action for every student."""
         for student in range(self.envs.num_envs):
             self.console.rule(f"student {student + 1} of {self.envs.num_envs}")
             self.console.print(self.envs.panel(student))

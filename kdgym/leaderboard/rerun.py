@@ -28,7 +28,7 @@ class RerunError(RuntimeError):
     """This agent cannot be run again at all."""
 
 
-_FIRST, _LEVEL = 2 * 10**9, 0.99  # seeds of secret students start here; no board's do
+_FIRST_SECRET_SEED, _LEVEL = 2 * 10**9, 0.99  # above the seeds of all boards; level of the prediction interval
 _MOVED = {  # modules that earlier records import, and where they lie today
     "kdgym.integrations.sb3_training": "kdgym.teaching.sb3_training",
     "kdgym.integrations.search": "kdgym.teaching.search",
@@ -46,7 +46,7 @@ def rerun(
 ) -> Finding:
     """Let the agent teach again, in a sandbox, and compare its gain with what the claim predicts for so many new students.
 
-    Gain is over the board's first control on the same students, which takes most of the luck out of the comparison; the control
+    Gain is over the board's first control on the same students, which removes most of the variance; the control
     teaches both the board's students and the new ones here. kdgym's own upper bounds run in this process: they need the
     environment, and the code that runs is ours, not the record's.
 
@@ -64,7 +64,7 @@ def rerun(
     """
     rng = secret_generator(record, b"re-run")
     students = min(students, find(record.env_id).episodes)
-    seeds = [_FIRST + int(seed) for seed in rng.choice(2**40, students, replace=False)]
+    seeds = [_FIRST_SECRET_SEED + int(seed) for seed in rng.choice(2**40, students, replace=False)]
     fresh = _fresh(record.env_id, rng)
     envs = open_board(record.env_id, students, {**record.agent.settings, **fresh})
     try:

@@ -97,7 +97,7 @@ def record_lessons(
     disclosures: Disclosures | None = None,
     progress: Progress = lambda steps: None,
 ) -> Record:
-    """Let a teacher, or nobody (None), teach the students of these seeds in a population of `open_board`, and write it down."""
+    """Let a teacher (None: no teaching) teach the students of these seeds in a population of `open_board`; the record of it."""
     begun = time.monotonic()
     outcome, actions = teach(envs, None if teacher is None else Rounded(teacher), seeds, progress)
     seconds = round(time.monotonic() - begun, 1)

@@ -241,7 +241,7 @@ def _choose(record: Record, students: int) -> list[int]:
 
 
 def secret_generator(record: Record, purpose: bytes) -> np.random.Generator:
-    """Draws that nobody foresees who does not know the verifier's secret; any draws, where there is none."""
+    """Draws that cannot be predicted without the verifier's secret; ordinary draws, if there is none."""
     key = bytes.fromhex(os.environ[KEY]) if KEY in os.environ else secrets.token_bytes(32)
     seed = hmac.new(key, purpose + record.claim(), hashlib.sha256).digest()
     return np.random.default_rng(int.from_bytes(seed[:16], "big"))
@@ -268,7 +268,7 @@ def award(record: Record, level: int, finding: Finding) -> Record:
 
 
 def known_verifiers(folder: Path) -> dict[str, str]:
-    """Whose badges count on the boards of a folder: public key -> who that is, from ``verifiers.json``; nobody without it."""
+    """Verifiers whose badges count on the boards of a folder: public key -> name, from ``verifiers.json``; none without it."""
     file = folder / "verifiers.json"
     return TypeAdapter(dict[str, str]).validate_json(file.read_bytes()) if file.is_file() else {}
 

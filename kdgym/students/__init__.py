@@ -1,4 +1,4 @@
-"""Who learns. `make_students` makes students by name; all follow `kdgym.students.base.Students`."""
+"""Student engines. `make_students` makes students by name; all follow `kdgym.students.base.Students`."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def recommended_settings(name: str) -> dict[str, Any]:
 
 
 def recommended_population(name: str) -> int:
-    """How many of the students called ``name`` to teach side by side, where nobody says."""
+    """Default size of a population of the students called ``name``."""
     kind = _kind(name)
     return kind.population if kind else 64
 

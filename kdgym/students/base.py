@@ -1,4 +1,4 @@
-"""Who learns: the protocol every engine follows.
+"""The protocol that every student engine follows.
 
 An engine keeps nothing between calls. A population is one tensor ``state`` [S, row], a row a student, that holds all a
 student's future depends on (weights, optimiser moments, number of updates).

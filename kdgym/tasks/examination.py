@@ -1,4 +1,4 @@
-"""Which problems are asked in an examination, drawn anew for every episode or fixed for everybody, and which practised."""
+"""Problems of examinations, drawn anew for every episode or fixed for all students, and problems of practice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def draw_practice(task: Task, key: Tensor, share: Tensor, size: int) -> Tensor:
 
 
 def fixed_items(task: Task, split: Split, most: int, draw: int = 0) -> Tensor:
-    """Up to ``most`` problems of every skill, the same for everybody, chosen by a hash of the task's version: int64 [n].
+    """Up to ``most`` problems of every skill, the same for all students, chosen by a hash of the task's version: int64 [n].
 
     Other numbers of ``draw`` choose others.
     """

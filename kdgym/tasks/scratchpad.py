@@ -5,7 +5,7 @@ it uses. The verifier looks at the last number alone. A student that writes ``39
 
 Tokens of a problem, for three steps: ``a0 a1 op x op x op x``, units before tens; missing steps are padding. A step of the
 scratchpad is ``; op x r0 r1``, and ``.`` ends it. A teacher may write ``?`` for the ``;`` before a step (see `kdgym.tasks.
-feedback`); students have read that in a tenth of the steps of their schooling, as language models have read corrections.
+feedback`); students have read that in a tenth of the steps of their pretraining, as language models have read corrections.
 
 Skills: one, two, three, ... steps, either without any carry or borrow, or with at least one.
 
@@ -30,7 +30,7 @@ Ints = npt.NDArray[np.int64]
 STEP = 5  # tokens: ";", operator, operand, units, tens
 ERRORS = ("malformed", "operator", "copy", "sum", "carry")
 _MOST = 4096  # problems of a skill and split
-_MARKED = 0.1  # share of the steps of a schooling item that carry a mark
+_MARKED = 0.1  # share of the steps of a pretraining item that carry a mark
 _NAMES = ("one", "two", "three", "four")
 
 

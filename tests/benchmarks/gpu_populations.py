@@ -147,7 +147,7 @@ def measure_environments(part: Part, device: torch.device, sizes: tuple[int, ...
         kernel = variants["kernel"]
         variants["kernel"] = lambda: on_all_cores(kernel)
         for run in variants.values():
-            run()  # the first one schools base students, and records
+            run()  # the first one pretrains base students, and records
         rounds = row["rounds"] = in_turn(part, number, variants)
         for name in variants:
             row[f"{name}_steps_per_s"] = statistics.median(1 / r[name] for r in rounds)

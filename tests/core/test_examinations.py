@@ -156,8 +156,8 @@ def test_who_has_which_reaches_no_teacher(level: str) -> None:
     action = envs.action_space.sample()
     truth = envs.step(action)
     envs.restore(snapshot)
-    envs.state["held"] = ~envs.state["held"]
-    envs.state["start"] = 0.0
+    envs.state["held"][:] = ~envs.state["held"]
+    envs.state["start"][:] = 0.0
     assert same(envs.observe(), first)
     lie = envs.step(action)
     assert all(same(a, b) for a, b in zip(truth, lie, strict=True))
@@ -307,6 +307,6 @@ def test_bad_requests_are_refused() -> None:
         envs.examine_practice(14, 10)
     with pytest.raises(ValueError, match="no split 'exam'"):
         envs.examine_retention(10, "exam")
-    envs.state["target"] = 1 / 14
+    envs.state["target"][:] = 1 / 14
     with pytest.raises(ValueError, match="smaller max_targets"):
         envs.examine_retention(10)

@@ -209,6 +209,14 @@ def same(one: Any, other: Any) -> bool:
     return bool(np.array_equal(one, other))
 
 
+def test_a_field_is_not_replaced_by_another_tensor() -> None:
+    envs = make(2)
+    envs.reset(seed=0)
+    with pytest.raises(TypeError, match=r"fields\['spent'\]\[:\] = "):
+        envs.state["spent"] = torch.ones(2)
+    assert not envs.state["spent"].any()
+
+
 def test_reset_mask_leaves_the_others_alone() -> None:
     envs = make(3)
     envs.reset(seed=0)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# Base students of the others take torch operations minutes to school.
+# Base students of the others take torch operations minutes to pretrain.
 NAMES = ("skill list", "misconceptions", "programs", "open-ended", "skill tree", "classroom", "snapshot")
 
 

@@ -1,1 +1,1 @@
-"""Who begins an episode: pools of pretrained students, with misconceptions or habitual errors."""
+"""Base students, with which episodes begin: pools of pretrained students, with misconceptions or habitual errors."""

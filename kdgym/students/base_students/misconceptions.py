@@ -1,4 +1,4 @@
-"""Base students with misconceptions: those of the pool, schooled for a while longer, with wrong rules instead of right ones.
+"""Base students with misconceptions: those of the pool, pretrained for a while longer, with wrong rules instead of right ones.
 
 Every student's twin without misconceptions is thus the student of the same number of the ordinary pool.
 """
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.students.base import Batch, Students, Tables
-from kdgym.students.base_students.pool import Cohort, base_students, draw_mixtures, everybody, keep, school
+from kdgym.students.base_students.pool import Cohort, base_students, draw_mixtures, everybody, keep, pretrain
 from kdgym.tasks.base import Task
 from kdgym.tasks.misconceptions import choose_misconceptions, wrong_rules
 
 _VERSION = 0
-_ITEMS = 4096  # of the second schooling
+_ITEMS = 4096  # of the second pretraining
 _FOCUS = 0.5  # share of those in the skills that the student has misconceptions about; the others are right
-_HELD, _LESSON = 5, 6  # purposes of a base student's random streams, after those of its first schooling
+_HELD, _LESSON = 5, 6  # purposes of a base student's random streams, after those of its first pretraining
 
 
 def held_misconceptions(task: Task, pool: str, wanted: int | tuple[str, ...], device: torch.device) -> Tensor:
@@ -71,12 +71,12 @@ def _mislead(students: Students, cohort: Cohort, recipe: dict[str, Any], wanted:
         answer = torch.where(followed.any(0), len(task.answer) + rule * len(task.prompt) + problem, solution[problem])
         students.train(state, Batch(problem, answer, torch.full_like(problem[:, 0], problem.shape[1])), tables)
 
-    school(task, random.fold(key, _LESSON), _mixtures(task, key, held), _ITEMS, learn, f"Misleading {cohort}, once")
+    pretrain(task, random.fold(key, _LESSON), _mixtures(task, key, held), _ITEMS, learn, f"Misleading {cohort}, once")
     return state
 
 
 def _mixtures(task: Task, key: Tensor, held: Tensor) -> Tensor:
-    """Half the skills that misconceptions are about, each misconception alike, half the mixture of the first schooling."""
+    """Half the skills that misconceptions are about, each misconception alike, half the mixture of the first pretraining."""
     about = torch.tensor([[skill.name in m.skills for skill in task.skills] for m in task.misconceptions]).double()
     focus = held.double() @ (about / about.sum(1, keepdim=True)).to(key.device)
     mixture = draw_mixtures(key, len(task.skills))

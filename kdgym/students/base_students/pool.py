@@ -1,7 +1,7 @@
 """Base students: short random mixtures of all skills, trained once, kept in the user's cache.
 
 Two disjoint pools exist, ``train`` for learning how to teach and ``evaluation`` for scoring teachers. Every base student
-differs: its own initial weights, its own mixture, its own amount of schooling. (Longer schooling on few skills would cost
+differs: its own initial weights, its own mixture, its own amount of pretraining. (Longer pretraining on few skills would cost
 it the plasticity that teaching needs.)
 """
 
@@ -27,15 +27,15 @@ from kdgym.tasks.examination import draw_practice
 POOLS = ("train", "evaluation")
 POOL_SIZE = 128
 _VERSION = 0
-_LEAST, _MOST = 1024, 4096  # items of schooling
-_CHUNK = 512
+_LEAST, _MOST = 1024, 4096  # items of pretraining
+_CHUNK = 512  # items drawn at once for each student
 _COHORT = 8  # base students of a file; who needs two of a pool waits for few others
 _loaded: dict[tuple[str, int], Tensor] = {}
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Base students that are schooled together, because one of them is needed.
+    """Base students that are pretrained together, because one of them is needed.
 
     Attributes:
         pool: whose they are.
@@ -68,7 +68,7 @@ def everybody(pool: str, device: torch.device) -> Cohort:
 def base_students(students: Students, pool: str, recipe: dict[str, Any], number: Tensor) -> Tensor:
     """Weights of some of a pool's base students, [n, students.weights].
 
-    Schooled on first use, then read from the cache. Processes that need the same ones at once school them once.
+    Pretrained on first use, then read from the cache. Processes that need the same ones at once pretrain them once.
 
     Args:
         students: the engine that trains them.
@@ -100,10 +100,10 @@ def keep(
             path = cache_directory() / "students" / f"{name}-{cohort}.safetensors"
             members = torch.arange(cohort * _COHORT, min((cohort + 1) * _COHORT, POOL_SIZE), device=students.device)
 
-            def schooled() -> dict[str, Tensor]:
+            def pretrained() -> dict[str, Tensor]:
                 return {"weights": build(Cohort(pool, members))[:, : students.weights].cpu().clone()}
 
-            _loaded[name, cohort] = load_or_build(path, recipe, schooled, "base students")["weights"]
+            _loaded[name, cohort] = load_or_build(path, recipe, pretrained, "base students")["weights"]
         return _loaded[name, cohort]
 
     together = torch.cat([weights(cohort) for cohort in cohorts.tolist()])
@@ -114,23 +114,23 @@ def _build(students: Students, cohort: Cohort) -> Tensor:
     """Deterministic on one machine: one thread, one stream a student."""
     task, key = students.task, cohort.key
     share = draw_mixtures(key, len(task.skills))
-    schooling = _LEAST + random.integers(random.fold(key, 2), 1, _MOST - _LEAST).squeeze(1)
+    pretraining = _LEAST + random.integers(random.fold(key, 2), 1, _MOST - _LEAST).squeeze(1)
     state = students.initialise(random.fold(key, 3))
     solution = task.solution.to(students.device)
 
     def learn(problem: Tensor, begin: int) -> None:
-        students.train(state, Batch(problem, solution[problem], (schooling - begin).clamp(0, _CHUNK)))
+        students.train(state, Batch(problem, solution[problem], (pretraining - begin).clamp(0, _CHUNK)))
 
-    school(task, random.fold(key, 4), share, _MOST, learn, f"Schooling {cohort}, once")
+    pretrain(task, random.fold(key, 4), share, _MOST, learn, f"Pretraining {cohort}, once")
     return state
 
 
 def draw_mixtures(key: Tensor, skills: int) -> Tensor:
-    """How much of each skill every base student is schooled in: keys int64 [n] -> float64 [n, K]."""
+    """Share of each skill in the pretraining of every base student: keys int64 [n] -> float64 [n, K]."""
     return random.uniform(random.fold(key, 1), skills).pow(2)
 
 
-def school(
+def pretrain(
     task: Task, key: Tensor, share: Tensor, items: int, learn: Callable[[Tensor, int], None], title: str
 ) -> None:
     """Draw ``items`` train problems a student, by ``share`` [S, K] of the skills, and have them learned on one thread.

@@ -81,7 +81,7 @@ class Local:
 def write_on(
     model: Model, reading: Reading, row: Tensor, ask: Tensor, position: Tensor, wanted: Tensor, choose: Choice
 ) -> None:
-    """Go on writing, token by token, until everybody has ended or said as much as it may.
+    """Decode token by token until every sequence has ended or reached its limit.
 
     Args:
         model: whose students are bound.

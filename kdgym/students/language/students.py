@@ -116,7 +116,7 @@ class LanguageStudents:
     # --- state ---------------------------------------------------------------------------------------------------
 
     def initialise(self, key: Tensor) -> Tensor:
-        """Students nobody has taught, one a key: int64 [S] -> state [S, row]. They answer like the base model."""
+        """Untaught students, one a key: int64 [S] -> state [S, row]. They answer like the base model."""
         state = torch.zeros(len(key), self.row, device=self.device)
         state[:, : self.weights] = self.adapted.initialise(key)
         return state

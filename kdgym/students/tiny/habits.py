@@ -1,4 +1,4 @@
-"""Students who know how it is done and yet do it wrong: schooled on what careless people write.
+"""Students with habitual errors: pretrained on solutions with such errors, although they know every step.
 
 Practice by reinforcement draws out what a student can do already (Gandhi et al., "Cognitive behaviors that enable
 self-improving reasoners", 2025), so the base students of the Feedback family know every step and have bad habits. Each kind of
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.students.base import Batch, Students, Tables
-from kdgym.students.base_students.pool import Cohort, keep, school
+from kdgym.students.base_students.pool import Cohort, keep, pretrain
 from kdgym.tasks.scratchpad import Scratchpad
 
 _KINDS = 4  # of mistakes, see `Scratchpad.careless`
@@ -23,7 +23,7 @@ _KINDS = 4  # of mistakes, see `Scratchpad.careless`
 
 @dataclass(frozen=True)
 class Carelessness:
-    """What careless people's writing, and students schooled on it, are like.
+    """Constants of solutions with habitual errors, and of students pretrained on them.
 
     Attributes:
         items: solutions a student has read.
@@ -53,11 +53,11 @@ def careless_students(
     carelessness: Carelessness,
     number: Tensor,
 ) -> Tensor:
-    """Weights of some of a pool's careless students, [n, students.weights]; from the cache, or schooled once.
+    """Weights of some of a pool's students with habitual errors, [n, students.weights]; from the cache, or pretrained once.
 
     Args:
         students: the engine that trains them.
-        task: what they are schooled in.
+        task: what they are pretrained in.
         pool: ``"train"`` or ``"evaluation"``.
         recipe: JSON-serialisable description of task and engine.
         carelessness: of what they read.
@@ -76,7 +76,7 @@ def careless_students(
             students.train(state, Batch(problem, ids, everything), Tables(prompts, written))
 
         share = torch.ones(len(key), len(task.skills), dtype=torch.float64, device=students.device)
-        school(task, random.fold(key, 4), share, carelessness.items, learn, f"Schooling careless {cohort}, once")
+        pretrain(task, random.fold(key, 4), share, carelessness.items, learn, f"Pretraining careless {cohort}, once")
         return state
 
     return keep(students, pool, {**recipe, "carelessness": asdict(carelessness)}, number, build)

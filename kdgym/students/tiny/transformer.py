@@ -171,7 +171,7 @@ class TransformerStudents:
         return state
 
     def draw_base(self, key: Tensor, pool: str, recipe: dict[str, Any]) -> Tensor:
-        """See `Students.draw_base`: one of the pool's `kdgym.students.base_students.pool.POOL_SIZE` schooled students."""
+        """See `Students.draw_base`: one of the pool's `kdgym.students.base_students.pool.POOL_SIZE` pretrained students."""
         return base_students(self, pool, {**recipe, **self.recipe}, draw_numbers(key))
 
     # --- learning ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""An incident as a SQLite database that anybody may query and nobody can change.
+"""An incident as a SQLite database, open to queries and closed to changes.
 
 Queries come from students, also from language models that read what intruders wrote into logs, so each one runs fenced in: only
 SELECT on the tables there are, a limit on the work it may do (counted in SQLite's virtual-machine instructions, so that the

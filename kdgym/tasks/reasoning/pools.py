@@ -62,7 +62,7 @@ class Wanted:
 
     @property
     def seed(self) -> int:
-        """Nobody else's; datasets give item i of seed s what they give item 0 of seed s + i."""
+        """Seeds that do not overlap: datasets give item i of seed s what they give item 0 of seed s + i."""
         return int.from_bytes(hashlib.sha256(f"kdgym {_VERSION} {self.dataset}".encode()).digest()[:4], "big") >> 1
 
     @property

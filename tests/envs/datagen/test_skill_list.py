@@ -239,7 +239,7 @@ def test_answers_that_are_judged_on_the_host_are_not_recorded() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_population_learns_like_a_cpu_one() -> None:
     results = []
-    for device in ("cuda", "cpu"):  # base students depend on the engine, and are schooled on the faster device
+    for device in ("cuda", "cpu"):  # base students depend on the engine, and are pretrained on the faster device
         envs = make(8, device=device, engine="torch")
         envs.reset(seed=0)
         for action in lesson(envs):

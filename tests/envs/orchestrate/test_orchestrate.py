@@ -224,6 +224,15 @@ def test_nothing_changes_a_frozen_memory() -> None:
         envs.reset(options={"memory": "frozen", "restart": "base"})
 
 
+def test_only_students_that_start_over_are_frozen_and_only_for_that_episode() -> None:
+    envs = make(3)
+    envs.reset(seed=0)
+    envs.reset(options={"memory": "frozen", "reset_mask": np.array([True, False, True])})
+    assert envs.state["frozen"].tolist() == [1, 0, 1]
+    envs.reset(options={"restart": "continue", "reset_mask": np.array([True, False, False])})
+    assert envs.state["frozen"].tolist() == [0, 0, 1]
+
+
 def test_memories_are_kept_as_files_and_read_again(tmp_path: Path) -> None:
     envs = make(8, tasks=8, notebooks=str(tmp_path))
     envs.reset(seed=40)

@@ -14,7 +14,7 @@ from kdgym.core.rendering import Lesson
 from kdgym.random import uniform
 from kdgym.settings import Settings
 from kdgym.spaces import Shares
-from kdgym.students import make_students
+from kdgym.students import Batch, make_students
 from kdgym.tasks import Split, make_task
 from kdgym.tasks.examination import draw_items, draw_practice
 
@@ -93,7 +93,7 @@ class Drill(PopulationEnv):
         share = torch.softmax(self.single_action_space.temperature * action.double(), dim=1)
         problem = draw_practice(self.task, self.stream(_PRACTICE, step), share, self.config.items)
         answer = self.task.solution.to(self.device)[problem]
-        self.students.train(state["student"], problem, answer, torch.full_like(step, self.config.items))
+        self.students.train(state["student"], Batch(problem, answer, torch.full_like(step, self.config.items)))
         tokens = self.students.tokens(problem, answer).sum(1)
         ledger.charge(state["ledger"], "student_training", items=self.config.items, tokens=tokens)
         state["practised"][self._everyone, step] = (self.config.items * share).float()

@@ -33,7 +33,7 @@ def engine() -> TransformerStudents:
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A cache of this test alone, and few students with little schooling, so that a pool takes milliseconds."""
+    """A cache of this test alone, and few students with little pretraining, so that a pool takes milliseconds."""
     monkeypatch.setattr(pool, "POOL_SIZE", SIZE)
     monkeypatch.setattr(pool, "_LEAST", 16)
     monkeypatch.setattr(pool, "_MOST", 64)
@@ -82,15 +82,15 @@ def test_every_base_student_was_taught(engine: TransformerStudents) -> None:
     assert (moved > 0).all() and (moved < before.norm(dim=1)).all()
 
 
-def test_schooling_is_worth_something(engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretraining_is_worth_something(engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_LEAST", 1024)
     monkeypatch.setattr(pool, "_MOST", 4096)
     state = torch.zeros(SIZE, engine.row)
     state[:, : engine.weights] = base_students(engine, "evaluation", RECIPE, EVERYBODY)
     validation = torch.arange(len(engine.solution)).view(1, -1)[:, ::13].expand(SIZE, -1)
-    schooled, _ = engine.evaluate(state, validation)
+    pretrained, _ = engine.evaluate(state, validation)
     untrained, _ = engine.evaluate(engine.initialise(torch.arange(SIZE)), validation)
-    right = schooled.double().mean(1)
+    right = pretrained.double().mean(1)
     assert (right > untrained.double().mean(1) + 0.05).all()
     assert (right < 0.8).all()  # there is something left to teach
 
@@ -209,7 +209,7 @@ def test_a_base_student_does_not_depend_on_the_size_of_its_pool(
     assert torch.equal(base_students(engine, "train", RECIPE, torch.arange(SIZE + 3))[:SIZE], few)
 
 
-def test_only_who_is_needed_is_schooled_and_learns_the_same(
+def test_only_who_is_needed_is_pretrained_and_learns_the_same(
     engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     everybody = base_students(engine, "train", RECIPE, EVERYBODY)

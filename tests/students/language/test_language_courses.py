@@ -120,7 +120,7 @@ def test_reports_run_the_same_teachers_and_have_a_placebo_twin(settings: dict[st
     assert all(len(record["besides"]["placebo"]) == 2 for record in records)
 
 
-def test_misconceptions_are_for_students_that_go_to_school(settings: dict[str, Any]) -> None:
+def test_misconceptions_are_for_students_that_are_pretrained(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not pretrained"):
         gym.make(ID, misconceptions=2, **settings)
 

@@ -27,7 +27,7 @@ def precise() -> TransformerStudents:
 
 
 @pytest.fixture(scope="module")
-def schooled(engine: TransformerStudents) -> Tensor:
+def pretrained(engine: TransformerStudents) -> Tensor:
     """Eight students at different stages of a mixture of all skills."""
     key = torch.arange(8)
     state = engine.initialise(key)
@@ -78,20 +78,20 @@ def test_initial_matrices_have_their_scale(engine: TransformerStudents) -> None:
         assert (view.abs() > 2 * scale).double().mean().item() == pytest.approx(0.0455, abs=0.005)  # normal tails
 
 
-def test_the_weights_in_front_are_the_whole_model(engine: TransformerStudents, schooled: Tensor) -> None:
-    problem, other = draw(engine, torch.arange(8), 50), schooled.clone()
+def test_the_weights_in_front_are_the_whole_model(engine: TransformerStudents, pretrained: Tensor) -> None:
+    problem, other = draw(engine, torch.arange(8), 50), pretrained.clone()
     other[:, engine.weights :] = torch.nan
-    for a, b in zip(engine.evaluate(schooled, problem), engine.evaluate(other, problem), strict=True):
+    for a, b in zip(engine.evaluate(pretrained, problem), engine.evaluate(other, problem), strict=True):
         assert torch.equal(a, b)
 
 
 # --- examination -------------------------------------------------------------------------------------------------
 
 
-def test_an_examination_agrees_with_decoding_token_by_token(engine: TransformerStudents, schooled: Tensor) -> None:
+def test_an_examination_agrees_with_decoding_token_by_token(engine: TransformerStudents, pretrained: Tensor) -> None:
     problem = draw(engine, random.fold(torch.arange(8), 5), 1000)
-    right, _ = engine.evaluate(schooled, problem)
-    decoded = engine.decode(schooled, problem)
+    right, _ = engine.evaluate(pretrained, problem)
+    decoded = engine.decode(pretrained, problem)
     assert torch.equal((decoded == engine.tables.answers[engine.solution[problem]]).all(-1), right)
     assert 0.1 < right.double().mean() < 0.9
 
@@ -109,11 +109,11 @@ def test_where_other_answers_may_be_right_the_students_own_are_judged(name: Engi
     assert (right & (said != task.answer[task.solution[problem]]).any(-1)).any()
 
 
-def test_an_examination_leaves_no_trace(engine: TransformerStudents, schooled: Tensor) -> None:
-    before = schooled.clone()
-    engine.evaluate(schooled, draw(engine, torch.arange(8), 100))
-    engine.decode(schooled, draw(engine, torch.arange(8), 10))
-    assert torch.equal(bits(schooled), bits(before))
+def test_an_examination_leaves_no_trace(engine: TransformerStudents, pretrained: Tensor) -> None:
+    before = pretrained.clone()
+    engine.evaluate(pretrained, draw(engine, torch.arange(8), 100))
+    engine.decode(pretrained, draw(engine, torch.arange(8), 10))
+    assert torch.equal(bits(pretrained), bits(before))
 
 
 def test_the_loss_of_an_examination_is_the_cross_entropy(precise: TransformerStudents) -> None:
@@ -125,47 +125,47 @@ def test_the_loss_of_an_examination_is_the_cross_entropy(precise: TransformerStu
     torch.testing.assert_close(loss, -expected.mean(-1))
 
 
-def test_an_answer_is_right_only_as_a_whole(engine: TransformerStudents, schooled: Tensor) -> None:
+def test_an_answer_is_right_only_as_a_whole(engine: TransformerStudents, pretrained: Tensor) -> None:
     """One wrong token makes it wrong: students that know all tokens but one exist, and are not given credit."""
     problem = draw(engine, random.fold(torch.arange(8), 6), 1000)
-    tokens_right = (engine.decode(schooled, problem) == engine.tables.answers[engine.solution[problem]]).sum(-1)
-    right, _ = engine.evaluate(schooled, problem)
+    tokens_right = (engine.decode(pretrained, problem) == engine.tables.answers[engine.solution[problem]]).sum(-1)
+    right, _ = engine.evaluate(pretrained, problem)
     assert (tokens_right == engine.tables.answers.shape[1] - 1).any()
     assert not right[tokens_right < engine.tables.answers.shape[1]].any()
 
 
-def test_logits_are_what_examinations_are_made_from(engine: TransformerStudents, schooled: Tensor) -> None:
+def test_logits_are_what_examinations_are_made_from(engine: TransformerStudents, pretrained: Tensor) -> None:
     problem = draw(engine, torch.arange(8), 100)
-    logits, tokens = engine.logits(schooled, problem), engine.tables.answers[engine.solution[problem]]
-    right, loss = engine.evaluate(schooled, problem)
+    logits, tokens = engine.logits(pretrained, problem), engine.tables.answers[engine.solution[problem]]
+    right, loss = engine.evaluate(pretrained, problem)
     expected = torch.nn.functional.cross_entropy(logits.movedim(-1, 1), tokens, reduction="none").mean(-1)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
     assert ((logits.argmax(-1) == tokens).all(-1) != right).sum() <= 1  # two may be equally likely to the last bit
     assert not logits.requires_grad
 
 
-def test_logits_follow_the_answer_that_is_given(engine: TransformerStudents, schooled: Tensor) -> None:
+def test_logits_follow_the_answer_that_is_given(engine: TransformerStudents, pretrained: Tensor) -> None:
     problem = draw(engine, torch.arange(8), 10)
     other = engine.solution[problem].roll(1, dims=1)
-    one, two = engine.logits(schooled, problem), engine.logits(schooled, problem, other)
+    one, two = engine.logits(pretrained, problem), engine.logits(pretrained, problem, other)
     assert torch.equal(one[:, :, 0], two[:, :, 0])  # before the first token is read
     read = engine.tables.answers[engine.solution[problem]] != engine.tables.answers[other]
     assert (one != two).any(-1)[:, :, 1][read[:, :, 0]].all()
 
 
-def test_features_end_in_the_logits(engine: TransformerStudents, schooled: Tensor) -> None:
+def test_features_end_in_the_logits(engine: TransformerStudents, pretrained: Tensor) -> None:
     problem = draw(engine, torch.arange(8), 70)
-    last = engine.features(schooled, problem, engine.config.layers)
-    output = engine.network.views(schooled)[2].unsqueeze(1)
+    last = engine.features(pretrained, problem, engine.config.layers)
+    output = engine.network.views(pretrained)[2].unsqueeze(1)
     expected = last / torch.sqrt((last**2).mean(-1, keepdim=True) + 1e-6) @ output
-    torch.testing.assert_close(engine.logits(schooled, problem), expected, rtol=1e-4, atol=1e-4)
-    assert engine.features(schooled, problem, 0).shape == (8, 70, 3, engine.config.width)
+    torch.testing.assert_close(engine.logits(pretrained, problem), expected, rtol=1e-4, atol=1e-4)
+    assert engine.features(pretrained, problem, 0).shape == (8, 70, 3, engine.config.width)
 
 
 @pytest.mark.parametrize("layer", [-1, 2])
-def test_a_layer_that_is_not_there_is_refused(engine: TransformerStudents, schooled: Tensor, layer: int) -> None:
+def test_a_layer_that_is_not_there_is_refused(engine: TransformerStudents, pretrained: Tensor, layer: int) -> None:
     with pytest.raises(ValueError, match=f"no layer {layer}; choose from 0 to 1"):
-        engine.features(schooled, draw(engine, torch.arange(8), 2), layer)
+        engine.features(pretrained, draw(engine, torch.arange(8), 2), layer)
 
 
 # --- the optimiser -----------------------------------------------------------------------------------------------
@@ -210,24 +210,24 @@ def test_half_a_batch_makes_half_the_step(precise: TransformerStudents) -> None:
     assert steps[1].abs().mean() > 0.5 * precise.config.learning_rate
 
 
-def test_a_student_without_items_stays_bitwise_as_it_is(engine: TransformerStudents, schooled: Tensor) -> None:
-    state, problem = schooled.clone(), draw(engine, random.fold(torch.arange(8), 2), 64)
+def test_a_student_without_items_stays_bitwise_as_it_is(engine: TransformerStudents, pretrained: Tensor) -> None:
+    state, problem = pretrained.clone(), draw(engine, random.fold(torch.arange(8), 2), 64)
     count = torch.tensor([0, 64, 0, 10, 0, 0, 33, 0])
     losses = engine.train(state, Batch(problem, engine.solution[problem], count))
     idle = count == 0
-    assert torch.equal(bits(state[idle]), bits(schooled[idle]))
+    assert torch.equal(bits(state[idle]), bits(pretrained[idle]))
     assert (losses[idle] == 0).all()
-    assert (state[~idle] != schooled[~idle]).any(1).all()
+    assert (state[~idle] != pretrained[~idle]).any(1).all()
 
 
-def test_nobody_may_have_items(engine: TransformerStudents, schooled: Tensor) -> None:
-    state, problem = schooled.clone(), draw(engine, torch.arange(8), 16)
+def test_nobody_may_have_items(engine: TransformerStudents, pretrained: Tensor) -> None:
+    state, problem = pretrained.clone(), draw(engine, torch.arange(8), 16)
     losses = engine.train(state, Batch(problem, engine.solution[problem], full(8, 0)))
-    assert torch.equal(bits(state), bits(schooled)) and (losses == 0).all()
+    assert torch.equal(bits(state), bits(pretrained)) and (losses == 0).all()
 
 
-def test_items_after_the_count_are_ignored(engine: TransformerStudents, schooled: Tensor) -> None:
-    one, two = schooled.clone(), schooled.clone()
+def test_items_after_the_count_are_ignored(engine: TransformerStudents, pretrained: Tensor) -> None:
+    one, two = pretrained.clone(), pretrained.clone()
     problem, count = draw(engine, torch.arange(8), 64), torch.arange(8) * 9
     other = torch.where(torch.arange(64) < count[:, None], problem, draw(engine, torch.arange(8) + 50, 64))
     losses = engine.train(one, Batch(problem, engine.solution[problem], count))
@@ -236,17 +236,17 @@ def test_items_after_the_count_are_ignored(engine: TransformerStudents, schooled
     assert torch.equal(losses > 0, torch.arange(64) < count[:, None])
 
 
-def test_losses_are_those_before_the_update(engine: TransformerStudents, schooled: Tensor) -> None:
+def test_losses_are_those_before_the_update(engine: TransformerStudents, pretrained: Tensor) -> None:
     problem = draw(engine, torch.arange(8), BATCH)
-    _, expected = engine.evaluate(schooled, problem)
-    losses = engine.train(schooled.clone(), Batch(problem, engine.solution[problem], full(8, BATCH)))
+    _, expected = engine.evaluate(pretrained, problem)
+    losses = engine.train(pretrained.clone(), Batch(problem, engine.solution[problem], full(8, BATCH)))
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_two_lessons_are_one_lesson(engine: TransformerStudents, schooled: Tensor) -> None:
+def test_two_lessons_are_one_lesson(engine: TransformerStudents, pretrained: Tensor) -> None:
     """All a student's future depends on is in its row."""
     problem = draw(engine, torch.arange(8), 8 * BATCH)
-    whole, parts = schooled.clone(), schooled.clone()
+    whole, parts = pretrained.clone(), pretrained.clone()
     engine.train(whole, Batch(problem, engine.solution[problem], full(8, 8 * BATCH)))
     for part in problem.split(2 * BATCH, dim=1):
         engine.train(parts, Batch(part, engine.solution[part], full(8, 2 * BATCH)))
@@ -277,11 +277,11 @@ def test_a_student_learns_bitwise_the_same_in_any_population(engine: Transformer
 
 @pytest.mark.parametrize("rows", [[0], [6], [0, 1, 2, 3], [7, 2, 5]], ids=str)
 def test_a_student_is_examined_bitwise_the_same_in_any_population(
-    engine: TransformerStudents, schooled: Tensor, rows: list[int]
+    engine: TransformerStudents, pretrained: Tensor, rows: list[int]
 ) -> None:
     problem = draw(engine, torch.arange(8), 100)
-    right, loss = engine.evaluate(schooled, problem)
-    some_right, some_loss = engine.evaluate(schooled[rows], problem[rows])
+    right, loss = engine.evaluate(pretrained, problem)
+    some_right, some_loss = engine.evaluate(pretrained[rows], problem[rows])
     assert torch.equal(some_right, right[rows])
     assert torch.equal(bits(some_loss), bits(loss[rows]))
 

@@ -88,7 +88,7 @@ def test_long_answers_are_those_of_the_kernel(task: Scratchpad) -> None:
 
 
 def test_examinations_agree_with_those_of_the_same_students(task: Scratchpad) -> None:
-    """Half-schooled students, some of whose answers are the listed ones, in both engines."""
+    """Half-pretrained students, some of whose answers are the listed ones, in both engines."""
     plain, students = (TransformerStudents(task, engine=engine) for engine in ("torch", "kernel"))
     state = plain.initialise(torch.arange(STUDENTS))
     ids = random.integers(torch.arange(STUDENTS), 8192, 300)
