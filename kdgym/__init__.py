@@ -19,11 +19,9 @@ register_all()
 
 
 def __getattr__(name: str) -> Any:
-    where = {
-        "register_agent": "kdgym.catalogue",
-        "register_students": "kdgym.students",
-        "register_task": "kdgym.tasks",
-    }.get(name)
-    if where is None:
+    """What is slow to import comes when it is asked for."""
+    where = {"agent": "kdgym.catalogue", "students": "kdgym.students", "task": "kdgym.tasks"}
+    kind = name.removeprefix("register_")
+    if name not in __all__ or kind not in where:
         raise AttributeError(f"module 'kdgym' has no attribute {name!r}")
-    return getattr(import_module(where), name)
+    return getattr(import_module(where[kind]), name)

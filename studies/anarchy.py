@@ -5,7 +5,6 @@ python -m kdgym.studies.anarchy --out runs/classroom
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from kdgym.cli.errors import run_command
 from kdgym.console import Threads, console, progress_bar, set_threads
 from kdgym.envs.classroom.bids import gini
 from kdgym.envs.classroom.timetable import COLOURS
-from kdgym.evaluation import FIRST_SEED, Result, agent_module, evaluate
+from kdgym.evaluation import FIRST_SEED, Result, agent_class, evaluate
 from kdgym.evaluation.statistics import Interval, mean_interval, ratio_interval
 from kdgym.registration import find
 
@@ -102,7 +101,7 @@ def measure_anarchy(
         report(done, name)
         rows.append(Row.of(name, None, [evaluate(env_id, name, episodes, first_seed=first_seed)]))
         done += 1
-    train: Any = agent_module(LEARNER).train
+    train: Any = agent_class(LEARNER).train
     for mixing in mixings:
         results = []
         for run in range(runs):
@@ -157,7 +156,6 @@ def main(
     runs: Annotated[int, typer.Option(help="Trainings of every mixing.", min=1)] = 1,
     episodes: Annotated[int, typer.Option(help="Unseen students.", min=2)] = 64,
     picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write everything there.")] = None,
     threads: Threads = 1,
 ) -> None:
     """Price of anarchy as teachers care for the common gain: 0 not at all, 1 for nothing else."""
@@ -179,10 +177,6 @@ def main(
         picture.parent.mkdir(parents=True, exist_ok=True)
         anarchy_picture(id, rows, picture)
         console.print(f"Picture: {picture}")
-    if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps({"env_id": id, "steps": steps, "runs": runs, "rows": _raw(rows)}) + "\n")
-        console.print(f"Results: {json_file}")
 
 
 def _table(id: str, rows: list[Row]) -> Table:
@@ -204,14 +198,6 @@ def _table(id: str, rows: list[Row]) -> Table:
             f"{found['gini'].mean:.2f}",
         )
     return table
-
-
-def _raw(rows: list[Row]) -> list[dict[str, object]]:
-    return [
-        {"teachers": row.teachers, "mixing": row.mixing, "gain": row.gain.tolist(), "gini": row.gini.tolist(),
-         **{name: vars(value) for name, value in row.measured(rows[0]).items()}}
-        for row in rows
-    ]  # fmt: skip
 
 
 if __name__ == "__main__":

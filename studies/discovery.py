@@ -34,7 +34,6 @@ def discovery_table(found: Discovery) -> Table:
 
 def main(
     id: EnvId,
-    encoder: Annotated[str, typer.Option(help="How problems are compared: tfidf or minilm.")] = "tfidf",
     clusters: Annotated[
         int | None, typer.Option(help="How many skills; by their silhouette, if left out.", min=2)
     ] = None,
@@ -42,10 +41,10 @@ def main(
     """Find an environment's skills without labels, and how well they agree with its own (adjusted Rand index)."""
     task = make_task(find(id).settings["task"])
     with console.status("Reading problems ..."):
-        found = discover(task, clusters, encoder)  # type: ignore[arg-type]  # checked there
+        found = discover(task, clusters)
     console.print(discovery_table(found))
     agreed = f"adjusted Rand index {agreement(task, found):.3f}, silhouette {found.silhouette:.3f}"
-    console.print(f"{len(found.sizes)} skills found by {encoder}, {len(task.skills)} by label: {agreed}")
+    console.print(f"{len(found.sizes)} skills found, {len(task.skills)} by label: {agreed}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from rich.table import Table
 from scipy import stats
 
 from kdgym.cli.errors import run_command
-from kdgym.console import EnvId, Json, Threads, console, progress_bar, set_threads, write_json
+from kdgym.console import EnvId, Threads, console, progress_bar, set_threads
 from kdgym.core.course import CourseEnv
 from kdgym.evaluation import FIRST_SEED
 from kdgym.registration import find
@@ -56,12 +56,6 @@ class Interference:
         return np.asarray(self.change.mean(0))
 
     @cached_property
-    def interval(self) -> tuple[Floats, Floats]:
-        """Ends of the 95 % t-interval of every mean, [K, K] each."""
-        half = stats.t.ppf(0.975, len(self.change) - 1) * stats.sem(self.change, axis=0)
-        return self.mean - half, self.mean + half
-
-    @cached_property
     def significant(self) -> npt.NDArray[np.bool_]:
         """Where the change is not 0, bool [K, K]: two-sided t-tests at a false discovery rate of 5 % (Benjamini and Hochberg,
         Journal of the Royal Statistical Society B 57, 1995).
@@ -71,19 +65,6 @@ class Interference:
         p = 2 * stats.t.sf(np.abs(t), len(self.change) - 1)
         found: npt.NDArray[np.bool_] = stats.false_discovery_control(p.ravel()) < FALSE_DISCOVERIES
         return found.reshape(p.shape)
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything the picture says; rows are the skills practised, columns the skills examined."""
-        low, high = self.interval
-        matrices = {"mean": self.mean, "low": low, "high": high, "significant": self.significant}
-        return {
-            "env_id": self.env_id,
-            "students": len(self.change),
-            "items": self.items,
-            "skills": list(self.skills),
-            "before": self.before.mean(0).tolist(),
-            **{name: matrix.tolist() for name, matrix in matrices.items()},
-        }
 
 
 def measure_interference(
@@ -174,7 +155,6 @@ def main(
     students: Annotated[int, typer.Option(help="Base students, each a copy a skill.", min=2)] = 64,
     items: Annotated[int, typer.Option(help="Right items of the one skill that a copy practises.", min=1)] = 640,
     picture: Annotated[Path | None, typer.Option(help="Write a picture there (png, svg or pdf).")] = None,
-    json_file: Json = None,
     threads: Threads = 0,
 ) -> None:
     """Show what practising one skill does to every other: transfer and interference, as a matrix."""
@@ -187,7 +167,6 @@ def main(
     if picture is not None:
         interference_picture(result, picture)
         console.print(f"Picture: {picture}")
-    write_json(json_file, result.to_json())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from kdgym.catalogue import require_fit
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, console, progress_bar, set_threads
 from kdgym.envs.orchestrate.orchestrate import Orchestrate
-from kdgym.evaluation import FIRST_SEED, Progress, as_policy, make_unseen
+from kdgym.evaluation import FIRST_SEED, Policy, Progress, make_unseen
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
 
@@ -87,10 +87,11 @@ def transfer(
 
 
 def _orchestrate(envs: Any, name: str, observation: Any, seed: int, progress: Progress) -> None:
-    act = as_policy(name, envs, seed=seed)
+    act = Policy(name, envs, seed=seed)
     finished = False
     while not finished:
-        observation, _, terminated, *_ = envs.step(act(observation))
+        observation, reward, terminated, *_ = envs.step(act(observation))
+        act.after_step(reward, terminated)
         finished = bool(terminated.all())
         progress(envs.num_envs)
 

@@ -133,7 +133,7 @@ def test_what_is_wrong_with_an_own_agent_names_it_and_the_line(
 
 
 def test_a_fault_of_kdgym_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kdgym.evaluation, "introduce", lambda *_: {}["fault"])
+    monkeypatch.setattr(kdgym.evaluation, "Policy", lambda *_: {}["fault"])
     with pytest.raises(KeyError, match="fault"):
         main(["watch", ID, "--agent", "uniform"])
 

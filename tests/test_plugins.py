@@ -1,4 +1,4 @@
-"""Another package's task, environment and teacher: registered by calls, by entry points, and installed for real."""
+"""Another package's task, students, environment and teachers: registered by calls, by entry points, and installed for real."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ import pytest
 from build import ProjectBuilder
 
 import kdgym
+import kdgym.students
+import kdgym.tasks
 from kdgym.catalogue import AGENTS, groups, require_fit, roles, rule
-from kdgym.evaluation import agent_class, evaluate
+from kdgym.evaluation import agent_class, evaluate, load_agent, teach
+from kdgym.evaluation.statistics import mean_interval
 from kdgym.leaderboard.submit import source_of
 from kdgym.plugins import PluginError, Registry
 from kdgym.registration import ENVIRONMENTS, TABLE, find
-from kdgym.tasks import REGISTRY, make_task
+from kdgym.tasks import make_task
 from kdgym.testing import check, check_splits
 
 PACKAGE = Path(__file__).parent / "plugin"
@@ -37,14 +40,17 @@ def registered() -> Iterator[None]:
     """The package, by calls; what is registered is forgotten at the end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(PACKAGE)
-        for registry in (AGENTS, TABLE, REGISTRY):
+        for registry in (AGENTS, TABLE, kdgym.students._REGISTRY, kdgym.tasks.REGISTRY):
             patch.setattr(registry, "added", dict(registry.added))
+        from kdgym_digits.linear import LINEAR
         from kdgym_digits.registered import DRILL
         from kdgym_digits.task import Digits
 
         kdgym.register_task("Digits", Digits)
+        kdgym.register_students("linear", LINEAR)
         kdgym.register_environment(DRILL)
         kdgym.register_agent("on_target", "kdgym_digits.teachers:OnTarget")
+        kdgym.register_agent("follows_reward", "kdgym_digits.teachers:FollowsReward")
         yield
         del gym.registry[ID]
 
@@ -52,6 +58,18 @@ def registered() -> Iterator[None]:
 @pytest.mark.slow
 def test_an_environment_of_another_package_keeps_the_contract(registered: None) -> None:
     check(ID)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("id", [ID, MATH])
+def test_its_students_learn_in_any_environment(registered: None, id: str) -> None:
+    check(id, student="linear", task="Digits")
+    taught = evaluate(id, "on_target", 16, student="linear", task="Digits", steps=6)
+    assert mean_interval(taught.after - taught.before).low > 0
+    with pytest.raises(ValueError, match=r"rate"):
+        gym.make_vec(MATH, num_envs=1, student="linear", task="Digits", student_options={"rate": -1})
+    with pytest.raises(ValueError, match=r"choose from transformer, .*, linear"):
+        gym.make_vec(MATH, num_envs=1, student="linea")
 
 
 def test_its_task_stands_beside_kdgyms(registered: None) -> None:
@@ -65,7 +83,13 @@ def test_its_task_stands_beside_kdgyms(registered: None) -> None:
 
 @pytest.mark.slow
 def test_its_teacher_teaches_where_it_fits(registered: None) -> None:
-    assert roles("Drill") == {"uniform": "control", "random": "control", "on_target": "published rule"}
+    assert roles("Drill") == {
+        "uniform": "control",
+        "random": "control",
+        "on_target": "published rule",
+        "follows_reward": "rule",
+        "drill_ppo": "train it first",
+    }
     assert roles("DataGen Skill-List")["on_target"] == "also fits"
     assert groups("on_target") == ["DataGen Skill-List", "Drill"]
     assert rule("on_target") == "Practise what counts, in proportion."
@@ -81,6 +105,21 @@ def test_its_teacher_teaches_where_it_fits(registered: None) -> None:
     assert shares[0, : shares.shape[1] // 14].sum() > 0.9
 
 
+def test_a_bandit_learns_from_its_reward_within_an_episode(registered: None) -> None:
+    envs: Any = gym.make_vec(ID, num_envs=8, autoreset=False, pool="evaluation")
+    agent: Any = load_agent("follows_reward", envs)
+    _, actions = teach(envs, agent, 0)
+    envs.reset(seed=0)
+    paid = np.full((8, 3), np.inf)
+    for action in actions:
+        skill = paid.argmax(1)
+        assert np.array_equal(envs.single_action_space.decode(action).argmax(1), skill)
+        _, reward, *_ = envs.step(action)
+        paid[np.arange(8), skill] = reward
+    assert np.array_equal(agent.paid, paid)
+    assert len({int(a.argmax()) for a in actions[-1]}) > 1  # students that learn differently are taught differently
+
+
 def test_its_code_stands_for_itself_in_a_record(registered: None) -> None:
     scope: dict[str, Any] = {}
     exec(source_of("on_target") or "", scope)
@@ -94,6 +133,8 @@ def test_names_that_are_taken_are_refused(registered: None) -> None:
         kdgym.register_environment(find(ID))
     with pytest.raises(ValueError, match="already the task 'Math'"):
         kdgym.register_task("Math", lambda: None)
+    with pytest.raises(ValueError, match="already the student 'transformer'"):
+        kdgym.register_students("transformer", kdgym.students.STUDENTS["transformer"])
     with pytest.raises(ValueError, match="already the teacher 'stat'"):
         kdgym.register_agent("stat", "kdgym_digits.teachers:OnTarget")
 
@@ -160,6 +201,7 @@ def test_a_broken_package_is_named_and_takes_nothing_down(site: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert ID in done.stdout and MATH in done.stdout and "Practise what counts" in done.stdout
     assert "broken/" not in done.stdout
+    assert all(line.startswith("Warning: ") for line in done.stderr.splitlines())
     for said in (
         "'broken/Raises-v0' of the package broken 0.1 cannot be used: broken:ENTRY fails with RuntimeError: of an older kdgym",
         "'broken/Other-v0' of the package broken 0.1 cannot be used: kdgym_digits.registered:DRILL fails with TypeError",
@@ -246,11 +288,13 @@ def test_an_installed_package_is_compared_submitted_and_verified(program: Path, 
         return done.stdout
 
     assert "on_target" in run("list", ID)
-    run("compare", ID, "--episodes", "4", "--json", "results.json")
+    run("compare", ID, "--episodes", "4", "--json", "results.json", "--set", "student=linear")
     assert {row["agent"] for row in json.loads((tmp_path / "results.json").read_text())["agents"]} == {
-        "uniform", "random", "on_target",
+        "uniform", "random", "on_target", "follows_reward",
     }  # fmt: skip
-    run("submit", "on_target", "--env", ID, "--name", "on target", "--authors", "somebody")
+    run("train", ID, "--agent", "drill_ppo", "--steps", "24", "--out", "runs")
+    run("compare", ID, "--episodes", "4", "--agents", "drill_ppo:runs/model.zip", "--picture", "picture.png")
+    run("submit", "follows_reward", "--env", ID, "--name", "bandit", "--authors", "somebody")
     record = next((tmp_path / "leaderboards" / ID).glob("*.json"))
     said = run("verify", str(record), "--level", "2", "--students", "2")
     assert "8 students, rule" in said

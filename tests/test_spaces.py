@@ -16,18 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from kdgym.envs.classroom.bids import Bids
-from kdgym.spaces import (
-    JsonText,
-    MixedBox,
-    PlainSpace,
-    Shares,
-    SnapshotMoves,
-    TreeChoices,
-    TreeMoves,
-    TutoringMoves,
-    space_from_plain,
-    space_to_plain,
-)
+from kdgym.envs.datagen.tree_moves import TreeChoices, TreeMoves
+from kdgym.envs.feedback.tutoring_moves import TutoringMoves
+from kdgym.envs.snapshot.moves import SnapshotMoves
+from kdgym.spaces import JsonText, MixedBox, PlainSpace, Shares, space_from_plain, space_to_plain
 
 TEMPERATURE = 4.0
 SCALES = st.floats(1e-6, 1e6)

@@ -23,6 +23,3 @@ class Agent(SB3Teacher):
         "target_kl": 0.1,  # ends an update early; without it a first update was seen to move by a KL of 187 and never recover
         "policy_kwargs": {"log_std_init": -0.7},
     }
-
-
-train = Agent.train

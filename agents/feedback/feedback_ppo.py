@@ -20,6 +20,3 @@ class Agent(SB3Teacher):
         "target_kl": 0.1,
         "policy_kwargs": {"log_std_init": -0.5, "net_arch": [32]},
     }
-
-
-train = Agent.train

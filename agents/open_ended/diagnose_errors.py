@@ -8,19 +8,15 @@ import json
 import numpy as np
 from scipy.stats import betabinom
 
-from kdgym.teaching import Teacher
+from kdgym.agents.open_ended.copy_errors import Agent as CopyErrors
 
-COPIES = 5  # of every error, as copy_errors does
 PRIOR = 1 / 3
 HOLDER, OTHER = (2, 2), (1, 6)  # Beta distributions of how often a rule is followed, by who has it and by who has not
 
 
-class Agent(Teacher):
+class Agent(CopyErrors):
     def reset(self, observation):
         self.first = observation  # later ones say less, for teaching cures
-
-    def act(self, observation):
-        return [self._write(json.loads(text)) for text in observation]
 
     def diagnose(self, observation):
         """Probability that each student began with each misconception, [S, M]."""
@@ -29,9 +25,3 @@ class Agent(Teacher):
         followed = np.array([[rule["followed"] for rule in row] for row in rules])
         evidence = betabinom.logpmf(followed, asked, *HOLDER) - betabinom.logpmf(followed, asked, *OTHER)
         return 1 / (1 + (1 - PRIOR) / PRIOR * np.exp(-evidence))
-
-    def _write(self, seen):
-        items = [{"problem": error["problem"], "answer": error["right"]} for error in seen["errors"]]
-        items = (items * COPIES)[: seen["items"]]
-        rest = seen["items"] - len(items)
-        return json.dumps(items + ([{"draw": rest}] if rest else []))

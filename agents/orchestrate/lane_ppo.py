@@ -19,6 +19,3 @@ class Agent(SB3Teacher):
         "ent_coef": 0.01,
         "policy_kwargs": {"net_arch": [64, 64]},
     }
-
-
-train = Agent.train

@@ -24,6 +24,3 @@ class Agent(SB3Teacher):
     def act(self, observation: dict[str, Floats]) -> Any:
         masks = self.action_space.masks(observation["open"], observation["allocation"])
         return self.policy().act(observation, masks)
-
-
-train = Agent.train

@@ -23,7 +23,7 @@ from kdgym.core.population import Array, Autoreset
 from kdgym.core.validation import checked_choices
 from kdgym.envs.datagen.data_engines import in_random_order
 from kdgym.envs.datagen.subskills import split_into_regions
-from kdgym.spaces import TreeChoices, TreeMoves
+from kdgym.envs.datagen.tree_moves import TreeChoices, TreeMoves
 from kdgym.students import Batch
 
 _OPENING, _LESSON = range(FIRST_PURPOSE, FIRST_PURPOSE + 2)  # purposes of a student's random streams
@@ -51,12 +51,13 @@ class SkillTree(CourseEnv):
     Exploring a skill whose subskills are all open changes nothing.
 
     ## Action Space
-    ``actions="box"``: `kdgym.spaces.TreeMoves`, a ``Box(-1, 1, (K * (1 + M),), float32)``, skill by skill. A positive first
-    entry explores; otherwise the other M entries, times ``largest_change``, are added to the allocations of the open subskills.
+    ``actions="box"``: `kdgym.envs.datagen.tree_moves.TreeMoves`, a ``Box(-1, 1, (K * (1 + M),), float32)``, skill by skill.
+    A positive first entry explores; otherwise the other M entries, times ``largest_change``, are added to the allocations of
+    the open subskills.
 
-    ``actions="discrete"``: `kdgym.spaces.TreeChoices`, a ``MultiDiscrete([5] * K)``: 0 keep the allocations, 1 explore, 2 more
-    and 3 less for every open subskill (half of ``largest_change``), 4 stop them all. `action_masks` says what would have an
-    effect, bool [S, 5 * K].
+    ``actions="discrete"``: `kdgym.envs.datagen.tree_moves.TreeChoices`, a ``MultiDiscrete([5] * K)``: 0 keep the allocations,
+    1 explore, 2 more and 3 less for every open subskill (half of ``largest_change``), 4 stop them all. `action_masks` says what
+    would have an effect, bool [S, 5 * K].
 
     ## Observation Space
     A ``Dict`` of float32 boxes: ``accuracy``, ``loss``, ``change``, ``target``, ``budget`` and ``time`` as on the Skill-List

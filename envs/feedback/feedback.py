@@ -20,7 +20,8 @@ from kdgym.core.population import Array, Autoreset
 from kdgym.core.validation import checked_choices
 from kdgym.envs.feedback.questions import Questions
 from kdgym.envs.feedback.settings import FeedbackSettings
-from kdgym.spaces import MixedBox, TutoringMoves
+from kdgym.envs.feedback.tutoring_moves import TutoringMoves
+from kdgym.spaces import MixedBox
 from kdgym.students import is_language_model
 from kdgym.students.base_students.pool import draw_numbers
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick

@@ -26,7 +26,7 @@ class Tutoring(Feedback):
     (PettingZoo); there the tutor knows what it is asked before it answers.
 
     ## Action Space
-    `kdgym.spaces.TutoringMoves`, a ``Box(-1, 1, (K + 15,), float32)``:
+    `kdgym.envs.feedback.tutoring_moves.TutoringMoves`, a ``Box(-1, 1, (K + 15,), float32)``:
 
     | entries | whose | meaning |
     |---|---|---|

@@ -12,7 +12,7 @@ from pettingzoo import AECEnv
 from kdgym.core.population import PopulationEnv
 from kdgym.core.single import first_student
 from kdgym.core.validation import checked_actions
-from kdgym.spaces import TutoringMoves
+from kdgym.envs.feedback.tutoring_moves import TutoringMoves
 
 Floats = npt.NDArray[np.float32]
 PUPIL, TUTOR = "pupil_0", "tutor_0"

@@ -77,12 +77,12 @@ def _collect_from_zip(id: str, policy: Path, episodes: int, every: int, seed: in
 def _collect_from_population(
     id: str, agent: str, episodes: int, every: int, seed: int, settings: dict[str, Any]
 ) -> SnapshotStore:
-    from kdgym.evaluation import as_policy, make_unseen
+    from kdgym.evaluation import Policy, make_unseen
     from kdgym.wrappers.population_reset import collect_population_snapshots
 
     find(id)
     envs = make_unseen(id, agent, episodes, **{"pool": "train", **settings})
-    act = as_policy(agent, envs.unwrapped, seed)
+    act = Policy(agent, envs.unwrapped, seed)
     with progress_bar() as bar:
         task = bar.add_task("steps", total=envs.unwrapped.steps)
         return collect_population_snapshots(

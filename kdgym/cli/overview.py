@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -68,18 +68,18 @@ def watch(
     """Watch one lesson live: the student's skill profile, step by step."""
     from rich.live import Live
 
-    from kdgym.evaluation import decide, introduce, load_agent, make_unseen
+    from kdgym.evaluation import Policy, make_unseen
 
     entry = find(id)
     name = agent or entry.published
     envs = make_unseen(id, name, 1)
-    teacher: Any = load_agent(name, envs, seed=seed)
+    act = Policy(name, envs, seed)
     observation, _ = envs.reset(seed=seed)
-    introduce(teacher, envs, observation)
     finished = False
     with Live(envs.panel(0), console=console, refresh_per_second=8) as live:
         while not finished:
-            observation, _, terminated, truncated, _ = envs.step(decide(teacher, envs, observation))
+            observation, reward, terminated, truncated, _ = envs.step(act(observation))
+            act.after_step(reward, terminated | truncated)
             finished = bool((terminated | truncated).all())
             live.update(envs.panel(0))
     if picture is not None:

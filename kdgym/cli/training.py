@@ -23,14 +23,14 @@ def train(
     threads: Threads = 0,
 ) -> None:
     """Train a teacher. A run that was stopped (ctrl-C, kill) goes on from its last checkpoint when called again."""
-    from kdgym.evaluation import agent_module
+    from kdgym.evaluation import agent_class, agent_module
 
     find(id)
     require_fit(id, f"{agent}:{out}")
     set_threads(threads)
-    module = agent_module(agent)
-    if not hasattr(module, "train"):
-        raise ValueError(f"The agent {agent!r} has nothing to train; its module defines no train function.")
+    learn = getattr(agent_class(agent), "train", None) or getattr(agent_module(agent), "train", None)
+    if learn is None:
+        raise ValueError(f"The agent {agent!r} has nothing to train; neither its class nor its module defines train.")
     try:
         with progress_bar() as bar:
             task = bar.add_task(agent, total=steps)
@@ -38,7 +38,7 @@ def train(
             def report(done: int, text: str) -> None:
                 bar.update(task, completed=min(done, steps), description=f"{agent}: {text}")
 
-            path = module.train(id, steps, out, seed=seed, report=report)
+            path = learn(id, steps, out, seed=seed, report=report)
     except KeyboardInterrupt:
         console.print(f"Stopped. The same command goes on from the last checkpoint in {out}.")
         raise typer.Exit(130) from None

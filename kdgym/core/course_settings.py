@@ -16,7 +16,7 @@ class CourseSettings(Settings):
 
     task: str = "Math"
     task_options: dict[str, JsonValue] = {}
-    skills: str | None = Field(None, pattern=r"^discovered(:[0-9]{1,3})?(:(tfidf|minilm))?$")
+    skills: str | None = Field(None, pattern=r"^discovered(:[0-9]{1,3})?$")
     student: str = "transformer"
     student_options: dict[str, Any] = {}
     pool: Literal["train", "evaluation"] = "train"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -153,15 +153,29 @@ def decide(agent: Any, envs: PopulationEnv, observation: Observation) -> Any:
     return action
 
 
-def as_policy(name: str, envs: PopulationEnv, seed: int = 0) -> Callable[[Observation], Any]:
-    """An agent as a function from what it sees to what it does, for one episode of these students; see `load_agent`."""
-    agent, begun = load_agent(name, envs, seed), False
+def conclude(agent: Any, reward: npt.ArrayLike, done: npt.ArrayLike) -> None:
+    """A step is over: tell it to an agent that has a hook for it, see `kdgym.teaching.Teacher.after_step`."""
+    if hasattr(agent, "after_step"):
+        agent.after_step(
+            np.array(reward, dtype=np.float64), np.array(done, dtype=bool)
+        )  # copies: it may do with them as it likes
 
-    def act(observation: Observation) -> Any:
-        nonlocal begun
-        if not begun:
-            introduce(agent, envs, observation)
-            begun = True
-        return decide(agent, envs, observation)
 
-    return act
+class Policy:
+    """An agent as a function from what it sees to what it does, for one episode of these students; see `load_agent`.
+
+    Whoever steps the environment tells it by ``after_step(reward, done)`` what came of each step.
+    """
+
+    def __init__(self, name: str, envs: PopulationEnv, seed: int = 0) -> None:
+        self._agent, self._envs, self._begun = load_agent(name, envs, seed), envs, False
+
+    def __call__(self, observation: Observation) -> Any:
+        if not self._begun:
+            introduce(self._agent, self._envs, observation)
+            self._begun = True
+        return decide(self._agent, self._envs, observation)
+
+    def after_step(self, reward: npt.ArrayLike, done: npt.ArrayLike) -> None:
+        """See `conclude`."""
+        conclude(self._agent, reward, done)

@@ -79,7 +79,7 @@ def comparison_picture(results: Sequence[Result], control: Result, path: Path) -
         _pareto(right, results, drawn, entry.tradeoff)
         figure.suptitle(f"{control.env_id}: {students}")
     else:
-        _curves(right, results, drawn)
+        _curves(right, results, drawn, entry.measure)
         figure.suptitle(f"{control.env_id}: what {students} learned")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
@@ -88,14 +88,14 @@ def comparison_picture(results: Sequence[Result], control: Result, path: Path) -
     figure.savefig(path)
 
 
-def _curves(axes: Axes, results: Sequence[Result], drawn: Mapping[str, Style]) -> None:
+def _curves(axes: Axes, results: Sequence[Result], drawn: Mapping[str, Style], measure: str) -> None:
     for result in results:
         if result.curve.shape[1] > 1:
             style = drawn[_base(result)]
             line = {"color": style.colour, "linestyle": style.line, "marker": style.marker, "markevery": [-1]}
             axes.plot(result.curve.mean(0), label=result.agent, **line)
     axes.set_xlabel("step")
-    axes.set_ylabel("validation accuracy on the targets")
+    axes.set_ylabel(measure.replace("test", "validation"))
     axes.legend(fontsize=7, frameon=False)
 
 

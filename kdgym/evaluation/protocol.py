@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdgym.core import PopulationEnv
-from kdgym.evaluation.agents import NO_TEACHING, attribute, decide, introduce, load_agent, make_unseen
+from kdgym.evaluation.agents import NO_TEACHING, attribute, conclude, decide, introduce, load_agent, make_unseen
 from kdgym.students import recommended_population
 
 FIRST_SEED = 1_000_000  # evaluation seeds start here; hashed streams make any distinct seeds independent
@@ -145,13 +145,14 @@ def teach(
     curve, lessons = [envs.score()], []
     if agent is not None:
         introduce(agent, envs, observation)
-        finished = False
-        while not finished:
+        done = np.zeros(envs.num_envs, dtype=bool)
+        while not done.all():
             lessons.append(decide(agent, envs, observation))
-            observation, _, terminated, truncated, _ = envs.step(lessons[-1])
+            observation, reward, terminated, truncated, _ = envs.step(lessons[-1])
+            done = terminated | truncated
+            conclude(agent, reward, done)
             curve.append(envs.score())
             progress(envs.num_envs)
-            finished = bool((terminated | truncated).all())
         curve += [curve[-1]] * (envs.steps + 1 - len(curve))  # everybody's budget may be spent before the last step
     after = envs.examine("test")
     outcome = {

@@ -36,7 +36,7 @@ class SharedExtractor(nn.Module):
 
     Args:
         observation_space: of a numeric level; ``target`` says what K is, the widest entry what K * M is.
-        action_space: ``Shares``, ``TreeMoves``, a teacher's part of ``Bids``, or ``MultiDiscrete``, told apart by their sizes.
+        action_space: a box or ``MultiDiscrete`` with as many entries a skill, and some overall, told apart by their sizes.
         width: of both networks.
 
     Raises:

@@ -223,13 +223,26 @@ class Task(ABC):
     def write_tokens(self, tokens: Tensor) -> str:
         """A student's answer, int64 [A], as text; anything a student may say has one."""
 
-    @abstractmethod
+    def plain_answer(self, text: str) -> str:
+        """The common form of all spellings of one answer: here, without blanks around it."""
+        return text.strip(" \t\r\n")
+
+    @cached_property
+    def _by_answer(self) -> dict[str, int]:
+        return {self.plain_answer(self.answer_text(answer)): answer for answer in reversed(range(len(self.answer)))}
+
     def read_answer(self, text: str) -> Tensor:
-        """The tokens of an answer that a teacher wrote, int64 [A].
+        """The tokens of an answer that a teacher wrote, int64 [A]; here of one with the same `plain_answer`.
 
         Raises:
             UnreadableError: no answer of this task is written like that.
         """
+        found = self._by_answer.get(self.plain_answer(text))
+        if found is None:
+            raise UnreadableError(
+                "answer", f"{text[:80]!r} is not an answer of this task; write for example {self.answer_text(0)!r}."
+            )
+        return self.answer[found]
 
 
 class SentenceTask(Task):

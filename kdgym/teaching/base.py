@@ -58,6 +58,12 @@ class Teacher:
     def reset(self, observation: dict[str, Floats]) -> None:
         """An episode begins, and this is what is seen first."""
 
+    def after_step(self, reward: npt.NDArray[np.float64], done: npt.NDArray[np.bool_]) -> None:
+        """What came of the last actions: each student's reward, float64 [S], and whether its episode is over, bool [S].
+
+        Called after every step, before the next `act`. A student whose episode was over before has the reward 0.
+        """
+
     def study(self, metadata: dict[str, Any]) -> None:
         """What the environment says of itself, before the first episode: ``metadata["skills"]``, for example."""
 

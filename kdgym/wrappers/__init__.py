@@ -1,7 +1,7 @@
 """Wrappers for other people's environments."""
 
 from kdgym.wrappers.collecting import collect_snapshots, sb3_policy
-from kdgym.wrappers.population_reset import VectorSnapshotReset, collect_population_snapshots
+from kdgym.wrappers.population_reset import collect_population_snapshots
 from kdgym.wrappers.samplers import UniformSampler, ValueClusters
 from kdgym.wrappers.snapshot_reset import SnapshotReset, s3rl
 from kdgym.wrappers.states import StateAdapter, UnknownStateError, find_adapter, register_adapter
@@ -15,7 +15,6 @@ __all__ = [
     "UniformSampler",
     "UnknownStateError",
     "ValueClusters",
-    "VectorSnapshotReset",
     "collect_population_snapshots",
     "collect_snapshots",
     "find_adapter",

@@ -18,7 +18,7 @@ import kdgym.teaching.search
 from kdgym.agents.datagen.constant import train as search
 from kdgym.agents.orchestrate.lane_search import train as search_lanes
 from kdgym.catalogue import agent_names, rule
-from kdgym.evaluation import agent_module, encoding, introduce, load_agent
+from kdgym.evaluation import agent_class, encoding, introduce, load_agent
 from kdgym.integrations.sb3 import as_vec_env
 from kdgym.integrations.sb3_policies import MaskableSharedPolicy, SharedPolicy
 from kdgym.registration import ENVIRONMENTS, find
@@ -176,9 +176,9 @@ def test_an_untrained_teacher_says_what_to_do(name: str) -> None:
 def test_training_works_on_every_numeric_id(
     name: str, env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module: Any = agent_module(name)
-    monkeypatch.setattr(module.Agent, "students", 2)
-    path = module.train(env_id, 24, tmp_path)
+    kind: Any = agent_class(name)
+    monkeypatch.setattr(kind, "students", 2)
+    path = kind.train(env_id, 24, tmp_path)
     envs = make(1, env_id, **encoding(name))
     agent: Any = load_agent(f"{name}:{path}", envs)
     observation, _ = envs.reset(seed=0)

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from kdgym.envs.classroom.bids import Bids
+from kdgym.envs.datagen.tree_moves import TreeMoves
+from kdgym.envs.feedback.tutoring_moves import TutoringMoves
 from kdgym.evaluation import agent_class
-from kdgym.spaces import MixedBox, Shares, TreeMoves, TutoringMoves
+from kdgym.spaces import MixedBox, Shares
 from kdgym.students.policy_gradient import SHAPINGS
 from kdgym.tasks.feedback import KINDS, WHICH
 from tests.agents.rules import Observation, acts, alike, observed, teacher

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdgym.spaces import MixedBox, TutoringMoves
+from kdgym.envs.feedback.tutoring_moves import TutoringMoves
+from kdgym.spaces import MixedBox
 from kdgym.students.policy_gradient import SHAPINGS
 from kdgym.tasks.feedback import KINDS, WHICH
 from tests.agents.rules import Observation, alike, decisions, observed, teacher

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdgym.spaces import TreeMoves
+from kdgym.envs.datagen.tree_moves import TreeMoves
 from tests.agents.rules import Observation, acts, alike, observed, teacher
 
 LARGEST = 0.5

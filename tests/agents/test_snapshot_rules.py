@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kdgym.agents.snapshot.start_search import decide
-from kdgym.spaces import SnapshotMoves
+from kdgym.envs.snapshot.moves import SnapshotMoves
 from tests.agents.rules import Observation, acts, alike, decisions, observed, teacher
 
 LIMIT = 200

@@ -8,16 +8,22 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from kdgym.evaluation import agent_class, introduce, teach
+from kdgym.cli import app
+from kdgym.evaluation import Policy, agent_class, introduce, teach
 from kdgym.leaderboard.submit import source_of
 from kdgym.teaching import Fixed, Teacher
+from kdgym.wrappers.population_reset import collect_population_snapshots
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 2, "budget": 64.0, "validation_items": 2, "autoreset": False}
 
 
-@pytest.mark.parametrize(("misspelt", "meant"), [("stduy", "study"), ("resett", "reset"), ("remark", "remarks")])
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [("stduy", "study"), ("resett", "reset"), ("remark", "remarks"), ("after_steps", "after_step")],
+)
 def test_a_misspelt_hook_is_an_error(misspelt: str, meant: str) -> None:
     with pytest.raises(TypeError, match=f"{misspelt}, which is no hook. Did you mean {meant}"):
         type("Agent", (Teacher,), {misspelt: lambda self, given: None})
@@ -42,6 +48,48 @@ def test_a_teacher_without_hooks_teaches_like_a_class_of_its_own() -> None:
         outcomes.append(teach(envs, agent, 0)[0])
     assert np.array_equal(outcomes[0]["after"], outcomes[1]["after"])
     assert outcomes[0]["remarks"] == outcomes[1]["remarks"] == {}
+
+
+class Listening(Teacher):
+    """Writes down what it is told, in its order."""
+
+    def reset(self, observation: Any) -> None:
+        self.heard: list[Any] = []
+
+    def act(self, observation: Any) -> Any:
+        self.heard.append("act")
+        return np.zeros((len(observation["time"]), *self.action_space.shape), dtype=np.float32)
+
+    def after_step(self, reward: Any, done: Any) -> None:
+        self.heard.append((reward.copy(), done.copy()))
+        reward[:], done[:] = np.nan, True  # of no consequence
+
+
+def test_a_teacher_is_told_what_came_of_every_step_before_the_next_one() -> None:
+    envs: Any = gym.make_vec(ID, num_envs=2, **SMALL)
+    agent = Listening(envs.single_observation_space, envs.single_action_space)
+    _, actions = teach(envs, agent, 0)
+    assert len(actions) == 2
+    envs.reset(seed=0)
+    expected = [envs.step(action)[1:3] for action in actions]
+    assert [part for part in agent.heard if part == "act"] == agent.heard[::2] == ["act"] * 2
+    for (reward, done), (paid, over) in zip(agent.heard[1::2], expected, strict=True):
+        assert reward.dtype == np.float64 and done.dtype == bool
+        assert np.array_equal(reward, paid) and np.array_equal(done, over)
+    assert agent.heard[-1][1].all() and not agent.heard[1][1].any()
+
+
+@pytest.mark.parametrize("loop", ["collect", "watch"])
+def test_other_loops_tell_it_too(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[Any] = []
+    monkeypatch.setattr(agent_class("uniform"), "after_step", lambda self, *told: heard.append(told), raising=False)
+    if loop == "collect":
+        envs: Any = gym.make_vec(ID, num_envs=2, **SMALL).unwrapped
+        collect_population_snapshots(envs, Policy("uniform", envs))
+    else:
+        assert CliRunner().invoke(app, ["watch", ID, "--agent", "uniform"]).exit_code == 0
+    assert len(heard) == (2 if loop == "collect" else 12)
+    assert [bool(done.all()) for _, done in heard] == [False] * (len(heard) - 1) + [True]
 
 
 def test_an_upper_bound_is_given_the_environment_and_nobody_else() -> None:

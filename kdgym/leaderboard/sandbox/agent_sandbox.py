@@ -131,11 +131,11 @@ class AgentSandbox:
     def study(self, metadata: dict[str, Any]) -> None:
         """Tell the agent what the environment says of itself."""
         told = {key: value for key, value in metadata.items() if isinstance(value, str | int | float | list)}
-        self._ask({"call": "study", "given": told}, self.limits.act, "read about the environment")
+        self._ask({"call": "study", "given": [told]}, self.limits.act, "read about the environment")
 
     def reset(self, observation: Any) -> None:
         """An episode begins."""
-        self._ask({"call": "reset", "given": observation}, self.limits.act, "begin an episode")
+        self._ask({"call": "reset", "given": [observation]}, self.limits.act, "begin an episode")
 
     def act(self, observation: Any) -> Any:
         """The agent's actions.
@@ -143,7 +143,11 @@ class AgentSandbox:
         Raises:
             AgentSandboxError: it did not answer in time, answered with something else than actions, or is no longer there.
         """
-        return self._ask({"call": "act", "given": observation}, self.limits.act, "act")
+        return self._ask({"call": "act", "given": [observation]}, self.limits.act, "act")
+
+    def after_step(self, reward: Any, done: Any) -> None:
+        """A step is over."""
+        self._ask({"call": "after_step", "given": [reward, done]}, self.limits.act, "take in what came of a step")
 
     def close(self) -> None:
         """End the process, whatever it does."""

@@ -40,7 +40,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     while True:
         request = _read(requests)
         method = getattr(agent, request["call"], None)
-        result = None if method is None else method(request["given"])
+        result = None if method is None else method(*request["given"])
         answers.write(pack({"done": result if request["call"] == "act" else None}))
         answers.flush()
 

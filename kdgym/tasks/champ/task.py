@@ -27,7 +27,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, UnreadableError, pools_of, splits_at
+from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, pools_of, splits_at
 from kdgym.tasks.champ.answers import final_answer, is_right, listed_answer
 
 _REQUEST = (
@@ -111,12 +111,9 @@ class Champ(SentenceTask):
     def write_tokens(self, tokens: Tensor) -> str:
         return self.answer_text(int(tokens[0]))
 
-    def read_answer(self, text: str) -> Tensor:
-        """A listed answer; others cannot be told apart by a number."""
-        for i, problem in enumerate(self._problems):
-            if problem["answer"] == final_answer(text):
-                return self.answer[i]
-        raise UnreadableError("answer", f"{text[:40]!r} is no listed answer of this task.")
+    def plain_answer(self, text: str) -> str:
+        """The final answer of a text."""
+        return final_answer(text)
 
     # --- text ----------------------------------------------------------------------------------------------------
 

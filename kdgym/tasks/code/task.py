@@ -18,7 +18,6 @@ all skills. So neither a paraphrase nor another program with the same effect car
 from __future__ import annotations
 
 import re
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,7 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks.base import SPLITS, Misconception, Pool, SentenceTask, Skill, UnreadableError, pools_of, splits_at
+from kdgym.tasks.base import SPLITS, Misconception, Pool, SentenceTask, Skill, pools_of, splits_at
 from kdgym.tasks.code.executions import FAILED, Executions, signature
 from kdgym.tasks.code.pipelines import (
     INPUTS,
@@ -244,16 +243,3 @@ class Code(SentenceTask):
         lines = [LINES[t - 1] if 0 < t < self._base else f"<{t}>" for t in tokens.tolist()]
         ends = (tokens == 0).nonzero()
         return source(lines[: int(ends[0])] if len(ends) else lines)
-
-    def read_answer(self, text: str) -> Tensor:
-        """A program of this task's lines, written as `answer_text` writes it."""
-        found = self._by_program.get(text.strip())
-        if found is None:
-            raise UnreadableError(
-                "answer", f"{text[:80]!r} is no program of this task; one is wanted like {self.answer_text(0)!r}"
-            )
-        return self.answer[found]
-
-    @cached_property
-    def _by_program(self) -> dict[str, int]:
-        return {self.answer_text(answer).strip(): answer for answer in reversed(range(len(self.answer)))}

@@ -34,7 +34,6 @@ from kdgym.tasks.base import (
     SentenceTask,
     Skill,
     Traits,
-    UnreadableError,
     pools_of,
     splits_at,
 )
@@ -86,7 +85,7 @@ class Reasoning(SentenceTask):
             raise ValueError(f"items is {items}; choose {_FEWEST} to {_MOST} problems a dataset.")
         self.settings = _read_datasets(datasets)
         self.edition = f"reasoning-gym {library_version()}"
-        self._parts = load_items([Wanted(name, settings, items) for name, settings in self.settings.items()])
+        self._parts = [load_items(Wanted(name, settings, items)) for name, settings in self.settings.items()]
         self.free_form = any(name in OPEN for name in self.settings)
         self.skills = tuple(
             Skill(name, part.description or f"The dataset {name}.")
@@ -218,19 +217,6 @@ class Reasoning(SentenceTask):
             return self._answers[int(tokens[0])]
         names = list(self._tokens)
         return read_answer([names[token] for token in tokens.tolist()]) or "(nothing)"
-
-    def read_answer(self, text: str) -> Tensor:
-        """An answer that some problem of this task has."""
-        found = self._by_answer.get(text.strip(" \t\r\n"))
-        if found is None:
-            raise UnreadableError(
-                "answer", f"{text[:40]!r} is no answer of this task; one is wanted like {self.answer_text(0)!r}."
-            )
-        return self.answer[found]
-
-    @cached_property
-    def _by_answer(self) -> dict[str, int]:
-        return {answer.strip(" \t\r\n"): i for i, answer in enumerate(self._answers)}
 
     # --- subskills -----------------------------------------------------------------------------------------------
 

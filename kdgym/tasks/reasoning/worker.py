@@ -3,9 +3,9 @@
 Some of its datasets walk through sets of words, so what they make depends on Python's hash seed; some print; one executes code.
 In a process with the hash seed 0, whose output is caught, an item is a pure function of dataset, settings, seed and index.
 
-Its argument is a JSON list of jobs ``{"dataset", "settings", "seed", "items"}``. It writes a line of JSON for every item,
-``{"problem", "answer", "attributes", "metadata"}``, and one for every end of a job, ``{"done", "description"}`` or
-``{"error"}``. Imports nothing of kdgym, which would take longer than the work.
+Its argument is JSON, ``{"dataset", "settings", "seed", "items"}``. It writes a line of JSON for every item,
+``{"problem", "answer", "attributes", "metadata"}``, and at the end ``{"description"}`` or ``{"error"}``. Imports nothing of
+kdgym, which would take longer than the work.
 """
 
 from __future__ import annotations
@@ -80,19 +80,16 @@ def make_items(dataset: str, settings: dict[str, Any], seed: int, items: int) ->
             return
 
 
-def main(jobs: list[dict[str, Any]], results: TextIO) -> None:
+def main(job: dict[str, Any], results: TextIO) -> None:
     from reasoning_gym.factory import DATASETS
 
-    for job in jobs:
-        try:
-            for item in make_items(**job):
-                results.write(json.dumps(item, default=str) + "\n")
-            description = " ".join((DATASETS[job["dataset"]][0].__doc__ or "").split("\n")[0].split())
-            outcome = {"done": job["dataset"], "description": description}
-        except Exception as error:  # of a generator that is not ours, on its way to the person who chose its settings
-            outcome = {"error": str(error) or type(error).__name__}
-        results.write(json.dumps(outcome) + "\n")
-        results.flush()
+    try:
+        for item in make_items(**job):
+            results.write(json.dumps(item, default=str) + "\n")
+        outcome = {"description": " ".join((DATASETS[job["dataset"]][0].__doc__ or "").split("\n")[0].split())}
+    except Exception as error:  # of a generator that is not ours, on its way to the person who chose its settings
+        outcome = {"error": str(error) or type(error).__name__}
+    results.write(json.dumps(outcome) + "\n")
 
 
 if __name__ == "__main__":

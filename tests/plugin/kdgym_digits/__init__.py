@@ -1,1 +1,1 @@
-"""A package that adds to kdgym: a task, an environment with an action space of its own, and a teacher."""
+"""A package that adds to kdgym: a task, students, an environment with an action space of its own, and teachers."""

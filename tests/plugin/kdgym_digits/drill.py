@@ -133,9 +133,6 @@ class Drill(PopulationEnv):
             currency="items",
         )
 
-    def _branched(self, num_envs: int) -> PopulationEnv:
-        return Drill(num_envs, autoreset=False, **self.config.model_dump())
-
 
 class DrillEnv(SingleEnv):
     """See `Drill`."""

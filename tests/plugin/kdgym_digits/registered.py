@@ -9,8 +9,10 @@ DRILL = Entry(
     summary="Split practice over three questions about two digits.",
     controls=("uniform", "random"),
     published="on_target",
-    teachers=(),
+    teachers=("follows_reward",),
     upper_bounds=(),
     group="Drill",
+    trained=("drill_ppo",),
+    small={"steps": 3, "items": 32},
     episodes=8,
 )

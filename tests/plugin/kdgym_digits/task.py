@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.tasks import SPLITS, Pool, Skill, Split, UnreadableError
-from kdgym.tasks.base import SentenceTask
+from kdgym.tasks import Pool, Skill, UnreadableError
+from kdgym.tasks.base import SentenceTask, pools_of
 
 
 class Digits(SentenceTask):
@@ -34,12 +34,7 @@ class Digits(SentenceTask):
         self.solution = torch.from_numpy(np.concatenate([np.maximum(a, b), np.minimum(a, b), (a + b) % 10]))
         self.answer = torch.arange(10)[:, None]
         self.answer_pool = Pool(torch.zeros(3, dtype=torch.int64), torch.full((3,), 10))
-        count = torch.from_numpy(np.bincount(split, minlength=3))
-        first = count.cumsum(0) - count
-        self._pools = {s: Pool(first[i] + 100 * torch.arange(3), count[i].expand(3)) for i, s in enumerate(SPLITS)}
-
-    def pool(self, split: Split) -> Pool:
-        return self._pools[split]
+        self.pools = pools_of(np.tile(np.bincount(split, minlength=3), (3, 1)))
 
     def text(self, problem: int) -> str:
         name = self.skills[int(self.skill_of[problem])].name

@@ -42,7 +42,7 @@ def test_items_are_made_once(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: content[:-1] + b"?"])
 def test_a_damaged_pool_is_reported_and_made_again(fresh: Path, damage: Callable[[bytes], bytes]) -> None:
     fresh.write_bytes(damage(fresh.read_bytes()))
-    with pytest.warns(RuntimeWarning, match="made again"):
+    with pytest.warns(RuntimeWarning, match="items of gcd are built again"):
         task = Reasoning(["gcd"], items=64)
     assert task.verify(0, task.answer_text(int(task.solution[0])))
     with warnings.catch_warnings():
@@ -69,7 +69,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    with pytest.raises(ImportError, match=r"pip install 'kdgym\[llm\]'"):
+    with pytest.raises(ImportError, match=r"pip install 'kdgym\[envs\]'"):
         Reasoning(["gcd"])
 
 

