@@ -27,16 +27,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdgym.tasks.base import (
-    SPLIT_SHARES,
-    SPLITS,
-    Pool,
-    SentenceTask,
-    Skill,
-    Traits,
-    pools_of,
-    splits_at,
-)
+from kdgym.tasks.base import SPLIT_SHARES, SPLITS, Pool, SentenceTask, Skill, Traits, pools_of, splits_at
 from kdgym.tasks.reasoning.answers import OPEN, UNSUPPORTED, Verifier
 from kdgym.tasks.reasoning.pools import MOST_TOKENS, Items, Wanted, library_version, load_items
 from kdgym.tasks.reasoning.spelling import PADDING, read_answer, spell_answer
