@@ -91,7 +91,7 @@ class Registry(Generic[T]):
             except Exception as error:  # whatever the package raises, it is named
                 raise PluginError(
                     f"The {self.what} {name!r} of the package {_package(point)} cannot be used: {point.value} fails with "
-                    f"{type(error).__name__}: {error}. Update that package, or uninstall it."
+                    f"{type(error).__name__}: {str(error).rstrip('.')}. Update that package, or uninstall it."
                 ) from error
         return self.added[name]
 
