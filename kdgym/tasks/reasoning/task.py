@@ -76,7 +76,7 @@ class Reasoning(SentenceTask):
             raise ValueError(f"items is {items}; choose {_FEWEST} to {_MOST} problems a dataset.")
         self.settings = _read_datasets(datasets)
         self.edition = f"reasoning-gym {library_version()}"
-        self._parts = [load_items(Wanted(name, settings, items)) for name, settings in self.settings.items()]
+        self._parts = load_items([Wanted(name, settings, items) for name, settings in self.settings.items()])
         self.free_form = any(name in OPEN for name in self.settings)
         self.skills = tuple(
             Skill(name, part.description or f"The dataset {name}.")
