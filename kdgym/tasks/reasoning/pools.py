@@ -57,7 +57,7 @@ class Wanted:
 
     @property
     def job(self) -> dict[str, Any]:
-        """What the worker is told. The seed is nobody else's; item i of seed s is what item 0 of seed s + i is."""
+        """What the worker is told. Every dataset has a seed of its own; item i of seed s is item 0 of seed s + i."""
         digest = hashlib.sha256(f"kdgym {_VERSION} {self.dataset}".encode()).digest()
         return {**asdict(self), "seed": int.from_bytes(digest[:4], "big") >> 1}
 
