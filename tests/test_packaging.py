@@ -114,6 +114,8 @@ from kdgym.cli import app
 env = gym.make("kdgym/DataGen-Math-v0", steps=1)
 env.reset(seed=0)
 assert env.step(env.action_space.sample())[2]
+for name in ("DataGen-Math-OpenEnded", "DataGen-Math-SkillTree", "Feedback-Math", "Orchestrate-Math", "Orchestrate-Incidents"):
+    gym.make(f"kdgym/{name}-v0")
 few = ["--episodes", "2", "--set", "steps=1"]
 app(["list"], standalone_mode=False)
 PPO.students, PPO.hyperparameters = 2, {"n_steps": 1, "batch_size": 2}

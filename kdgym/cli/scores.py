@@ -42,8 +42,7 @@ Placebo = Annotated[
     typer.Option(help="Teach twins the same without content, to tell learning from format; usual for language models."),
 ]
 TokenBudget = Annotated[
-    float | None,
-    typer.Option(help="Tokens after which it is not asked again.", rich_help_panel=LANGUAGE_MODEL),
+    float | None, typer.Option(help="Tokens after which it is not asked again.", rich_help_panel=LANGUAGE_MODEL)
 ]
 SecondsBudget = Annotated[
     float | None,
