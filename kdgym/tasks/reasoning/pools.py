@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from kdgym.storage import cache_directory, load_or_build
@@ -115,7 +114,7 @@ def _make(pool: Wanted) -> dict[str, Tensor]:
     """
     command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py")), json.dumps(pool.job)]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8"}
-    with tempfile.TemporaryFile("w+") as errors, Progress(transient=True) as progress:
+    with tempfile.TemporaryFile("w+") as errors, progress_bar() as progress:
         started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment)
         with started as worker:
             assert worker.stdout is not None
