@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,6 +83,12 @@ def progress_bar() -> Iterator[Progress]:
         done.set()
         if not bar.disable:
             bar.stop()
+
+
+def counter(bar: Progress, what: str) -> Callable[[int, int], None]:
+    """A new task of a bar: call it with how many more are done, and how many there are in all."""
+    task = bar.add_task(what, total=None)
+    return lambda done, total: bar.update(task, advance=done, total=total)
 
 
 def _print_lines(bar: Progress, done: threading.Event) -> None:

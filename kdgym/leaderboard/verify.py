@@ -17,20 +17,20 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import TypeAdapter
 
 import kdgym
 from kdgym.evaluation import load_agent, teach
 from kdgym.leaderboard.board import standing
 from kdgym.leaderboard.record import Badge, Conditions, Outcome, Record
-from kdgym.leaderboard.submit import as_outcome, conditions, fits_board, open_board, today
+from kdgym.leaderboard.submit import Progress, as_outcome, conditions, fits_board, open_board, today
 from kdgym.leaderboard.trace import Replay, Rounded
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 KEY = "KDGYM_VERIFIER_KEY"  # environment variable: 32 bytes in hex
 _KINDS = {"Box": "box", "MultiDiscrete": "choices", "Text": "text"}
@@ -105,7 +105,12 @@ def _check_trace(record: Record) -> list[str]:
     return []
 
 
-def replay(record: Record, students: int = 8, tolerance: float | None = None) -> Finding:
+def replay(
+    record: Record,
+    students: int = 8,
+    tolerance: float | None = None,
+    progress: Progress = lambda steps, total: None,
+) -> Finding:
     """Level 1: let fresh students go through the recorded actions, and compare all that is measured of them.
 
     Of a reserved kind, kdgym's own agent of that name teaches in place of the recorded actions, which it has to take.
@@ -116,6 +121,7 @@ def replay(record: Record, students: int = 8, tolerance: float | None = None) ->
             population would agree to rounding only, and of a reserved kind.
         tolerance: largest difference of the mean score, before and after; 0 is bit for bit. If left out, that is asked for
             on the kind of machine that the record is from, and `ELSEWHERE` on others.
+        progress: called after every step with the number of student-steps done in it, and of all.
     """
     number = len(record.outcome.seeds)
     own = record.agent.kind in _RESERVED and record.trace is not None
@@ -125,7 +131,8 @@ def replay(record: Record, students: int = 8, tolerance: float | None = None) ->
         chosen, envs = list(range(number)), open_board(record.env_id, number, record.agent.settings)
     teacher = Rounded(load_agent(record.agent.name, envs)) if own else _recorded_teacher(record, chosen)
     try:
-        outcome, actions = teach(envs, teacher, [record.outcome.seeds[i] for i in chosen])
+        total, seeds = envs.steps * len(chosen), [record.outcome.seeds[i] for i in chosen]
+        outcome, actions = teach(envs, teacher, seeds, lambda steps: progress(steps, total))
     except ValueError as error:
         return Finding(False, f"the replay was refused: {error}")
     place = _elsewhere(record, conditions(envs))
@@ -274,10 +281,12 @@ def known_verifiers(folder: Path) -> dict[str, str]:
 
 
 def _public(key: Ed25519PrivateKey) -> str:
-    return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+    return key.public_key().public_bytes_raw().hex()
 
 
 def _key() -> Ed25519PrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     text = os.environ.get(KEY, "")
     try:
         return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text))
@@ -290,6 +299,9 @@ def _signed(record: Record, said: dict[str, Any]) -> bytes:
 
 
 def _is_genuine(record: Record, badge: Badge) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(badge.verifier))
         public.verify(bytes.fromhex(badge.signature), _signed(record, badge.model_dump(exclude={"signature"})))

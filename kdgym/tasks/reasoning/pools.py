@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdgym.console import progress_bar
 from kdgym.storage import cache_directory, load_or_build
 from kdgym.tasks.reasoning.answers import OPEN
 from kdgym.tasks.reasoning.spelling import PADDING, Tokens, common_parts, spell_answer, spell_problems
