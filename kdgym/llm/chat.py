@@ -50,7 +50,7 @@ def parsed(answer: Answer, kind: type[BaseModel]) -> Any:
 
 
 class Chat(Protocol):
-    """Answers a batch of conversations. What goes wrong is said in the answers; see `kdgym.llm.endpoint.Endpoint` for the first."""
+    """Answers a batch of conversations. What goes wrong is said in the answers, but `UnreachableError` if none ever comes."""
 
     def answer(
         self, conversations: list[Conversation], schema: dict[str, Any] | None = None, max_tokens: int = 512

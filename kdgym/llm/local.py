@@ -25,8 +25,8 @@ def loading(model: str) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise ValueError(
-            f"The language model {model!r} cannot be loaded ({reason}). Give a name that kdgym models list shows, a directory, or "
-            "a hub id."
+            f"The language model {model!r} cannot be loaded ({reason}). Give a name that kdgym models list shows, a "
+            "directory, or a hub id."
         ) from error
 
 
