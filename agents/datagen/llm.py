@@ -53,7 +53,7 @@ class Agent(LanguageTeacher):
 
     def _name(self, skills: Any) -> None:
         self.names = [skill["name"] for skill in skills]
-        about = [skill.get("description", "").rstrip(".") + "." for skill in skills]
+        about = [skill.get("description", "A skill").rstrip(".") + "." for skill in skills]
         bases = [", ".join(skill.get("prerequisites", ())) for skill in skills]
         self.about = [text + (f" Builds on {base}." if base else "") for text, base in zip(about, bases, strict=True)]
         self.answer = _purchases(self.names, self.sources)
@@ -160,10 +160,10 @@ class Agent(LanguageTeacher):
 
 def _purchases(skills: list[str], sources: int) -> Any:
     """The type of a decision: which sources get how many percent of the money."""
-    purchase = create_model(
-        "Purchase",
-        skill=(Literal[tuple(skills)], ...),  # type: ignore[valid-type]
-        source=(Annotated[int, Field(ge=1, le=sources)], ...),
-        percent=(Annotated[int, Field(ge=1, le=100)], ...),
-    )
-    return create_model("Purchases", buy=(Annotated[list[purchase], Field(min_length=1, max_length=BOUGHT)], ...))  # type: ignore[valid-type]
+    fields: dict[str, Any] = {
+        "skill": (Literal[tuple(skills)], ...),
+        "source": (Annotated[int, Field(ge=1, le=sources)], ...),
+        "percent": (Annotated[int, Field(ge=1, le=100)], ...),
+    }
+    purchases: Any = Annotated[list[create_model("Purchase", **fields)], Field(min_length=1, max_length=BOUGHT)]  # type: ignore[misc]
+    return create_model("Purchases", buy=purchases)
