@@ -107,7 +107,7 @@ def train_on_policy(
         num_envs: students taught side by side.
         report: called after every rollout with the steps done and a line about them.
         settings: keyword arguments of the environment.
-        hyperparameters: what ``build`` makes the algorithm with, for the record: a run with others does not go on from this one.
+        hyperparameters: what ``build`` makes the algorithm with. A run with others does not go on from this one.
         checkpoint_every: rollouts between checkpoints.
         adapt: from the population to what SB3 trains on. Where that has several rows a student, each counts as a step.
 

@@ -34,10 +34,10 @@ def make(num_envs: int = 4, **changes: Any) -> Any:
 
 
 OPTIONS: dict[Any, dict[str, Any]] = {
-    **dict.fromkeys((PPO, RecurrentPPO, TRPO), {"n_steps": 3, "batch_size": 6}),
+    **{key: {"n_steps": 3, "batch_size": 6} for key in (PPO, RecurrentPPO, TRPO)},
     A2C: {"n_steps": 3},
     ARS: {"n_delta": 2},
-    **dict.fromkeys((SAC, TQC, TD3, DDPG, CrossQ), {"buffer_size": 200, "learning_starts": 8}),
+    **{key: {"buffer_size": 200, "learning_starts": 8} for key in (SAC, TQC, TD3, DDPG, CrossQ)},
 }
 
 
