@@ -91,7 +91,7 @@ class OpenEnded(CourseEnv):
     As on the Skill-List level.
 
     ## Headroom
-    The README shows the table.
+    ``docs/datagen.md`` shows the table.
 
     ## Arguments
     * ``errors``: practice problems of a step.

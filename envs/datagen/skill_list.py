@@ -85,7 +85,7 @@ class SkillList(CourseEnv):
     holds at one thread. Language models agree to rounding in populations of different sizes, and on a GPU.
 
     ## Headroom
-    ``kdgym headroom ID`` prints it; the README shows the tables.
+    ``kdgym headroom ID`` prints it; ``docs/datagen.md`` shows the tables.
 
     ## Arguments
     * ``num_envs``: number of students S.

@@ -95,7 +95,7 @@ class SkillTree(CourseEnv):
     As on the Skill-List level.
 
     ## Headroom
-    The README shows the table.
+    ``docs/datagen.md`` shows the table.
 
     ## Arguments
     * ``depth``, ``opened``, ``first_items``, ``largest_change``, ``actions``: as above.

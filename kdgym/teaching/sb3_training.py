@@ -55,7 +55,7 @@ class _Checkpoints(BaseCallback):
         envs: PopulationEnv = self.model.get_env().population  # type: ignore[union-attr]
         snapshot = envs.snapshot()
         tensors = {f"row{i}": row for i, row in enumerate(snapshot.rows)} | generators()
-        tensors["episode_starts"] = torch.tensor(self.model._last_episode_starts)
+        tensors["episode_starts"] = torch.from_numpy(self.model._last_episode_starts.copy())
         tensors["model"] = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
         header = {"identity": self.identity, "steps": self.num_timesteps, "settings": snapshot.settings}
         header |= {"rollouts": self.rollouts, "updates": getattr(self.model, "_n_updates", 0)}
@@ -107,7 +107,7 @@ def train_on_policy(
         num_envs: students taught side by side.
         report: called after every rollout with the steps done and a line about them.
         settings: keyword arguments of the environment.
-        hyperparameters: of the algorithm, for the record: a run with others does not go on from this one.
+        hyperparameters: what ``build`` makes the algorithm with. A run with others does not go on from this one.
         checkpoint_every: rollouts between checkpoints.
         adapt: from the population to what SB3 trains on. Where that has several rows a student, each counts as a step.
 

@@ -34,10 +34,10 @@ def make(num_envs: int = 4, **changes: Any) -> Any:
 
 
 OPTIONS: dict[Any, dict[str, Any]] = {
-    **{algorithm: {"n_steps": 3, "batch_size": 6} for algorithm in (PPO, RecurrentPPO, TRPO)},
+    **{key: {"n_steps": 3, "batch_size": 6} for key in (PPO, RecurrentPPO, TRPO)},
     A2C: {"n_steps": 3},
     ARS: {"n_delta": 2},
-    **{algorithm: {"buffer_size": 200, "learning_starts": 8} for algorithm in (SAC, TQC, TD3, DDPG, CrossQ)},
+    **{key: {"buffer_size": 200, "learning_starts": 8} for key in (SAC, TQC, TD3, DDPG, CrossQ)},
 }
 
 

@@ -237,9 +237,17 @@ def test_a_group_has_at_least_two_attempts() -> None:
         make(1, group=1)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"task": "Math"}, {"student": "transformer"}, {"placebo": True}, {"skills": "discovered"}]
-)
+def test_tiny_students_have_two_names() -> None:
+    seen = []
+    for name in ("reasoner", "transformer"):
+        envs = make(student=name)
+        envs.reset(seed=0)
+        observation, reward, *_ = envs.step(act(envs, **RULE))
+        seen.append([reward, *observation.values()])
+    assert all((one == other).all() for one, other in zip(*seen, strict=True))
+
+
+@pytest.mark.parametrize("settings", [{"task": "Math"}, {"placebo": True}, {"skills": "discovered"}])
 def test_what_feedback_is_not_for_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Feedback is for task='Scratchpad'"):
         make(1, **settings)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from kdgym.agents.classroom import bid_ppo
-from kdgym.envs.classroom.shared_policy import TeachersVecEnv
 from kdgym.evaluation import evaluate
+from kdgym.teaching.sb3_classroom import TeachersVecEnv
 
 ID = "kdgym/Classroom-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
