@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdgym.registration import Entry, register_all, register_environment
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Entry",
     "compare",

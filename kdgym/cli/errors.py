@@ -19,7 +19,7 @@ DEBUG = "KDGYM_DEBUG"
 EXTRAS = {
     "envs": ("pettingzoo", "pydantic_monty", "reasoning_gym", "sklearn"),
     "dist": ("lz4", "ormsgpack", "ray", "tree"),
-    "leaderboard": ("cryptography", "jinja2", "pyseccomp"),
+    "leaderboard": ("cryptography", "pyseccomp"),
     "llm": (
         "accelerate",
         "champ_dataset",

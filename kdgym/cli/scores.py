@@ -27,25 +27,24 @@ from kdgym.registration import find
 if TYPE_CHECKING:
     from kdgym.evaluation import Comparison
 
-Episodes = Annotated[int, typer.Option(help="Student seeds, the same for every teacher.", min=2)]
+Episodes = Annotated[int, typer.Option(help="Number of students; every teacher gets the same ones.", min=2)]
 Device = Annotated[str, typer.Option(help="Torch device of the students: cpu, cuda, ...")]
 Misconceptions = Annotated[
-    str, typer.Option(metavar="N|NAMES", help="Wrong rules every student begins with: how many, or which, by commas.")
+    str, typer.Option(metavar="N|NAMES", help="Wrong rules that students begin with: how many, or names, by commas.")
 ]
-Retention = Annotated[int, typer.Option(metavar="ITEMS", help="Unrelated training, to see what is retained.", min=0)]
+Retention = Annotated[int, typer.Option(metavar="ITEMS", help="Unrelated training, then a test of retention.", min=0)]
 Student = Annotated[
     str | None,
     typer.Option(
-        help="Who learns: hf: and a directory, a prepared model or a hub id; a tiny transformer, if left out."
+        help="The student: hf: and a directory, a prepared model or a hub id. A tiny transformer, if left out."
     ),
 ]
 Placebo = Annotated[
     bool | None,
-    typer.Option(help="Teach twins the same without content, to tell learning from format; usual for language models."),
+    typer.Option(help="Also teach twins whose items have no content. On by default for language models."),
 ]
 TokenBudget = Annotated[
-    float | None,
-    typer.Option(help="Tokens after which it is not asked again.", rich_help_panel=LANGUAGE_MODEL),
+    float | None, typer.Option(help="Tokens after which it is not asked again.", rich_help_panel=LANGUAGE_MODEL)
 ]
 SecondsBudget = Annotated[
     float | None,
@@ -100,7 +99,7 @@ def compare(
     token_budget: TokenBudget = None,
     seconds_budget: SecondsBudget = None,
 ) -> None:
-    """Compare teachers: same students, same seeds, same budget; paired differences with 95 % intervals."""
+    """Compare teachers on the same students, seeds and budget: paired differences with 95 % intervals."""
     from kdgym.students import is_language_model
 
     set_threads(threads)

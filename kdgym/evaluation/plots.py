@@ -20,7 +20,7 @@ from kdgym.registration import find
 
 # Colour-blind safe (Okabe and Ito). Controls are grey; a role has its marker, and seven colours later the line changes.
 _COLOURS = ("#D55E00", "#56B4E9", "#009E73", "#E69F00", "#0072B2", "#CC79A7", "#882255")
-_GREYS, _LINES = ("0.35", "0.55", "0.7", "0.8"), ("-", "--", "-.", (0, (1, 1)))
+_GREYS, _LINES = ("0.3", "0.45", "0.55", "0.65", "0.75"), ("-", "--", "-.", (0, (1, 1)))
 _MARKERS = {"control": "s", "published rule": "D", "upper bound": "*", "train it first": "^", "language model": "v"}
 
 
@@ -159,7 +159,7 @@ def _pareto(axes: Axes, results: Sequence[RawResult], drawn: Mapping[str, Style]
     front = [(s, g) for i, (s, g) in enumerate(teachers) if all(g > before for _, before in teachers[:i])]
     axes.plot(*zip(*front, strict=True), color="0.6", linewidth=1, linestyle=":", zorder=0)
     axes.margins(0.2)
-    axes.set_xlabel(f"{tradeoff[cost]}\n(mean, 95 % interval; dotted: no teacher beats these in both)")
+    axes.set_xlabel(f"{tradeoff[cost]}\n(mean, 95 % interval; dotted: beaten in both by none)")
     axes.set_ylabel(tradeoff[wanted])
 
 

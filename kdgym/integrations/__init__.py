@@ -1,1 +1,1 @@
-"""Other people's libraries on populations: Stable-Baselines3, Ray and RLlib, Minari; a module each, imported by itself."""
+"""Other libraries on kdgym's environments: Stable-Baselines3, Ray, RLlib and Minari."""

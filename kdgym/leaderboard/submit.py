@@ -33,7 +33,7 @@ from kdgym.leaderboard.trace import Rounded, write_trace
 from kdgym.registration import find
 from kdgym.students.tiny.kernel import fingerprint
 
-Progress = Callable[[int], None]
+Progress = Callable[[int, int], None]  # how many student-steps were done, and how many there are
 FEWEST = 2  # students of a person
 Kind = Literal["rule", "rl", "llm", "human", "control", "published", "oracle"]
 
@@ -64,7 +64,7 @@ def make_record(
     model: str | None = None,
     disclosures: Disclosures | None = None,
     options: Mapping[str, Any] | None = None,
-    progress: Progress = lambda steps: None,
+    progress: Progress = lambda steps, total: None,
 ) -> Record:
     """Let an agent teach the board's students in this process, and write the submission.
 
@@ -74,7 +74,7 @@ def make_record(
         name, authors, kind, model: as shown, see `AgentCard`.
         disclosures: what readers should know.
         options: see `load_agent`.
-        progress: called after every step with the number of student-steps done.
+        progress: called after every step with the number of student-steps done in it, and of all.
 
     Raises:
         ValueError: there is no such board or agent, the agent does not fit it, a name is refused, or the agent's language model
@@ -107,11 +107,12 @@ def record_lessons(
     card: AgentCard,
     seeds: list[int],
     disclosures: Disclosures | None = None,
-    progress: Progress = lambda steps: None,
+    progress: Progress = lambda steps, total: None,
 ) -> Record:
     """Let a teacher (None: no teaching) teach the students of these seeds in a population of `open_board`; the record of it."""
-    begun = time.monotonic()
-    outcome, actions = teach(envs, None if teacher is None else Rounded(teacher), seeds, progress)
+    begun, total = time.monotonic(), envs.steps * len(seeds)
+    rounded = None if teacher is None else Rounded(teacher)
+    outcome, actions = teach(envs, rounded, seeds, lambda steps: progress(steps, total))
     if (failed := failed_share(outcome["remarks"])) > MOST_FAILED:
         raise ValueError(
             f"The language model did not answer {100 * failed:.0f} % of the questions; a leaderboard takes at most "

@@ -108,7 +108,7 @@ class Proxy:
         ready.wait(10)
 
     def break_with(self, fault: str, failures: int = -1, first: int = 0) -> None:
-        """Break ``failures`` connections (all, if negative) from the ``first`` on: reset, slow, drip, 429, truncated, garbage."""
+        """Break ``failures`` connections (all, if negative) from ``first`` on: reset, slow, drip, 429, truncated, garbage."""
         self.fault, self.failures, self.first, self.connections = fault, failures, first, 0
 
     def close(self) -> None:
