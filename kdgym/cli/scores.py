@@ -61,6 +61,7 @@ def _misconceptions(text: str) -> dict[str, Any]:
     return {"misconceptions": wanted} if wanted else {}
 
 
+@progress_bar()  # making students may take long as well
 def _evaluate(
     id: str,
     agents: list[str],

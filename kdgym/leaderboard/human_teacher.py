@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kdgym.registration import find
 from kdgym.spaces import Shares, WordedBox
 
 _PANEL = ("accuracy", "target", "score", "budget", "time")  # what the panel shows already
@@ -42,7 +43,8 @@ class HumanTeacher:
         self.skills = [skill["name"] for skill in envs.metadata.get("skills", [])]
         self.last: list[Any] = [None] * envs.num_envs
         self.seen: list[Any] = []  # what each student shows now
-        self._step, self._reward = 0, None
+        self._step = 0
+        self._reward: npt.NDArray[np.float64] | None = None  # of the last step, [S]
 
     def act(self, observation: Any) -> Any:
         """Ask for an action for every student."""
@@ -75,8 +77,8 @@ class HumanTeacher:
             f"[bold]You are the teacher.[/] {escape(self._page().partition(chr(10))[0])}", highlight=False
         )
         self.console.print(
-            f"There are {students} students. You decide for one after the other, then all of them learn; that is a step. After "
-            f"{steps} steps a hidden examination asks the skills that have a target: that is your score.",
+            f"There are {students} students. You decide for one after the other, then all of them learn; that is a step. Your "
+            f"score: {find(self.envs.spec.id).measure}, in a hidden examination after {steps} steps.",
             highlight=False,
         )
         self._help(self._grammar())
