@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kdgym.plugins import Registry
 from kdgym.registration import environments
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
 
 OWN_AGENT = "__own_agent__"  # global of a module that is a person's own agent: how the command line was given it
 # Roles of a group's teachers, by the columns of the table; a teacher in several has the first.
@@ -70,19 +66,15 @@ def _located(where: str, groups: Iterable[str] = ()) -> Packaged:
     module, _, kind = where.partition(":")
     spec = find_spec(module)
     if spec is None or spec.origin is None or not kind:
-        raise ValueError(f"there is no module {module}" if kind else f"{where} names no class; give module:Class")
+        raise ValueError(f"There is no module {module}." if kind else f"{where!r} names no class; give module:Class.")
     file = Path(spec.origin)
     for node in _class(file, kind).body:
-        if isinstance(node, ast.Assign) and not groups and ast.unparse(node.targets[0]) == "groups":
-            groups = ast.literal_eval(node.value)
-    return Packaged(module, file, kind, tuple(groups))
+        if not groups and isinstance(node, ast.Assign | ast.AnnAssign) and re.match(r"groups\b", ast.unparse(node)):
+            groups = ast.literal_eval(node.value or "()")
+    return Packaged(module, file, kind, (groups,) if isinstance(groups, str) else tuple(groups))
 
 
-def _read(point: EntryPoint) -> Packaged:
-    return _located(point.value)
-
-
-AGENTS = Registry("kdgym.agents", "teacher", _own, _read)
+AGENTS = Registry("kdgym.agents", "teacher", _own, lambda point: _located(point.value))
 
 
 def register_agent(name: str, where: str, groups: Iterable[str] = ()) -> None:
@@ -97,6 +89,7 @@ def register_agent(name: str, where: str, groups: Iterable[str] = ()) -> None:
 
     Raises:
         ValueError: there is a teacher of that name, or no such class.
+        ImportError: there is no such package, or it cannot be imported.
     """
     AGENTS.add(name, _located(where, groups))
 
@@ -115,7 +108,7 @@ def _class(file: Path, name: str) -> ast.ClassDef:
     for node in _parsed(file).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return node
-    raise ValueError(f"{file} defines no class {name}")
+    raise ValueError(f"{file} defines no class {name}.")
 
 
 def agent_names() -> list[str]:

@@ -44,7 +44,7 @@ class Registry(Generic[T]):
     @cached_property
     def installed(self) -> dict[str, EntryPoint]:
         """The entry points of the group, by name; a name that is taken is left out, with a warning."""
-        from importlib.metadata import entry_points  # a tenth of what `import kdgym` costs
+        from importlib.metadata import entry_points  # which takes as long as `import kdgym` itself
 
         found: dict[str, EntryPoint] = {}
         for point in sorted(entry_points(group=self.group), key=_package):
@@ -91,13 +91,13 @@ class Registry(Generic[T]):
             except Exception as error:  # whatever the package raises, it is named
                 raise PluginError(
                     f"The {self.what} {name!r} of the package {_package(point)} cannot be used: {point.value} fails with "
-                    f"{type(error).__name__}: {error}. Update that package, or uninstall it."
+                    f"{type(error).__name__}: {str(error).rstrip('.')}. Update that package, or uninstall it."
                 ) from error
         return self.added[name]
 
     def usable(self) -> dict[str, T]:
         """All things that can be used, by name; of those that cannot a warning says why, once."""
-        for name in self.installed.keys() - self.added.keys() - self._broken:
+        for name in sorted(self.installed.keys() - self.added.keys() - self._broken):
             try:
                 self[name]
             except PluginError as error:

@@ -468,9 +468,8 @@ def find(id: str) -> Entry:
     """
     if id in TABLE:
         return TABLE[id]
-    known = TABLE.names()
-    meant = closest(id.removeprefix("kdgym/"), [name.removeprefix("kdgym/") for name in known])
+    known = {name.removeprefix("kdgym/"): name for name in TABLE.names()}
+    meant = closest(id.removeprefix("kdgym/"), known)
     if meant:
-        (meant,) = [name for name in known if name.removeprefix("kdgym/") == meant][:1]
-        raise ValueError(f"There is no environment {id!r}. Did you mean {meant!r}? kdgym list shows all.")
-    raise ValueError(f"There is no environment {id!r}; choose from {', '.join(known)}.")
+        raise ValueError(f"There is no environment {id!r}. Did you mean {known[meant]!r}? kdgym list shows all.")
+    raise ValueError(f"There is no environment {id!r}; choose from {', '.join(known.values())}.")

@@ -43,6 +43,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["evaluate", ID, "--agent", "random", "--set", "steps"], "NAME=VALUE"),
         (["evaluate", ID, "--agent", "uniform", "--device", "nonsense"], "Try 'cpu'"),
         (["train", ID, "--agent", "uniform", "--out", "x"], "nothing to train"),
+        (["train", ID, "--agent", "constant", "--hyper", "gamma=1", "--out", "x"], "has no hyper-parameters to choose"),
+        (["train", ID, "--hyper", "gamma=2", "--out", "x"], "The hyper-parameter gamma=2 is refused"),
+        (["train", ID, "--hyper", "gamma", "--out", "x"], "--hyper takes NAME=VALUE"),
         (["compare", ID, "--agents", "uniform", "--misconceptions", "nonsense"], "choose from drops_carries"),
         (["evaluate", ID, "--agent", "ppo:missing.zip"], "missing.zip: file not found."),
         (["evaluate", ID, "--agent", "missing.py"], "missing.py: file not found."),
@@ -197,4 +200,4 @@ def test_every_package_of_an_extra_is_known_by_it() -> None:
         brought = {name.match(each)[0] for each in project["optional-dependencies"][extra]} - always
         known = {name for package in packages for name in (package, *distributions.get(package, ()))}
         assert brought <= {each.replace("_", "-").lower() for each in known}
-    assert set(EXTRAS) == set(project["optional-dependencies"]) - {"all", "dev"}
+    assert set(EXTRAS) == set(project["optional-dependencies"]) - {"all", "bench", "dev"}  # those of the library

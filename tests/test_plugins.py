@@ -26,7 +26,7 @@ from kdgym.catalogue import AGENTS, groups, require_fit, roles, rule
 from kdgym.evaluation import agent_class, evaluate, load_agent, teach
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.leaderboard.submit import source_of
-from kdgym.plugins import PluginError, Registry
+from kdgym.plugins import PluginError, Registry, plugin_packages
 from kdgym.registration import ENVIRONMENTS, TABLE, find
 from kdgym.tasks import make_task
 from kdgym.testing import check, check_splits
@@ -154,6 +154,15 @@ def test_a_teacher_that_is_not_there_is_refused(registered: None, where: str) ->
     assert "new" not in AGENTS
 
 
+def test_the_groups_of_a_call_are_those_of_the_teacher(registered: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AGENTS, "added", dict(AGENTS.added))
+    kdgym.register_agent("one", "kdgym_digits.teachers:OnTarget", groups="Feedback")
+    kdgym.register_agent("free", "kdgym_digits.teachers:FollowsReward")
+    assert (groups("one"), groups("free")) == (["Feedback"], [])
+    require_fit("kdgym/Feedback-Math-v0", "one")
+    require_fit("kdgym/Feedback-Math-v0", "free")
+
+
 # --- entry points ----------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +258,16 @@ def test_two_packages_with_one_name(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         registry.add("same", 3.0)
     with pytest.raises(KeyError):
         registry["other"]
+
+
+def test_the_sandbox_shows_teachers_the_packages_that_are_named(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(site)
+    assert plugin_packages() == {"broken", "kdgym_digits"}
+
+
+def test_what_kdgym_does_not_have_is_no_attribute() -> None:
+    assert not hasattr(kdgym, "register_nothing")
+    assert all(callable(getattr(kdgym, name)) for name in kdgym.__all__)
 
 
 def test_a_thing_that_fails_is_tried_again_when_it_is_asked_for(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from kdgym.agents.datagen import ppo
-from kdgym.envs.classroom.shared_policy import TeachersVecEnv
 from kdgym.integrations.sb3 import SB3Agent
 from kdgym.integrations.sb3_policies import SharedPolicy
 from kdgym.teaching import Floats
 from kdgym.teaching.sb3 import SB3Teacher
+from kdgym.teaching.sb3_classroom import TeachersVecEnv
 
 
 class Agent(SB3Teacher):

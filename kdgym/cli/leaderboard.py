@@ -32,16 +32,16 @@ def submit(
         str, typer.Argument(help="A name, a file like mine.py, NAME:FILE for a trained one, or an SB3 zip.")
     ],
     env: Annotated[str, typer.Option(help="The board: an environment id.")],
-    name: Annotated[str, typer.Option(help="As shown on the board.")],
-    authors: Annotated[str, typer.Option(help="By commas, as shown.")],
-    kind: Annotated[str, typer.Option(help="rule, rl, llm or human.")] = "rule",
+    name: Annotated[str, typer.Option(help="Name of the teacher on the board.")],
+    authors: Annotated[str, typer.Option(help="Names of the authors, separated by commas.")],
+    kind: Annotated[str, typer.Option(help="Kind of teacher: rule, rl, llm or human.")] = "rule",
     base_url: BaseUrl = None,
     model: Model = None,
-    attempts: Annotated[int, typer.Option(help="How many you made on these students, this one included.", min=1)] = 1,
+    attempts: Annotated[int, typer.Option(help="Number of your attempts on these students, with this one.", min=1)] = 1,
     training: Annotated[str, typer.Option(help="How the teacher was made: steps, tokens, money, seeds.")] = "",
     boards: Annotated[Path, typer.Option(help="Folder of the leaderboards.")] = Path("leaderboards"),
 ) -> None:
-    """Let an agent teach a board's students, and write what it did and what came of it as one small file."""
+    """Let an agent teach a board's students, and write its actions and their scores into one small file."""
     find(env)
     require_fit(env, agent)  # before anything is imported that takes seconds
     from kdgym.leaderboard.board import where_boards_are
@@ -82,13 +82,13 @@ def verify(
         ),
     ] = 1,
     students: Annotated[
-        int, typer.Option(help="How many are replayed; up to four times as many are re-run.", min=1)
+        int, typer.Option(help="Number of students to replay; up to four times as many are re-run.", min=1)
     ] = 8,
     weights: Annotated[Path | None, typer.Option(help="Level 2: the file that a trained agent needs.")] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
-            help="Of the mean score at level 1; 0: bit for bit, as on the kind of machine it is from. [0.1 elsewhere]",
+            help="Largest difference of mean scores at level 1: 0 on the record's kind of machine, 0.1 elsewhere.",
             min=0,
             show_default=False,
         ),
@@ -98,7 +98,7 @@ def verify(
     ] = None,
     sign: Annotated[bool, typer.Option(help="Write a signed badge into the file (KDGYM_VERIFIER_KEY).")] = False,
 ) -> None:
-    """Check a submission; everything below the level is checked first. Exit code 1 if it is not what it says."""
+    """Check a submission, level by level. Exit code 1 if a check fails."""
     from kdgym.leaderboard.record import load_record
     from kdgym.leaderboard.rerun import rerun
     from kdgym.leaderboard.verify import check, replay
@@ -137,15 +137,15 @@ def _verify_level(path: Path, record: Record, level: int, find_out: _Level, sign
 
 def teach(
     id: EnvId,
-    name: Annotated[str, typer.Option(help="As shown on the board.")] = "a person",
-    authors: Annotated[str, typer.Option(help="By commas, as shown.")] = "anonymous",
-    students: Annotated[int, typer.Option(help="How many you teach, from the board's first.", min=2)] = 2,
+    name: Annotated[str, typer.Option(help="Name of the teacher on the board.")] = "a person",
+    authors: Annotated[str, typer.Option(help="Names of the authors, separated by commas.")] = "anonymous",
+    students: Annotated[int, typer.Option(help="Number of students you teach, the first of the board.", min=2)] = 2,
     settings: Settings = None,
     boards: Annotated[
         Path | None, typer.Option(help="Folder of the leaderboards: write a record there.", show_default=False)
     ] = None,
 ) -> None:
-    """Be the teacher yourself: see the students, decide, and have it written down like any other teacher's lessons."""
+    """Be the teacher yourself: see the students, decide, and keep a record like that of any teacher."""
     from kdgym.leaderboard.human_teacher import HumanTeacher
     from kdgym.leaderboard.record import AgentCard
     from kdgym.leaderboard.submit import board_seeds, open_board, record_lessons
@@ -167,7 +167,7 @@ def teach(
         console.print(f"Your record: {path}", soft_wrap=True)
 
 
-export = typer.Typer(no_args_is_help=True, help="Export lessons as data sets.")
+export = typer.Typer(no_args_is_help=True, help="Export episodes as data sets.")
 
 
 @export.command("minari")
@@ -175,7 +175,7 @@ def export_minari(
     files: Annotated[list[Path], typer.Argument(help="Records of one board.")],
     dataset: Annotated[str, typer.Option(help="Name of the data set, such as kdgym/datagen-math/all-v0.")],
 ) -> None:
-    """Make a Minari data set of records: what teachers saw, did and earned. Their actions are replayed."""
+    """Make a Minari data set from records: observations, actions and rewards. The actions are replayed."""
     from kdgym.integrations.minari import export_minari as write
     from kdgym.leaderboard.record import load_record
 
@@ -210,7 +210,7 @@ def fill(
     ] = None,
     boards: _Boards = _FOLDER,
 ) -> None:
-    """Let every packaged agent that is missing teach its boards; safe to kill and to call again."""
+    """Make the missing records of packaged agents. Safe to stop and to call again."""
     from kdgym.leaderboard.board import standing
     from kdgym.leaderboard.record import file_name, load_record
     from kdgym.leaderboard.rerun import rerun
@@ -301,7 +301,7 @@ def review(
 
 @app.command("check")
 def check_all(boards: _Boards = _FOLDER) -> None:
-    """Check every record's file, and that page and cards are up to date. Exit code 1 if something is wrong."""
+    """Check every record, and whether page and cards are up to date. Exit code 1 if a check fails."""
     import tempfile
 
     from kdgym.leaderboard.board import build as write

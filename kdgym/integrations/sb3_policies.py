@@ -84,34 +84,26 @@ class SharedExtractor(nn.Module):
         return self.forward_actor(flat), self.forward_critic(flat)
 
 
-def _extractor(policy: Any) -> SharedExtractor:
-    return SharedExtractor(policy.observation_space, policy.action_space).to(policy.device)
+class _ActsByScores:
+    """Makes the extractor's scores the parameters of the action, in a policy that SB3 builds."""
+
+    def _build_mlp_extractor(self) -> None:
+        policy: Any = self
+        width = policy.net_arch[0] if isinstance(policy.net_arch, list) else 64
+        extractor = SharedExtractor(policy.observation_space, policy.action_space, width)
+        self.mlp_extractor: Any = extractor.to(policy.device)
+
+    def _build(self, lr_schedule: Any) -> None:
+        super()._build(lr_schedule)  # type: ignore[misc]  # of the policy beside it
+        policy: Any = self
+        policy.action_net = nn.Identity()
+        nn.init.orthogonal_(policy.mlp_extractor.score.weight, 0.01)  # as SB3 starts its own action_net
+        policy.optimizer = policy.optimizer_class(policy.parameters(), lr=lr_schedule(1), **policy.optimizer_kwargs)
 
 
-def _act_by_scores(policy: Any, lr_schedule: Any) -> None:
-    """Make the extractor's scores the parameters of the action, in a policy that SB3 has built."""
-    policy.action_net = nn.Identity()
-    nn.init.orthogonal_(policy.mlp_extractor.score.weight, 0.01)  # as SB3 starts its own action_net
-    policy.optimizer = policy.optimizer_class(policy.parameters(), lr=lr_schedule(1), **policy.optimizer_kwargs)
-
-
-class SharedPolicy(MultiInputActorCriticPolicy):
+class SharedPolicy(_ActsByScores, MultiInputActorCriticPolicy):
     """For PPO."""
 
-    def _build_mlp_extractor(self) -> None:
-        self.mlp_extractor: Any = _extractor(self)
 
-    def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
-        _act_by_scores(self, lr_schedule)
-
-
-class MaskableSharedPolicy(MaskableMultiInputActorCriticPolicy):
+class MaskableSharedPolicy(_ActsByScores, MaskableMultiInputActorCriticPolicy):
     """For sb3-contrib's MaskablePPO."""
-
-    def _build_mlp_extractor(self) -> None:
-        self.mlp_extractor: Any = _extractor(self)
-
-    def _build(self, lr_schedule: Any) -> None:
-        super()._build(lr_schedule)
-        _act_by_scores(self, lr_schedule)

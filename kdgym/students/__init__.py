@@ -65,14 +65,10 @@ def _tiny(
     return TransformerStudents(task, options, device, engine=engine)
 
 
+@lru_cache(maxsize=4)
 def _language_models(
     task: Task, options: LanguageOptions, device: torch.device, engine: Engine, dtype: str, model: str
 ) -> Students:
-    return _shared_language_models(task, options, str(device), dtype, model)
-
-
-@lru_cache(maxsize=4)
-def _shared_language_models(task: Task, options: LanguageOptions, device: str, dtype: str, model: str) -> Students:
     """Branches of an environment share the engine, which keeps nothing between calls."""
     from kdgym.llm.models import resolve
     from kdgym.students.language.reasoner import LanguageReasoners  # transformers takes seconds to import

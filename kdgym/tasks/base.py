@@ -240,7 +240,7 @@ class Task(ABC):
         found = self._by_answer.get(self.plain_answer(text))
         if found is None:
             raise UnreadableError(
-                "answer", f"{text[:80]!r} is not an answer of this task; write for example {self.answer_text(0)!r}."
+                "answer", f"{text[:80]!r} is not an answer of this task; one is wanted like {self.answer_text(0)!r}."
             )
         return self.answer[found]
 

@@ -26,6 +26,7 @@ class Teacher:
     Attributes:
         upper_bound: sees or does more than a teacher may; the environment is attached.
         actions: the encoding of the actions it speaks, where an environment has several: ``"discrete"``.
+        groups: of ids that it fits, of a teacher that another package names (`kdgym.registration.Entry.group`); literals.
         options: names of the keyword arguments that it takes from the command line.
         comment: comments on attempts in its own words, where environments have a ``commentator``.
         diagnose: after the last step of students with misconceptions, the probability [S, M], from 0 to 1, that each student
@@ -34,6 +35,7 @@ class Teacher:
 
     upper_bound: ClassVar[bool] = False
     actions: ClassVar[str | None] = None
+    groups: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[tuple[str, ...]] = ()
     comment: Callable[..., Any] | None = None
     diagnose: Callable[..., Any] | None = None

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kdgym.agents.orchestrate import lane_advantage
-from kdgym.agents.orchestrate.lane_ppo import train
+from kdgym.agents.orchestrate.lane_ppo import Agent as LanePPO
 from kdgym.envs.orchestrate.memory import OPERATIONS, PLANS
 from kdgym.envs.orchestrate.supervision import LANES
 from kdgym.evaluation import introduce, load_agent
@@ -82,5 +82,5 @@ def test_knowing_whom_to_supervise_beats_every_fixed_lane() -> None:
 
 @pytest.mark.thorough
 def test_ppo_trains_and_acts(tmp_path: Path) -> None:
-    model = train(ID, 3072, tmp_path, seed=0)
+    model = LanePPO.train(ID, 3072, tmp_path, seed=0)
     assert np.isfinite(reward(f"lane_ppo:{model}", students=4, actions="discrete")).all()

@@ -185,8 +185,8 @@ def test_items_copied_from_the_test_split_are_counted_and_taught_to_nobody(board
     assert written_items(record) == (15, 12)
     envs.reset(seed=0)
     *_, info = envs.step([json.dumps(lesson)] * 3)
-    assert info["items"]["rejected"]["held_out"].tolist() == [4, 4, 4]
-    assert info["items"]["accepted"].tolist() == [1, 1, 1]
+    assert info["items/rejected/held_out"].tolist() == [4, 4, 4]
+    assert info["items/accepted"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.slow

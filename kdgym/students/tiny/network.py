@@ -128,11 +128,11 @@ class Network:
             inputs: prompt and answer tokens, int64 [S, B, T + A - 1].
             image: patches [S, B, n, p], where the shape has any.
         """
-        last = self.features(weights, inputs, self.shape.layers, image)
+        last = self.features(weights, inputs, image, self.shape.layers)
         scores: Tensor = _normalise(last.flatten(1, 2))[0] @ self.views(weights)[2]
         return scores.view(*inputs.shape[:2], self.shape.answer, -1)
 
-    def features(self, weights: Tensor, inputs: Tensor, layer: int, image: Tensor | None = None) -> Tensor:
+    def features(self, weights: Tensor, inputs: Tensor, image: Tensor | None, layer: int) -> Tensor:
         """The residual stream after the first ``layer`` blocks at the answer positions, [S, B, A, d]; see `logits`."""
         matrices = self.views(weights)
         x, _ = self._embed(matrices, inputs, image)

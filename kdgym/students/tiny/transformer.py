@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -258,11 +259,7 @@ class TransformerStudents:
         """See `Students.features`."""
         if not 0 <= layer <= self.config.layers:
             raise ValueError(f"There is no layer {layer}; choose from 0 to {self.config.layers}.")
-
-        def read(state: Tensor, inputs: Tensor, image: Tensor | None) -> Tensor:
-            return self.network.features(state, inputs, layer, image)
-
-        return self._read(read, state, problem, answer)
+        return self._read(partial(self.network.features, layer=layer), state, problem, answer)
 
     def _read(self, read: Callable[..., Tensor], state: Tensor, problem: Tensor, answer: Tensor | None) -> Tensor:
         """What a pass over problems and answers gives, a few sequences at a time."""

@@ -13,10 +13,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -27,6 +30,7 @@ from kdgym.tasks.reasoning.answers import OPEN
 from kdgym.tasks.reasoning.spelling import PADDING, Tokens, common_parts, spell_answer, spell_problems
 
 MOST_TOKENS = {"problem": 32, "answer": 12}  # that a tiny student reads and writes
+Worker: TypeAlias = tuple[subprocess.Popen[str], IO[str]]  # a process, and what it says of its errors
 _VERSION, _FORMAT = 0, 1  # of what is made, and of the file
 
 
@@ -57,7 +61,7 @@ class Wanted:
 
     @property
     def job(self) -> dict[str, Any]:
-        """What the worker is told. The seed is nobody else's; item i of seed s is what item 0 of seed s + i is."""
+        """What the worker is told. Every dataset has a seed of its own; item i of seed s is item 0 of seed s + i."""
         digest = hashlib.sha256(f"kdgym {_VERSION} {self.dataset}".encode()).digest()
         return {**asdict(self), "seed": int.from_bytes(digest[:4], "big") >> 1}
 
@@ -95,37 +99,65 @@ class Items:
     common: list[str]
 
 
-def load_items(pool: Wanted) -> Items:
-    """The items of a pool; if they are not in the cache they are made, once for all processes, with a progress bar.
+def load_items(pools: list[Wanted]) -> list[Items]:
+    """The items of every pool; those not in the cache are made, once for all processes, with a progress bar.
 
     Raises:
         ImportError: reasoning-gym is not installed.
-        ValueError: reasoning-gym refuses the dataset or its settings.
+        ValueError: reasoning-gym refuses a dataset or its settings.
     """
-    tensors = load_or_build(pool.path, pool.recipe, lambda: _make(pool), f"items of {pool.dataset}")
+    with ExitStack() as stack:
+        worker = cache(lambda: stack.enter_context(_worker()))  # one for all that is missing: its start takes a second
+        return [_load(pool, worker) for pool in pools]
+
+
+def _load(pool: Wanted, worker: Callable[[], Worker]) -> Items:
+    tensors = load_or_build(pool.path, pool.recipe, lambda: _make(pool, worker()), f"items of {pool.dataset}")
     fields: dict[str, Any] = {**json.loads(tensors.pop("text").numpy().tobytes()), **tensors}
     return Items(**fields)
 
 
-def _make(pool: Wanted) -> dict[str, Tensor]:
-    """Have a process of its own make the items; see `kdgym.tasks.reasoning.worker` for why.
+@contextmanager
+def _worker() -> Iterator[Worker]:
+    """A process of its own that makes items; see `kdgym.tasks.reasoning.worker` for why."""
+    command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))]
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8"}
+    with tempfile.TemporaryFile("w+") as errors:
+        worker = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment
+        )
+        try:
+            yield worker, errors
+        finally:
+            worker.kill()
+            worker.communicate()
+
+
+def _make(pool: Wanted, worker: Worker) -> dict[str, Tensor]:
+    """Have a worker make a pool's items.
 
     Returns:
         The tensors of `Items`, and all else as JSON, uint8.
     """
-    command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py")), json.dumps(pool.job)]
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8"}
-    with tempfile.TemporaryFile("w+") as errors, progress_bar() as progress:
-        started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8", env=environment)
-        with started as worker:
-            assert worker.stdout is not None
-            lines = progress.track(worker.stdout, total=pool.items, description=f"Making items of {pool.dataset}, once")
-            *rows, outcome = [*map(json.loads, lines)] or [{}]
-        if "error" in outcome:
-            raise ValueError(f"reasoning-gym refuses {pool.dataset!r} with {pool.settings}: {outcome['error']}")
-        if "description" not in outcome:
-            errors.seek(0)
-            raise RuntimeError(f"The process that makes items of {pool.dataset} died:\n{errors.read()[-2000:]}")
+    process, errors = worker
+    assert process.stdin is not None and process.stdout is not None
+    rows: list[dict[str, Any]] = []
+    with suppress(BrokenPipeError):  # it died, and has no last line
+        process.stdin.write(json.dumps(pool.job) + "\n")
+        process.stdin.flush()
+    with progress_bar() as progress:
+        bar = progress.add_task(f"Making items of {pool.dataset}, once", total=pool.items)
+        for line in process.stdout:
+            rows.append(json.loads(line))
+            if "problem" not in rows[-1]:
+                break
+            progress.advance(bar)
+    outcome = rows.pop() if rows else {}
+    if "error" in outcome:
+        raise ValueError(f"reasoning-gym refuses {pool.dataset!r} with {pool.settings}: {outcome['error']}")
+    if "description" not in outcome:
+        errors.seek(0)
+        raise RuntimeError(f"The process that makes items of {pool.dataset} died:\n{errors.read()[-2000:]}")
     items = vars(_assemble(pool, rows, outcome["description"]))
     tensors = {name: items.pop(name) for name in ("attributes", "prompt")}
     return {**tensors, "text": torch.frombuffer(bytearray(json.dumps(items).encode()), dtype=torch.uint8)}

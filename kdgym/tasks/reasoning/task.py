@@ -27,16 +27,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdgym.tasks.base import (
-    SPLIT_SHARES,
-    SPLITS,
-    Pool,
-    SentenceTask,
-    Skill,
-    Traits,
-    pools_of,
-    splits_at,
-)
+from kdgym.tasks.base import SPLIT_SHARES, SPLITS, Pool, SentenceTask, Skill, Traits, pools_of, splits_at
 from kdgym.tasks.reasoning.answers import OPEN, UNSUPPORTED, Verifier
 from kdgym.tasks.reasoning.pools import MOST_TOKENS, Items, Wanted, library_version, load_items
 from kdgym.tasks.reasoning.spelling import PADDING, read_answer, spell_answer
@@ -85,7 +76,7 @@ class Reasoning(SentenceTask):
             raise ValueError(f"items is {items}; choose {_FEWEST} to {_MOST} problems a dataset.")
         self.settings = _read_datasets(datasets)
         self.edition = f"reasoning-gym {library_version()}"
-        self._parts = [load_items(Wanted(name, settings, items)) for name, settings in self.settings.items()]
+        self._parts = load_items([Wanted(name, settings, items) for name, settings in self.settings.items()])
         self.free_form = any(name in OPEN for name in self.settings)
         self.skills = tuple(
             Skill(name, part.description or f"The dataset {name}.")

@@ -3,7 +3,7 @@
 Some of its datasets walk through sets of words, so what they make depends on Python's hash seed; some print; one executes code.
 In a process with the hash seed 0, whose output is caught, an item is a pure function of dataset, settings, seed and index.
 
-Its argument is JSON, ``{"dataset", "settings", "seed", "items"}``. It writes a line of JSON for every item,
+It reads lines of JSON, ``{"dataset", "settings", "seed", "items"}``. For each it writes a line of JSON for every item,
 ``{"problem", "answer", "attributes", "metadata"}``, and at the end ``{"description"}`` or ``{"error"}``. Imports nothing of
 kdgym, which would take longer than the work.
 """
@@ -90,9 +90,11 @@ def main(job: dict[str, Any], results: TextIO) -> None:
     except Exception as error:  # of a generator that is not ours, on its way to the person who chose its settings
         outcome = {"error": str(error) or type(error).__name__}
     results.write(json.dumps(outcome) + "\n")
+    results.flush()
 
 
 if __name__ == "__main__":
     pipe = sys.stdout
     with contextlib.redirect_stdout(sys.stderr):
-        main(json.loads(sys.argv[1]), pipe)
+        for line in sys.stdin:
+            main(json.loads(line), pipe)

@@ -1,5 +1,7 @@
 """Teachers of this package."""
 
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,7 +11,7 @@ from kdgym.teaching import Floats, Teacher
 class OnTarget(Teacher):
     """Practise what counts, in proportion."""
 
-    groups = ("DataGen Skill-List",)
+    groups: ClassVar = ("DataGen Skill-List",)
 
     def act(self, observation: dict[str, Floats]) -> Floats:
         target = observation["target"]

@@ -71,16 +71,19 @@ def test_logits_are_those_of_a_plain_transformer(shape: NetworkShape) -> None:
 def test_features_lead_to_the_logits(shape: NetworkShape) -> None:
     weights, inputs, net = draw_weights(shape), draw_tokens(shape, shape.length, 1), network(shape)
     tokens, places, output, *_ = (matrix[0] for matrix in net.views(weights))
-    first = net.features(weights, inputs, 0)
+    first = net.features(weights, inputs, None, 0)
     torch.testing.assert_close(first[0], (tokens[inputs[0]] + places)[:, -shape.answer :])
-    last = net.features(weights, inputs, shape.layers)[0]
+    last = net.features(weights, inputs, None, shape.layers)[0]
     norm = last / torch.sqrt((last**2).mean(-1, keepdim=True) + 1e-6)
     torch.testing.assert_close(norm @ output, net.logits(weights, inputs)[0])
     for layer in range(1, shape.layers + 1):  # as a network that ends there
         shorter = dataclasses.replace(shape, layers=layer)
         cut = weights[:, : network(shorter).weights]
         torch.testing.assert_close(
-            net.features(weights, inputs, layer), network(shorter).features(cut, inputs, layer), rtol=1e-12, atol=1e-12
+            net.features(weights, inputs, None, layer),
+            network(shorter).features(cut, inputs, None, layer),
+            rtol=1e-12,
+            atol=1e-12,
         )
 
 
