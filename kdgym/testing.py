@@ -17,6 +17,8 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from kdgym.core import SingleEnv, StudentSnapshot
 from kdgym.tasks import SPLITS, Task
 
+__all__ = ["ContractError", "check", "check_splits"]
+
 _STEPS = 3
 
 
