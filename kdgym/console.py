@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +14,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
 
 console = Console()
 
@@ -20,6 +24,12 @@ Threads = Annotated[int, typer.Option(help="Torch threads; 0 leaves torch's choi
 Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all results there, per seed.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="A setting of the environment, e.g. steps=4.")
+]
+Hyper = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=JSON", help="A hyper-parameter of the teacher, e.g. learning_rate=0.001, gamma=0.9, width=128."
+    ),
 ]
 LANGUAGE_MODEL = "Teachers that ask a language model"  # their options stand together
 BaseUrl = Annotated[
@@ -32,8 +42,16 @@ BaseUrl = Annotated[
 Model = Annotated[str | None, typer.Option(help="Name of the language model there.", rich_help_panel=LANGUAGE_MODEL)]
 
 
-def progress_bar() -> Progress:
-    """Description, bar, so many of so many, time spent and time left."""
+_EVERY = 5.0  # seconds between two lines of progress where there is no terminal; in a long run a twentieth of its time
+_shown: list[Progress] = []  # what is on the screen; a bar within it is a line of it
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Description, bar, so many of so many, time spent and time left; without a terminal a line of these now and then.
+
+    Lines go to the standard error, so that results can be piped. Within another bar's time its tasks stand below that one's.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -43,6 +61,14 @@ def progress_bar() -> Progress:
         TimeRemainingColumn,
     )
 
+    if _shown:
+        bar, before = _shown[0], _shown[0].task_ids
+        try:
+            yield bar
+        finally:
+            for task in set(bar.task_ids).difference(before):
+                bar.remove_task(task)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -50,11 +76,46 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=console)
+    bar, done = Progress(*columns, console=console, disable=not console.is_terminal), threading.Event()
+    if bar.disable:
+        threading.Thread(target=_print_lines, args=(bar, done), daemon=True).start()
+    else:
+        bar.start()
+    _shown.append(bar)
+    try:
+        yield bar
+    finally:
+        _shown.clear()
+        done.set()
+        if not bar.disable:
+            bar.stop()
 
 
-def parse_settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
-    """Settings given as NAME=JSON, beside those with an option of their own; a value that is no JSON is a text.
+def counter(bar: Progress, what: str) -> Callable[[int, int], None]:
+    """A new task of a bar: call it with how many more are done, and how many there are in all."""
+    task = bar.add_task(what, total=None)
+    return lambda done, total: bar.update(task, advance=done, total=total)
+
+
+def _print_lines(bar: Progress, done: threading.Event) -> None:
+    begun = time.monotonic()
+    while not done.wait(max(_EVERY, (time.monotonic() - begun) / 20)):
+        typer.echo("; ".join(map(_line, bar.tasks)), err=True)
+
+
+def _line(task: Task) -> str:
+    amount = f"{task.completed:.0f}" if task.total is None else f"{task.completed:.0f} of {task.total:.0f}"
+    left = f", about {_clock(task.time_remaining)} left" if task.time_remaining else ""
+    return f"{task.description}: {amount}, {_clock(task.elapsed or 0)} so far{left}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def parse_settings(pairs: list[str] | None, option: str = "--set", **given: Any) -> dict[str, Any]:
+    """What an option gives as NAME=JSON, beside what has an option of its own; a value that is no JSON is a text.
 
     Raises:
         ValueError: there is no ``=``.
@@ -62,7 +123,7 @@ def parse_settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
         if not equals:
-            raise ValueError(f"--set takes NAME=VALUE, for example steps=4; got {pair!r}.")
+            raise ValueError(f"{option} takes NAME=VALUE, for example steps=4; got {pair!r}.")
         try:
             given[name] = json.loads(value)
         except ValueError:

@@ -1,5 +1,5 @@
 """A profile of the skills that failed problems miss decides what is taught: STAT (He, Panigrahi, Lin and Arora, "Skill-targeted
-adaptive training", 2025, section 3), with what each skill builds on in place of the language model that names missing skills.
+adaptive training", 2025, section 3). What each skill builds on takes the place of the language model that names missing skills.
 
 A failed problem misses its own skill and, as likely as the student fails at them, the skills this one builds on.
 """

@@ -1,5 +1,5 @@
-"""Says less the more the student can do: the length of a correction follows the success of its attempts, as G2RPO-A (2025)
-adapts the length of its guidance.
+"""Says less the more the student can do. The length of a correction follows the success of the student's attempts, as G2RPO-A
+(2025) adapts the length of its guidance.
 
 Corrections go to a quarter of each group and begin at the first wrong step. Once two thirds of the attempts are right, the
 student practises alone and its teacher saves the tokens.

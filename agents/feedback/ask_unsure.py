@@ -1,4 +1,4 @@
-"""A pupil who asks about the half of its attempts that it is least sure of, in skills where it fails; the tutor helps it on.
+"""A pupil asks about the attempts that it is least sure of, half of them, in skills where it fails. The tutor helps it on.
 
 Asking for help where it pays is what self-regulated learners are found to do (Aleven et al., Review of Educational Research 73,
 2003). The tutor corrects wrong attempts among those asked about, up to a quarter of the group.

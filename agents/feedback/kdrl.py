@@ -1,4 +1,4 @@
-"""A right step where the student went wrong, and less weight on it as time goes by: the nearest there is to KDRL (2025), which
+"""A right step where the student went wrong, with less weight as time goes by. It is the nearest there is to KDRL (2025), which
 adds to GRPO's loss the student's divergence from a teacher at every token that the student wrote.
 
 As in KDRL the teacher answers the student's own attempts, right ones are left alone, and its weight falls towards a fifth. The

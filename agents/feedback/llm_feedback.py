@@ -1,5 +1,5 @@
-"""A language model reads the student's own attempt and comments on it in words, as ThinkTuning's teacher does (RRV et al.,
-EMNLP 2025): it points to a mistake and says how to go on, without the answer. For Feedback with language-model students.
+"""A language model comments in words on the student's own attempt, as ThinkTuning's teacher does (RRV et al., EMNLP 2025). It
+points to a mistake and says how to go on, without the answer. For Feedback with language-model students.
 
 Which attempts, and how its words count, is ThinkTuning's fixed rule. Where no usable comment comes, nothing is said.
 """

@@ -1,5 +1,5 @@
 """Corrections written against the student's own mistake, after learning from tailored rationales (Wang and Li, "Democratizing
-reasoning ability: tailored learning from large language model", EMNLP 2023): the model reads problem, wrong answer and right
+reasoning ability: tailored learning from large language model", EMNLP 2023). The model reads problem, wrong answer and right
 answer, says what went wrong, and writes the item that would have shown it.
 
 Students here learn problems and answers and read no rationales, so the corrected problem stands in for the rationale: the error

@@ -1,5 +1,5 @@
-"""DataEnvGym's policy and data engine, a language model in either role (Khan, Stengel-Eskin, Cho and Bansal, ICLR 2025): the
-policy is shown a few errors and specifies what to practise; the engine, asked for every specification, writes the items.
+"""DataEnvGym's policy and data engine, a language model in either role (Khan, Stengel-Eskin, Cho and Bansal, ICLR 2025). The
+policy is shown a few errors and specifies what to practise. The engine, asked for every specification, writes the items.
 
 DataEnvGym's policy makes ten specifications a call, of an item each. Here it is two of up to four items, and the engine sees
 one error as an example of the form. What has no usable answer, from either, writes nothing; real items take the rest of the

@@ -1,5 +1,5 @@
-"""All the money on items like the student's errors, a few errors and ten items a call: DataEnvGym's Open-Ended teacher, its
-language model replaced by an engine that makes no mistakes. Without the student's state it is random_real."""
+"""All the money on items like the student's errors, a few errors and ten items a call. This is DataEnvGym's Open-Ended teacher,
+its language model replaced by an engine that makes no mistakes. Without the student's state it is random_real."""
 
 import json
 from collections import Counter

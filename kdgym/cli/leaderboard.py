@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdgym.catalogue import require_fit
-from kdgym.console import BaseUrl, EnvId, Model, Settings, console, parse_settings, progress_bar, set_threads
+from kdgym.console import (
+    BaseUrl,
+    EnvId,
+    Model,
+    Settings,
+    console,
+    counter,
+    parse_settings,
+    progress_bar,
+    set_threads,
+)
 from kdgym.registration import ENVIRONMENTS, find
 
 if TYPE_CHECKING:
@@ -22,40 +32,45 @@ def submit(
         str, typer.Argument(help="A name, a file like mine.py, NAME:FILE for a trained one, or an SB3 zip.")
     ],
     env: Annotated[str, typer.Option(help="The board: an environment id.")],
-    name: Annotated[str, typer.Option(help="As shown on the board.")],
-    authors: Annotated[str, typer.Option(help="By commas, as shown.")],
-    kind: Annotated[str, typer.Option(help="rule, rl, llm or human.")] = "rule",
+    name: Annotated[str, typer.Option(help="Name of the teacher on the board.")],
+    authors: Annotated[str, typer.Option(help="Names of the authors, separated by commas.")],
+    kind: Annotated[str, typer.Option(help="Kind of teacher: rule, rl, llm or human.")] = "rule",
     base_url: BaseUrl = None,
     model: Model = None,
-    attempts: Annotated[int, typer.Option(help="How many you made on these students, this one included.", min=1)] = 1,
+    attempts: Annotated[int, typer.Option(help="Number of your attempts on these students, with this one.", min=1)] = 1,
     training: Annotated[str, typer.Option(help="How the teacher was made: steps, tokens, money, seeds.")] = "",
     boards: Annotated[Path, typer.Option(help="Folder of the leaderboards.")] = Path("leaderboards"),
 ) -> None:
-    """Let an agent teach a board's students, and write what it did and what came of it as one small file."""
-    import gymnasium as gym
-
+    """Let an agent teach a board's students, and write its actions and their scores into one small file."""
+    find(env)
+    require_fit(env, agent)  # before anything is imported that takes seconds
+    from kdgym.leaderboard.board import where_boards_are
     from kdgym.leaderboard.record import Disclosures
-    from kdgym.leaderboard.submit import board_seeds, make_record
+    from kdgym.leaderboard.submit import make_record
 
     set_threads(1)  # records are made and replayed by one thread, so that sums have one order
     if kind not in ("rule", "rl", "llm", "human"):
         raise ValueError(f"kind is {kind!r}; give rule, rl, llm or human.")
-    find(env)
-    require_fit(env, agent)
-    steps = gym.make_vec(env, num_envs=1).unwrapped.steps  # type: ignore[attr-defined]
     with progress_bar() as bar:
-        task = bar.add_task(name, total=steps * len(board_seeds(env)))
         record = make_record(
             env, agent, name, [author.strip() for author in authors.split(",")], kind=kind,  # type: ignore[arg-type]
             model=model, options={"base_url": base_url, "model": model} if base_url else None,
             disclosures=Disclosures(attempts=attempts, training=training),
-            progress=lambda done: bar.advance(task, done),
+            progress=counter(bar, name),
         )  # fmt: skip
     path = boards / env / record.file_name()
     record.save(path)
     mean = sum(record.outcome.after) / len(record.outcome.after)
     console.print(f"{mean:.3f} on average, {path.stat().st_size / 1024:.0f} KiB: {path}", soft_wrap=True)
-    console.print(f"Verify it: kdgym verify {path} --level 1", soft_wrap=True)
+    console.print(f"Verify it:  kdgym verify {path}", soft_wrap=True)
+    if any(other != path for other in path.parent.glob("*.json")):
+        given = "" if boards == _FOLDER else f" --boards {boards}"
+        console.print(f"Its row:    kdgym leaderboard build --ids {env}{given}", soft_wrap=True)
+    else:
+        console.print(f"{path.parent} has no other records to compare it with. {where_boards_are(env)}", soft_wrap=True)
+    console.print(
+        "Publish it: a pull request that adds this file, and no other, to kdgym's repository.", soft_wrap=True
+    )
 
 
 def verify(
@@ -67,13 +82,13 @@ def verify(
         ),
     ] = 1,
     students: Annotated[
-        int, typer.Option(help="How many are replayed; up to four times as many are re-run.", min=1)
+        int, typer.Option(help="Number of students to replay; up to four times as many are re-run.", min=1)
     ] = 8,
     weights: Annotated[Path | None, typer.Option(help="Level 2: the file that a trained agent needs.")] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(
-            help="Of the mean score at level 1; 0: bit for bit, as on the kind of machine it is from. [0.1 elsewhere]",
+            help="Largest difference of mean scores at level 1: 0 on the record's kind of machine, 0.1 elsewhere.",
             min=0,
             show_default=False,
         ),
@@ -83,17 +98,17 @@ def verify(
     ] = None,
     sign: Annotated[bool, typer.Option(help="Write a signed badge into the file (KDGYM_VERIFIER_KEY).")] = False,
 ) -> None:
-    """Check a submission; everything below the level is checked first. Exit code 1 if it is not what it says."""
+    """Check a submission, level by level. Exit code 1 if a check fails."""
     from kdgym.leaderboard.record import load_record
     from kdgym.leaderboard.rerun import rerun
     from kdgym.leaderboard.verify import check, replay
 
     set_threads(1)
     record = load_record(file)
-    levels: list[Callable[[Record], Finding]] = [
-        check,
-        lambda record: replay(record, students, tolerance),
-        lambda record: rerun(record, 4 * students, weights, base_url=base_url),
+    levels: list[_Level] = [
+        lambda record, _: check(record),
+        lambda record, progress: replay(record, students, tolerance, progress),
+        lambda record, progress: rerun(record, 4 * students, weights, progress=progress, base_url=base_url),
     ]
     for number, find_out in enumerate(levels[: level + 1]):
         record, passed = _verify_level(file, record, number, find_out, sign)
@@ -101,14 +116,16 @@ def verify(
             raise typer.Exit(1)
 
 
-def _verify_level(
-    path: Path, record: Record, level: int, find_out: Callable[[Record], Finding], sign: bool
-) -> tuple[Record, bool]:
+_Level = Callable[["Record", Callable[[int, int], None]], "Finding"]
+
+
+def _verify_level(path: Path, record: Record, level: int, find_out: _Level, sign: bool) -> tuple[Record, bool]:
     """Say what a level finds, and write it into the file where it is to be signed; the record then, and whether it passed."""
     from kdgym.leaderboard.verify import award, badge_text
 
     try:
-        finding = find_out(record)
+        with progress_bar() as bar:
+            finding = find_out(record, counter(bar, f"{path.name}, level {level}"))
     except RuntimeError as error:  # there is no sandbox, or this agent cannot be run again
         raise ValueError(f"{path.name}, level {level}: {error}") from error
     console.print(badge_text(path, level, finding), soft_wrap=True, markup=False, highlight=False)
@@ -120,15 +137,15 @@ def _verify_level(
 
 def teach(
     id: EnvId,
-    name: Annotated[str, typer.Option(help="As shown on the board.")] = "a person",
-    authors: Annotated[str, typer.Option(help="By commas, as shown.")] = "anonymous",
-    students: Annotated[int, typer.Option(help="How many you teach, from the board's first.", min=2)] = 2,
+    name: Annotated[str, typer.Option(help="Name of the teacher on the board.")] = "a person",
+    authors: Annotated[str, typer.Option(help="Names of the authors, separated by commas.")] = "anonymous",
+    students: Annotated[int, typer.Option(help="Number of students you teach, the first of the board.", min=2)] = 2,
     settings: Settings = None,
     boards: Annotated[
         Path | None, typer.Option(help="Folder of the leaderboards: write a record there.", show_default=False)
     ] = None,
 ) -> None:
-    """Be the teacher yourself: see the students, decide, and have it written down like any other teacher's lessons."""
+    """Be the teacher yourself: see the students, decide, and keep a record like that of any teacher."""
     from kdgym.leaderboard.human_teacher import HumanTeacher
     from kdgym.leaderboard.record import AgentCard
     from kdgym.leaderboard.submit import board_seeds, open_board, record_lessons
@@ -150,7 +167,7 @@ def teach(
         console.print(f"Your record: {path}", soft_wrap=True)
 
 
-export = typer.Typer(no_args_is_help=True, help="Export lessons as data sets.")
+export = typer.Typer(no_args_is_help=True, help="Export episodes as data sets.")
 
 
 @export.command("minari")
@@ -158,7 +175,7 @@ def export_minari(
     files: Annotated[list[Path], typer.Argument(help="Records of one board.")],
     dataset: Annotated[str, typer.Option(help="Name of the data set, such as kdgym/datagen-math/all-v0.")],
 ) -> None:
-    """Make a Minari data set of records: what teachers saw, did and earned. Their actions are replayed."""
+    """Make a Minari data set from records: observations, actions and rewards. The actions are replayed."""
     from kdgym.integrations.minari import export_minari as write
     from kdgym.leaderboard.record import load_record
 
@@ -176,6 +193,12 @@ def export_minari(
 app = typer.Typer(no_args_is_help=True, help="Fill, build and check the leaderboards.")
 _Boards = Annotated[Path, typer.Option(help="Folder of the leaderboards.")]
 _FOLDER = Path("leaderboards")
+_Ids = Annotated[str, typer.Option(help="Boards, by commas; all, if left out.")]
+
+
+def _split(ids: str) -> list[str]:
+    """Ids given by commas, each of which there is."""
+    return [find(name.strip()).id for name in ids.split(",") if name.strip()]
 
 
 @app.command()
@@ -187,7 +210,7 @@ def fill(
     ] = None,
     boards: _Boards = _FOLDER,
 ) -> None:
-    """Let every packaged agent that is missing teach its boards; safe to kill and to call again."""
+    """Make the missing records of packaged agents. Safe to stop and to call again."""
     from kdgym.leaderboard.board import standing
     from kdgym.leaderboard.record import file_name, load_record
     from kdgym.leaderboard.rerun import rerun
@@ -195,9 +218,12 @@ def fill(
     from kdgym.leaderboard.verify import check, replay
 
     set_threads(1)
-    levels = (check, replay, rerun)
-    every = [entry.id for entry in ENVIRONMENTS if not entry.needs_model]
-    chosen = [find(name.strip()).id for name in ids.split(",")] if ids else every
+    levels: tuple[_Level, ...] = (
+        lambda record, _: check(record),
+        lambda record, progress: replay(record, progress=progress),
+        lambda record, progress: rerun(record, progress=progress),
+    )
+    chosen = _split(ids) or [entry.id for entry in ENVIRONMENTS if not entry.needs_model]
     wanted = [(env_id, name, kind) for env_id in chosen for name, kind in standing(env_id)]
     wanted.sort(key=lambda record: record[2] == "oracle")  # they try things out on copies, which may take hours
     with progress_bar() as bar:
@@ -206,7 +232,11 @@ def fill(
             bar.update(task, description=f"{env_id}: {name}")
             path = boards / env_id / file_name(name, ["kdgym"])
             if not path.exists():
-                make_record(env_id, name, name, ["kdgym"], kind=kind).save(path)
+                with progress_bar() as inner:
+                    record = make_record(
+                        env_id, name, name, ["kdgym"], kind=kind, progress=counter(inner, "students' steps")
+                    )
+                record.save(path)
             if level is not None:
                 record = load_record(path)
                 missing = set(range(level + 1)) - {badge.level for badge in record.badges}
@@ -216,29 +246,62 @@ def fill(
 
 
 @app.command()
-def build(boards: _Boards = _FOLDER) -> None:
-    """Write the page of all boards, and their cards."""
+def build(ids: _Ids = "", boards: _Boards = _FOLDER) -> None:
+    """Write the page of the boards, and the cards of new ones."""
     from kdgym.leaderboard.board import build as write
     from kdgym.leaderboard.card import freeze
 
-    ids = write(boards)
-    freeze(boards, ids)
-    for env_id in ids:
+    built = write(boards, _split(ids))
+    freeze(boards, built)
+    for env_id in built:
         console.print(env_id)
     console.print(f"Page: {boards / 'README.md'}", soft_wrap=True)
 
 
 @app.command()
-def site(boards: _Boards = _FOLDER) -> None:
+def site(ids: _Ids = "", boards: _Boards = _FOLDER) -> None:
     """Write the boards as a site, to open in a browser; it needs no server."""
     from kdgym.leaderboard.site import build_site
 
-    console.print(f"Site: {build_site(boards)}", soft_wrap=True)
+    with progress_bar() as bar:
+        page = build_site(boards, _split(ids), counter(bar, "pages"))
+    console.print(f"Site: {page}", soft_wrap=True)
+
+
+@app.command()
+def review(
+    base: Annotated[str, typer.Argument(help="The branch that a pull request is for, such as origin/main.")],
+    head: Annotated[str, typer.Argument(help="The branch that is submitted.")] = "HEAD",
+) -> None:
+    """Verify the one record that a pull request adds, up to level 2 where that can be done. Exit code 1 if it fails."""
+    from kdgym.leaderboard.pull_request import submitted_record
+    from kdgym.leaderboard.rerun import rerun
+    from kdgym.leaderboard.verify import ELSEWHERE, ELSEWHERE_MANY, check, replay
+
+    set_threads(1)
+    record = submitted_record(Path(), base, head)
+    students = len(record.outcome.seeds)  # all of them: their mean is close also on another kind of machine
+    allowed = ELSEWHERE_MANY if students >= 32 else ELSEWHERE
+    levels: tuple[_Level, ...] = (
+        lambda record, _: check(record),
+        lambda record, progress: replay(record, students, None, progress, allowed),
+        lambda record, progress: rerun(record, progress=progress),
+    )
+    for number, find_out in enumerate(levels):
+        try:
+            _, passed = _verify_level(Path(record.file_name()), record, number, find_out, sign=False)
+        except ValueError as error:
+            if number < 2 or not isinstance(error.__cause__, RuntimeError):
+                raise
+            console.print(f"{error}. Level 2 is left out.", soft_wrap=True, markup=False, highlight=False)
+            continue
+        if not passed:
+            raise typer.Exit(1)
 
 
 @app.command("check")
 def check_all(boards: _Boards = _FOLDER) -> None:
-    """Check every record's file, and that page and cards are up to date. Exit code 1 if something is wrong."""
+    """Check every record, and whether page and cards are up to date. Exit code 1 if a check fails."""
     import tempfile
 
     from kdgym.leaderboard.board import build as write
@@ -247,21 +310,20 @@ def check_all(boards: _Boards = _FOLDER) -> None:
     from kdgym.leaderboard.verify import badge_text, check, known_verifiers
 
     problems = []
-    known = known_verifiers(boards)
-    for path in sorted(boards.glob("*/*-v*/*.json")):
-        record, place = load_record(path), path.relative_to(boards)
-        for number, badge in enumerate(record.badges, 1):
-            if badge.verifier not in known:
-                problems.append(f"{place}: badge {number} is by a verifier who is not in verifiers.json")
-        if place != Path(record.env_id, record.file_name()):
-            problems.append(f"{place} is a record of {record.env_id} and belongs into {record.file_name()}")
-        finding = check(record)
-        if not finding.passed:
-            problems.append(badge_text(path, 0, finding))
+    known, paths = known_verifiers(boards), sorted(boards.glob("*/*-v*/*.json"))
+    with progress_bar() as bar:
+        for path in bar.track(paths, description="records"):
+            record, place = load_record(path), path.relative_to(boards)
+            for number, badge in enumerate(record.badges, 1):
+                if badge.verifier not in known:
+                    problems.append(f"{place}: badge {number} is by a verifier who is not in verifiers.json")
+            if place != Path(record.env_id, record.file_name()):
+                problems.append(f"{place} is a record of {record.env_id} and belongs into {record.file_name()}")
+            finding = check(record)
+            if not finding.passed:
+                problems.append(badge_text(path, 0, finding))
     with tempfile.TemporaryDirectory() as fresh:
-        for package in {path.parent.parent for path in boards.glob("*/*-v*/*.json")}:
-            (Path(fresh) / package.name).symlink_to(package.resolve())
-        problems += changed_cards(boards, write(Path(fresh)))
+        problems += changed_cards(boards, write(boards, out=Path(fresh)))
         for page in ("README.md", "schema.json"):
             if not (boards / page).is_file() or (Path(fresh) / page).read_bytes() != (boards / page).read_bytes():
                 problems.append(f"The page {page} is not that of the records; run: kdgym leaderboard build")

@@ -17,7 +17,7 @@ from kdgym.registration import environments, find
 def list_(
     id: Annotated[
         str | None,
-        typer.Argument(metavar="[ID]", help="Only the teachers that fit this environment, with all they say."),
+        typer.Argument(metavar="[ID]", help="Show the teachers that fit this environment, in full."),
     ] = None,
 ) -> None:
     """Show the environments, and the teachers that fit each."""
@@ -63,9 +63,9 @@ def watch(
     id: EnvId,
     agent: Annotated[str | None, typer.Option(help=f"{AGENT_HELP} The published rule, if left out.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the student.", min=0)] = 0,
-    picture: Annotated[Path | None, typer.Option(help="Write the finished lesson there (png).")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Write a picture of the episode there (png).")] = None,
 ) -> None:
-    """Watch one lesson live: the student's skill profile, step by step."""
+    """Watch one episode live: what the student can do, step by step."""
     from rich.live import Live
 
     from kdgym.evaluation import Policy, make_unseen

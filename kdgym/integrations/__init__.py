@@ -1,0 +1,1 @@
+"""Other libraries on kdgym's environments: Stable-Baselines3, Ray, RLlib and Minari."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,20 +132,30 @@ class Board:
         return sorted({row.record.agent.kind for row in self.rows})
 
 
-def read_boards(folder: Path) -> list[Board]:
-    """Every board that has records.
+def where_boards_are(env_id: str) -> str:
+    """What to do where there are none."""
+    return (
+        "The boards are in kdgym's repository: run this in a clone of it, or name its folder (--boards CLONE/leaderboards). "
+        f"kdgym leaderboard fill --ids {env_id} makes a board anew, which takes minutes to hours."
+    )
+
+
+def read_boards(folder: Path, ids: Collection[str] = ()) -> list[Board]:
+    """The boards that have records; only some, if ids are given.
 
     Raises:
-        ValueError: see `read_board`.
+        ValueError: there are none; see also `read_board`.
     """
-    boards = []
+    boards, chosen = [], {find(env_id).id for env_id in ids}
     for entry in environments():
-        if any((folder / entry.id).glob("*.json")):
+        if entry.id in chosen or (not ids and any((folder / entry.id).glob("*.json"))):
             rows = read_board(folder, entry.id)
             control = next(row.scores for row in rows if row.gain is None)
             spreads = [row.scores - control for row in rows if row.gain is not None and len(row.scores) == len(control)]
             detectable = float(np.median([smallest_detectable_difference(x) for x in spreads])) if spreads else 0.0
             boards.append(Board(entry, rows, detectable))
+    if not boards:
+        raise ValueError(f"There are no boards in {folder}. {where_boards_are('ID')}")
     return boards
 
 
@@ -163,7 +174,7 @@ def read_board(folder: Path, env_id: str) -> list[Row]:
         np.array(r.outcome.after) for r in records.values() if r.agent.kind == "control" and r.agent.name == control
     ]
     if not base:
-        raise ValueError(f"The board {env_id} has no record of its control {control}; kdgym leaderboard fill makes it.")
+        raise ValueError(f"{folder / env_id} has no record of its control {control}. {where_boards_are(env_id)}")
     ordered = sorted(records.items(), key=lambda item: -float(np.mean(item[1].outcome.after)))
     oracles = [float(np.mean(r.outcome.after)) for r in records.values() if r.agent.kind == "oracle"]
     return list(_rows(ordered, base[0], control, max(oracles, default=None)))
@@ -213,16 +224,35 @@ def standing(env_id: str) -> list[tuple[str, Kind]]:
     return list(dict(reversed([*kinds, *((name, "oracle") for name in entry.upper_bounds)])).items())[::-1]
 
 
-def build(folder: Path) -> list[str]:
+def build(folder: Path, ids: Collection[str] = (), out: Path | None = None) -> list[str]:
     """Write ``README.md`` with a table for every board that has records, and ``schema.json``, what a record is.
 
+    Args:
+        folder: of the boards.
+        ids: whose tables are written anew, those of other boards stay; all, if none is given.
+        out: where they are written, if not in the folder itself.
+
     Returns:
-        The ids of the boards.
+        The ids of the boards that were read.
+
+    Raises:
+        ValueError: see `read_boards`.
     """
-    boards = read_boards(folder)
-    page = Environment(
+    boards, page = read_boards(folder, ids), (out or folder) / "README.md"
+    template = Environment(
         loader=PackageLoader("kdgym.leaderboard", "."), autoescape=False, undefined=StrictUndefined, trim_blocks=True
     ).get_template("boards.md.jinja")
-    write_atomically(folder / "README.md", page.render(boards=boards).encode())
-    write_atomically(folder / "schema.json", (json.dumps(Record.model_json_schema(), indent=1) + "\n").encode())
+    head, tables = _tables(template.render(boards=boards))
+    if ids and page.is_file():
+        tables = {**_tables(page.read_text(encoding="utf-8"))[1], **tables}
+    known = [entry.id for entry in environments() if entry.id in tables]
+    text = "\n\n".join([head, *(tables[env_id] for env_id in dict.fromkeys([*known, *tables]))]) + "\n"
+    write_atomically(page, text.encode())
+    write_atomically(page.with_name("schema.json"), (json.dumps(Record.model_json_schema(), indent=1) + "\n").encode())
     return [board.entry.id for board in boards]
+
+
+def _tables(page: str) -> tuple[str, dict[str, str]]:
+    """What stands above the boards on a page, and the part of each, by its id."""
+    head, *parts = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    return head.strip("\n"), {part.split()[1]: part.strip("\n") for part in parts}

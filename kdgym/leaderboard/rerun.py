@@ -18,7 +18,7 @@ from kdgym.evaluation import NO_TEACHING, load_agent, make_unseen, teach
 from kdgym.leaderboard.record import Record
 from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
 from kdgym.leaderboard.sandbox.llm_proxy import LLMProxy
-from kdgym.leaderboard.submit import open_board
+from kdgym.leaderboard.submit import Progress, open_board
 from kdgym.leaderboard.trace import Rounded
 from kdgym.leaderboard.verify import Finding, secret_generator
 from kdgym.registration import find
@@ -41,7 +41,7 @@ def rerun(
     students: int = 32,
     weights: Path | None = None,
     limits: Limits | None = None,
-    progress: Callable[[int], None] = lambda steps: None,
+    progress: Progress = lambda steps, total: None,
     base_url: str | None = None,
 ) -> Finding:
     """Let the agent teach again, in a sandbox, and compare its gain with what the claim predicts for so many new students.
@@ -55,7 +55,7 @@ def rerun(
         students: how many new ones; at most as many as the board has, since those of some ids take minutes each.
         weights: the file that a trained agent needs; checked against the record's hash.
         limits: of the sandbox.
-        progress: called after every step with the number of student-steps done.
+        progress: called after every step with the number of student-steps done in it, and of all.
         base_url: the endpoint where a language model's teacher finds the model that the record names.
 
     Raises:
@@ -67,31 +67,43 @@ def rerun(
     seeds = [_FIRST_SECRET_SEED + int(seed) for seed in rng.choice(2**40, students, replace=False)]
     fresh = _fresh(record.env_id, rng)
     envs = open_board(record.env_id, students, {**record.agent.settings, **fresh})
+    control, what = find(record.env_id).controls[0], "score"
+    total = envs.steps * students * (1 if record.agent.name == control else 2)
+
+    def advance(steps: int) -> None:
+        progress(steps, total)
+
     try:
         with _teacher(record, envs, weights, limits, base_url) as teacher:
-            outcome, _ = teach(envs, teacher, seeds, progress)
+            outcome, _ = teach(envs, teacher, seeds, advance)
     except AgentSandboxError as error:
         return Finding(False, f"the re-run failed: {error}")
     except ValueError as error:
         return Finding(False, f"the environment refused an action: {error}"[:400])
     claimed, found = np.array(record.outcome.after), outcome["after"]
-    control, what = find(record.env_id).controls[0], "score"
     if record.agent.name != control:
         what = f"gain over {control}"
-        claimed = claimed - _control(record.env_id, control, tuple(record.outcome.seeds))
-        found = found - _control(record.env_id, control, tuple(seeds), **fresh)
+        claimed = claimed - _board_control(record.env_id, control, tuple(record.outcome.seeds))
+        found = found - _control(record.env_id, control, seeds, advance, **fresh)
     low, high = prediction_interval(claimed, students)
     mean = float(np.mean(found))
     said = f"the claim of {claimed.mean():+.3f} predicts {low:+.3f} to {high:+.3f}"
     return Finding(bool(low <= mean <= high), f"{what} of {students} new students is {mean:+.3f}; {said}")
 
 
-@lru_cache(maxsize=4)
-def _control(env_id: str, control: str, seeds: tuple[int, ...], **settings: Any) -> npt.NDArray[np.float64]:
-    """What students score whom the board's control teaches, [S]; the board's own are the same for all its records."""
+def _control(
+    env_id: str, control: str, seeds: list[int], progress: Callable[[int], None] = lambda steps: None, **settings: Any
+) -> npt.NDArray[np.float64]:
+    """What students score whom the board's control teaches, [S]."""
     envs = make_unseen(env_id, control, len(seeds), **settings)
-    scores: npt.NDArray[np.float64] = teach(envs, Rounded(load_agent(control, envs)), list(seeds))[0]["after"]
+    scores: npt.NDArray[np.float64] = teach(envs, Rounded(load_agent(control, envs)), seeds, progress)[0]["after"]
     return scores
+
+
+@lru_cache(maxsize=4)
+def _board_control(env_id: str, control: str, seeds: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """The same of the board's own students, who are those of all its records."""
+    return _control(env_id, control, list(seeds))
 
 
 def prediction_interval(scores: npt.NDArray[np.float64], students: int) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,20 @@ _MARKS = {"control": "s", "published": "D", "oracle": "*", "rule": "o", "rl": "^
 _CURVES = 6  # drawn at most, beside the control's
 
 
-def build_site(folder: Path) -> Path:
+def build_site(
+    folder: Path, ids: Collection[str] = (), progress: Callable[[int, int], None] = lambda pages, total: None
+) -> Path:
     """Write ``site/`` beside the records; returns its first page.
 
+    Args:
+        folder: of the boards.
+        ids: the boards on it; all, if none is given.
+        progress: called after every page with the number of pages done since, and of all.
+
     Raises:
-        ValueError: see `kdgym.leaderboard.board.read_board`.
+        ValueError: see `kdgym.leaderboard.board.read_boards`.
     """
-    boards, site = read_boards(folder), folder / "site"
+    boards, site = read_boards(folder, ids), folder / "site"
     pages = Environment(
         loader=PackageLoader("kdgym.leaderboard", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -68,6 +75,7 @@ def build_site(folder: Path) -> Path:
                 written=written_items(row.record),
             )  # fmt: skip
             write_atomically(site / board.entry.id / f"{row.stem}.html", page.encode())
+            progress(1, sum(len(board.rows) for board in boards))
     return site / "index.html"
 
 

@@ -17,13 +17,23 @@ import torch
 
 import kdgym
 from kdgym.catalogue import AGENTS, require_fit
-from kdgym.evaluation import FIRST_SEED, NO_TEACHING, agent_class, agent_module, encoding, load_agent, teach
+from kdgym.evaluation import (
+    FIRST_SEED,
+    MOST_FAILED,
+    NO_TEACHING,
+    agent_class,
+    agent_module,
+    encoding,
+    failed_share,
+    load_agent,
+    teach,
+)
 from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record
 from kdgym.leaderboard.trace import Rounded, write_trace
 from kdgym.registration import find
 from kdgym.students.tiny.kernel import fingerprint
 
-Progress = Callable[[int], None]
+Progress = Callable[[int, int], None]  # how many student-steps were done, and how many there are
 FEWEST = 2  # students of a person
 Kind = Literal["rule", "rl", "llm", "human", "control", "published", "oracle"]
 
@@ -54,7 +64,7 @@ def make_record(
     model: str | None = None,
     disclosures: Disclosures | None = None,
     options: Mapping[str, Any] | None = None,
-    progress: Progress = lambda steps: None,
+    progress: Progress = lambda steps, total: None,
 ) -> Record:
     """Let an agent teach the board's students in this process, and write the submission.
 
@@ -64,10 +74,12 @@ def make_record(
         name, authors, kind, model: as shown, see `AgentCard`.
         disclosures: what readers should know.
         options: see `load_agent`.
-        progress: called after every step with the number of student-steps done.
+        progress: called after every step with the number of student-steps done in it, and of all.
 
     Raises:
-        ValueError: there is no such board or agent, the agent does not fit it, or a name is refused.
+        ValueError: there is no such board or agent, the agent does not fit it, a name is refused, or the agent's language model
+            left more than `MOST_FAILED` of its questions without an answer.
+        UnreachableError: its language model does not answer the first question.
     """
     require_fit(env_id, agent)
     seeds, settings = board_seeds(env_id), encoding(agent)
@@ -95,11 +107,17 @@ def record_lessons(
     card: AgentCard,
     seeds: list[int],
     disclosures: Disclosures | None = None,
-    progress: Progress = lambda steps: None,
+    progress: Progress = lambda steps, total: None,
 ) -> Record:
     """Let a teacher (None: no teaching) teach the students of these seeds in a population of `open_board`; the record of it."""
-    begun = time.monotonic()
-    outcome, actions = teach(envs, None if teacher is None else Rounded(teacher), seeds, progress)
+    begun, total = time.monotonic(), envs.steps * len(seeds)
+    rounded = None if teacher is None else Rounded(teacher)
+    outcome, actions = teach(envs, rounded, seeds, lambda steps: progress(steps, total))
+    if (failed := failed_share(outcome["remarks"])) > MOST_FAILED:
+        raise ValueError(
+            f"The language model did not answer {100 * failed:.0f} % of the questions; a leaderboard takes at most "
+            f"{100 * MOST_FAILED:.0f} %. Repair the connection to it, and submit again."
+        )
     seconds = round(time.monotonic() - begun, 1)
     return Record(
         env_id=env_id,

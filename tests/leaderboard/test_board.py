@@ -103,8 +103,32 @@ def test_a_forged_file_and_a_stale_page_are_found(boards: Path) -> None:
 def test_a_board_needs_its_control(boards: Path) -> None:
     for path in (boards / ID).glob("random-real--*"):
         path.unlink()
-    with pytest.raises(ValueError, match="no record of its control random_real"):
+    with pytest.raises(ValueError, match=r"no record of its control random_real.* run this in a clone of it"):
         read_board(boards, ID)
+
+
+@pytest.mark.slow
+def test_building_one_board_leaves_the_others_as_they_are(boards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No environment is made either: the card is there already."""
+    page, other = boards / "README.md", "kdgym/DataGen-Math-v0"
+    whole = page.read_text()
+    kept = f"## {other}\n\nA table that is not made anew.\n"
+    page.write_text(whole.replace(f"\n## {ID}", f"\n{kept}\n## {ID}").replace("arte", "stale"))
+    (boards / other).mkdir()
+    (boards / other / "uniform--kdgym.json").write_text("no record")
+    monkeypatch.setattr("kdgym.leaderboard.card.open_board", None)
+    done = run("build", "--ids", ID, "--boards", str(boards))
+    assert done.exit_code == 0, done.output
+    built = page.read_text()
+    assert kept in built and "stale" not in built
+    assert built.replace(f"{kept}\n", "") == whole
+
+
+def test_where_there_are_no_boards_it_is_said_what_to_do(tmp_path: Path) -> None:
+    for command in (["build"], ["site"], ["check"], ["build", "--ids", ID]):
+        refused = run(*command, "--boards", str(tmp_path / "none"))
+        assert "kdgym's repository: run this in a clone of it" in str(refused.exception), command
+        assert str(tmp_path / "none") in str(refused.exception)
 
 
 @pytest.mark.slow
@@ -161,8 +185,8 @@ def test_items_copied_from_the_test_split_are_counted_and_taught_to_nobody(board
     assert written_items(record) == (15, 12)
     envs.reset(seed=0)
     *_, info = envs.step([json.dumps(lesson)] * 3)
-    assert info["items"]["rejected"]["held_out"].tolist() == [4, 4, 4]
-    assert info["items"]["accepted"].tolist() == [1, 1, 1]
+    assert info["items/rejected/held_out"].tolist() == [4, 4, 4]
+    assert info["items/accepted"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -332,6 +334,7 @@ def test_a_newcomers_row_is_on_the_page(tmp_path: Path) -> None:
     ]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
+    assert f"kdgym leaderboard build --ids {ID} --boards {tmp_path}" in done.output
     path = tmp_path / ID / "my-random--ada-grace.json"
     assert CliRunner().invoke(app, ["verify", str(path), "--students", "2"]).exit_code == 0
     assert CliRunner().invoke(app, ["leaderboard", "build", "--boards", str(tmp_path)]).exit_code == 0
@@ -345,3 +348,42 @@ def test_a_newcomers_row_is_on_the_page(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["verify", str(path), "--students", "1"])
     assert done.exit_code == 1
     assert "FAILED" in done.output
+
+
+BARE = """
+import sys
+from dataclasses import replace
+
+import kdgym.registration
+from kdgym.cli.errors import EXTRAS
+
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if any(name.partition(".")[0] in packages for packages in EXTRAS.values()):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Missing())
+kdgym.registration.ENVIRONMENTS = tuple(replace(e, episodes=3) for e in kdgym.registration.ENVIRONMENTS)
+from kdgym.cli import app
+
+for command in sys.argv[1:]:
+    app(command.split(), standalone_mode=False)
+"""
+
+
+def test_submission_needs_no_extra(tmp_path: Path) -> None:
+    """Submit, verify by replay, and build the page, where none of the extras' packages can be imported."""
+    mine = tmp_path / "mine.py"
+    mine.write_text((Path(kdgym.registration.__file__).parents[1] / "agents" / "any_family" / "random.py").read_text())
+    make_record(ID, "uniform", "uniform", ["kdgym"], kind="control").save(tmp_path / ID / "uniform--kdgym.json")
+    commands = [
+        f"submit {mine} --env {ID} --name mine --authors Ada --boards {tmp_path}",
+        f"verify {tmp_path / ID / 'mine--ada.json'} --students 1",
+        f"leaderboard build --ids {ID} --boards {tmp_path}",
+        f"leaderboard site --ids {ID} --boards {tmp_path}",
+    ]
+    done = subprocess.run([sys.executable, "-c", BARE, *commands], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[mine]" in (tmp_path / "README.md").read_text()

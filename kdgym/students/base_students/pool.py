@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rich import get_console
-from rich.progress import Progress
 from torch import Tensor
 
 from kdgym import random
+from kdgym.console import progress_bar
 from kdgym.storage import cache_directory, load_or_build
 from kdgym.students.base import Batch, Students
 from kdgym.tasks.base import Task
@@ -140,7 +139,7 @@ def pretrain(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with Progress(transient=True, disable=not get_console().is_terminal) as progress:
+        with progress_bar() as progress:
             bar = progress.add_task(title, total=items)
             for begin in range(0, items, _CHUNK):
                 learn(draw_practice(task, random.fold(key, begin), share, _CHUNK), begin)

@@ -8,9 +8,7 @@ same query stops at the same place on every machine), on the rows it returns, an
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import NamedTuple
 
 from filelock import FileLock
 
-from kdgym.storage import cache_directory
+from kdgym.storage import cache_directory, replacing
 from kdgym.tasks.base import Split
 from kdgym.tasks.incidents.incident import VERSION, Incident, recent_incident
 from kdgym.tasks.incidents.schema import TABLES, entity_columns
@@ -157,18 +155,10 @@ def _sound(path: Path) -> bool:
 
 def build_database(incident: Incident, path: Path) -> None:
     """Write an incident's database to ``path``, atomically."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        with contextlib.closing(sqlite3.connect(temporary)) as made:
-            for table, (columns, _, _) in TABLES.items():
-                made.execute(f"CREATE TABLE {table} ({', '.join(f'{column} TEXT' for column in columns)})")
-                made.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", incident.rows[table])
-                for column in [*entity_columns(table), *(c for c in columns if c in ("time", "alert"))]:
-                    made.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
-            made.commit()
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
-        raise
+    with replacing(path) as temporary, contextlib.closing(sqlite3.connect(temporary)) as made:
+        for table, (columns, _, _) in TABLES.items():
+            made.execute(f"CREATE TABLE {table} ({', '.join(f'{column} TEXT' for column in columns)})")
+            made.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", incident.rows[table])
+            for column in [*entity_columns(table), *(c for c in columns if c in ("time", "alert"))]:
+                made.execute(f"CREATE INDEX {table}_{column} ON {table} ({column})")
+        made.commit()

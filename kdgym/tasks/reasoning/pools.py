@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
+from kdgym.console import progress_bar
 from kdgym.storage import cache_directory, load_or_build
 from kdgym.tasks.reasoning.answers import OPEN
 from kdgym.tasks.reasoning.spelling import PADDING, Tokens, common_parts, spell_answer, spell_problems
@@ -145,7 +145,7 @@ def _make(pool: Wanted, worker: Worker) -> dict[str, Tensor]:
     with suppress(BrokenPipeError):  # it died, and has no last line
         process.stdin.write(json.dumps(pool.job) + "\n")
         process.stdin.flush()
-    with Progress(transient=True) as progress:
+    with progress_bar() as progress:
         bar = progress.add_task(f"Making items of {pool.dataset}, once", total=pool.items)
         for line in process.stdout:
             rows.append(json.loads(line))

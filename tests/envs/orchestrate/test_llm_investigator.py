@@ -38,7 +38,7 @@ def test_an_untrained_model_goes_through_an_episode(tiny: str) -> None:
     for lane in ("stepwise", "coach"):
         _, reward, terminated, _, info = envs.step(envs.moves.encode(2, lane=lane, plan="own", operation="write"))
         assert np.isfinite(reward).all()
-        assert (info["cost"]["student_inference"]["tokens"] > 0).all()
+        assert (info["cost/student_inference/tokens"] > 0).all()
         for events in envs.session.events:
             attempts = [event for event in events if event["what"] == "attempt"]
             assert attempts
@@ -52,7 +52,7 @@ def test_a_dead_endpoint_costs_answers_and_no_episode() -> None:
     envs = make(DEAD, tasks=1)
     envs.reset(seed=0)
     _, _, terminated, _, info = envs.step(envs.moves.encode(2, lane="auto", plan="own", operation="keep"))
-    assert not info["cost"]["tools"]["items"].any()
+    assert not info["cost/tools/items"].any()
     for events in envs.session.events:
         assert all("onnect" in event["error"] for event in events if event["what"] == "attempt")
     assert terminated.all()
