@@ -1,8 +1,8 @@
 """Which split a problem of reasoning-gym is in, and which problems are twins.
 
-A problem's canonical form is its numbers in ascending order; of a dataset where these are too few to tell its problems apart,
-its words and numbers in alphabetical order; where most problems have the same words (boards, above all), its signs, words and
-numbers as they stand; and where only blanks tell problems apart, its text.
+A problem's canonical form is its numbers in alphabetical order; in a dataset where they tell few problems apart, its words and
+numbers. Where most problems have the same words (boards, above all), it is all signs, words and numbers as they stand, and where
+only blanks tell problems apart, the text.
 """
 
 from __future__ import annotations
@@ -10,30 +10,31 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from kdgym.tasks.base import SPLIT_SHARES, SPLITS, number_of_form, splits_at, words_of
 
-_FORMS: tuple[Callable[[str], str], ...] = (
-    lambda problem: " ".join(sorted(word for word in words_of(problem) if word[0].isdigit())),
-    lambda problem: " ".join(sorted(words_of(problem))),
-    lambda problem: " ".join(re.findall(r"\w+|[^\w\s]", problem)),
-    str,
-)
-_FEWEST, _MOST = 1 / 8, 1 / 10  # different forms a problem, and problems of one form among all
+_MOST = 0.1  # problems of one form, among all
 
 
 def canonical_forms(problems: Sequence[str]) -> list[str]:
     """The forms of a dataset's problems; equal ones are twins."""
-    for form in _FORMS:
-        found = [form(problem) for problem in problems]
-        sizes = Counter(found)
-        if len(sizes) >= _FEWEST * len(problems) and max(sizes.values()) <= _MOST * len(problems):
-            break
-    return found
+    pieces = [sorted(words_of(problem)) for problem in problems]
+    words = [" ".join(row) for row in pieces]
+    numbers = [" ".join(word for word in row if word[0].isdigit()) for row in pieces]
+    if _tell_apart(words, problems, 1 / 8):
+        return numbers if _tell_apart(numbers, words, 1 / 4) else words
+    in_order = [" ".join(re.findall(r"\w+|[^\w\s]", problem)) for problem in problems]
+    return in_order if _tell_apart(in_order, problems, 1 / 8) else list(problems)
+
+
+def _tell_apart(forms: Sequence[str], finer: Sequence[str], share: float) -> bool:
+    """Whether there are enough different forms for that share of the finer ones, none of them of too many problems."""
+    sizes = Counter(forms)
+    return len(sizes) >= share * len(set(finer)) and max(sizes.values()) <= max(2, _MOST * len(forms))
 
 
 def split_problems(problems: Sequence[str], version: int) -> npt.NDArray[np.int64]:
