@@ -8,20 +8,43 @@
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdgym.registration import Entry, register_all, register_environment
 
 __version__ = "0.2.0"
-__all__ = ["Entry", "register_agent", "register_environment", "register_students", "register_task"]
+__all__ = [
+    "Entry",
+    "compare",
+    "evaluate",
+    "register_agent",
+    "register_environment",
+    "register_students",
+    "register_task",
+]
+_SLOW = {
+    "compare": "kdgym.evaluation",
+    "evaluate": "kdgym.evaluation",
+    "register_agent": "kdgym.catalogue",
+    "register_students": "kdgym.students",
+    "register_task": "kdgym.tasks",
+}
+
+if TYPE_CHECKING:
+    from kdgym.catalogue import register_agent
+    from kdgym.evaluation import compare, evaluate
+    from kdgym.students import register_students
+    from kdgym.tasks import register_task
 
 register_all()
 
 
 def __getattr__(name: str) -> Any:
     """What is slow to import comes when it is asked for."""
-    where = {"agent": "kdgym.catalogue", "students": "kdgym.students", "task": "kdgym.tasks"}
-    kind = name.removeprefix("register_")
-    if name not in __all__ or kind not in where:
+    if name not in _SLOW:
         raise AttributeError(f"module 'kdgym' has no attribute {name!r}")
-    return getattr(import_module(where[kind]), name)
+    return getattr(import_module(_SLOW[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -25,6 +25,12 @@ Json = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="A setting of the environment, e.g. steps=4.")
 ]
+Hyper = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=JSON", help="A hyper-parameter of the teacher, e.g. learning_rate=0.001, gamma=0.9, width=128."
+    ),
+]
 LANGUAGE_MODEL = "Teachers that ask a language model"  # their options stand together
 BaseUrl = Annotated[
     str | None,
@@ -94,7 +100,8 @@ def counter(bar: Progress, what: str) -> Callable[[int, int], None]:
 def _print_lines(bar: Progress, done: threading.Event) -> None:
     begun = time.monotonic()
     while not done.wait(max(_EVERY, (time.monotonic() - begun) / 20)):
-        typer.echo("; ".join(map(_line, bar.tasks)), err=True)
+        starting = f"starting, {_clock(time.monotonic() - begun)} so far"
+        typer.echo("; ".join(map(_line, bar.tasks)) or starting, err=True)
 
 
 def _line(task: Task) -> str:
@@ -108,8 +115,8 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
-def parse_settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
-    """Settings given as NAME=JSON, beside those with an option of their own; a value that is no JSON is a text.
+def parse_settings(pairs: list[str] | None, option: str = "--set", **given: Any) -> dict[str, Any]:
+    """What an option gives as NAME=JSON, beside what has an option of its own; a value that is no JSON is a text.
 
     Raises:
         ValueError: there is no ``=``.
@@ -117,7 +124,7 @@ def parse_settings(pairs: list[str] | None, **given: Any) -> dict[str, Any]:
     for pair in pairs or ():
         name, equals, value = pair.partition("=")
         if not equals:
-            raise ValueError(f"--set takes NAME=VALUE, for example steps=4; got {pair!r}.")
+            raise ValueError(f"{option} takes NAME=VALUE, for example steps=4; got {pair!r}.")
         try:
             given[name] = json.loads(value)
         except ValueError:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kdgym.suggestions import did_you_mean
 
 
+class UnknownSettingError(TypeError, ValueError):
+    """A setting that there is not: a ValueError as for any bad setting, and the TypeError of Python for unknown arguments, by
+    whose words others know that they may try again without it (TorchRL's ``frameskip``).
+    """
+
+
 class Settings(BaseModel):
     """Base of every family's settings: unknown names and values out of range are refused in sentences."""
 
+    noun: ClassVar[str] = "setting"
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
@@ -19,18 +26,22 @@ class Settings(BaseModel):
         """The settings, checked.
 
         Raises:
-            ValueError: a setting is unknown, has the wrong type or is out of range.
+            UnknownSettingError: there is no such setting.
+            ValueError: a setting has the wrong type or is out of range.
         """
         try:
             return cls(**settings)
         except ValidationError as error:
-            known = ", ".join(cls.model_fields)
-            lines = [cls._refusal(found) for found in error.errors()]
-            raise ValueError(" ".join([*lines, f"Known settings: {known}."])) from None
+            sentences = [*map(cls._refusal, error.errors()), f"Known {cls.noun}s: {', '.join(cls.model_fields)}."]
+            unknown = [str(found["loc"][0]) for found in error.errors() if found["type"] == "extra_forbidden"]
+            if not unknown:
+                raise ValueError(" ".join(sentences)) from None
+            sentences += [f"(unexpected keyword argument {name!r})" for name in unknown]
+            raise UnknownSettingError(" ".join(sentences)) from None
 
     @classmethod
     def _refusal(cls, found: Any) -> str:
         name = ".".join(map(str, found["loc"]))
         if found["type"] != "extra_forbidden":
-            return f"The setting {name}={found['input']!r} is refused: {found['msg']}."
-        return f"There is no setting {name!r}.{did_you_mean(name, cls.model_fields)}"
+            return f"The {cls.noun} {name}={found['input']!r} is refused: {found['msg']}."
+        return f"There is no {cls.noun} {name!r}.{did_you_mean(name, cls.model_fields)}"

@@ -17,6 +17,8 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from kdgym.core import SingleEnv, StudentSnapshot
 from kdgym.tasks import SPLITS, Task
 
+__all__ = ["ContractError", "check", "check_splits"]
+
 _STEPS = 3
 
 
@@ -135,21 +137,24 @@ def _check_snapshot(env: SingleEnv) -> None:
 
 def _check_budget_and_ledger(env: SingleEnv) -> None:
     _, info = env.reset(seed=2)
-    costs: list[Any] = [info["cost"]]
+    infos: list[Any] = [info]
     observation: Any = {}
     steps = env.students.steps
     for _ in range(steps):
         observation, _, terminated, truncated, info = env.step(env.action_space.sample())
-        costs.append(info["cost"])
+        infos.append(info)
         if terminated or truncated:
             break
     _require(
         terminated and not truncated,
         f"The episode does not terminate by itself in its {steps} steps; truncation is for outside limits.",
     )
+    _require(infos[0].keys() == info.keys(), "Infos have other keys at resets than at steps.")
+    odd = [key for key, value in info.items() if isinstance(value, dict) or hasattr(dict, key)]
+    _require(not odd, f"Infos are flat, and none of their keys is a method of dictionaries; see {odd}.")
     for actor, units in env.ledger().items():
         for unit, total in units.items():
-            parts = sum(cost[actor][unit] for cost in costs)
+            parts = sum(info[f"cost/{actor}/{unit}"] for info in infos)
             _require(
                 np.isclose(parts, total, rtol=1e-9), f"The costs of {actor} in {unit} sum to {parts}, not to {total}."
             )

@@ -108,7 +108,7 @@ def measure_anarchy(
             folder = out / f"mixing-{mixing:g}-run-{run}"
             report(done, f"{LEARNER}, mixing {mixing:g}, run {run}")
             if not (folder / "model.zip").is_file():
-                train(env_id, steps, folder, seed=run, mixing=mixing)
+                train(env_id, steps, folder, seed=run, settings={"mixing": mixing})
             results.append(evaluate(env_id, f"{LEARNER}:{folder / 'model.zip'}", episodes, first_seed=first_seed))
             done += 1
         rows.append(Row.of(f"{LEARNER}, mixing {mixing:g}", mixing, results))

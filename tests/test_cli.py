@@ -176,6 +176,39 @@ def test_train_and_use_what_was_trained(tmp_path: Path, monkeypatch: pytest.Monk
     call("evaluate", ID, "--agent", f"constant:{tmp_path / 'constant.json'}", "--episodes", "2")
 
 
+@pytest.mark.slow
+def test_training_takes_settings_and_hyper_parameters(tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path), "--steps", "8"]
+    chosen = [
+        "--set",
+        "steps=4",
+        "--set",
+        "radix=8",
+        "--hyper",
+        "n_steps=4",
+        "--hyper",
+        "students=2",
+        "--device",
+        "cpu",
+    ]
+    output = call("train", ID, *out, *chosen)
+    assert "--set steps=4 --set radix=8" in " ".join(output.split())
+    call(
+        "evaluate",
+        ID,
+        "--agent",
+        f"ppo:{tmp_path / 'model.zip'}",
+        "--episodes",
+        "2",
+        "--set",
+        "steps=4",
+        "--set",
+        "radix=8",
+    )
+    refused = runner.invoke(app, ["train", ID, *out, *chosen[:-2], "--hyper", "gamma=0.9"])
+    assert "belongs to another run" in str(refused.exception)
+
+
 def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> Path:
         raise KeyboardInterrupt

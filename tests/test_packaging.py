@@ -70,7 +70,8 @@ def test_the_first_snippet_works_in_every_folder(installed: tuple[Path, Path], f
     snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     assert snippet is not None
     packages = f"import site, sys; site.addsitedir({str(site)!r}); sys.path.append({sysconfig.get_path('purelib')!r})\n"
-    code = f"{packages}{snippet[1].replace('range(12)', 'range(1)')}\nimport kdgym.agents; print(reward.shape, kdgym.agents.__file__)"
+    shown = "import kdgym.agents; print(reward.shape, kdgym.agents.__file__)"
+    code = f"{packages}{snippet[1].replace('range(12)', 'range(1)')}\n{shown}"
     # -S: without the packages of these tests, among which kdgym is installed already.
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=where, check=False)
     place = (site / "kdgym" if (site / "kdgym").is_dir() else clone) / "agents"

@@ -100,7 +100,7 @@ def test_snapshot_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_writing_lines_teach() -> None:
     names: dict[str, Any] = {}
     exec(code_block("OpenEnded", ENVIRONMENT_PAGE), names)
-    assert names["info"]["items"]["verified"] == 1
+    assert names["info"]["items/verified"] == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -37,6 +37,16 @@ class CooksTheBooks(SkillList):
         return books
 
 
+class ShadowsAMethod(SkillList):
+    def _step_info(self) -> Any:
+        return {"items": np.zeros(self.num_envs)}
+
+
+class TellsNothingAtFirst(SkillList):
+    def reset(self, **given: Any) -> Any:
+        return super().reset(**given)[0], {}
+
+
 class SwallowsNaN(SkillList):
     def step(self, actions: Any) -> Any:
         return super().step(np.nan_to_num(actions))
@@ -73,6 +83,16 @@ def register(population: type[SkillList]) -> None:
 def test_broken_environments_are_caught(population: type[SkillList], message: str) -> None:
     register(population)
     with pytest.raises((ContractError, AssertionError), match=message):
+        check(ID, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("population", "message"),
+    [(ShadowsAMethod, r"a method of dictionaries; see \['items'\]"), (TellsNothingAtFirst, "other keys at resets")],
+)
+def test_infos_that_break_other_libraries_are_caught(population: type[SkillList], message: str) -> None:
+    register(population)
+    with pytest.raises(ContractError, match=message):
         check(ID, **SMALL)
 
 

@@ -7,7 +7,7 @@ Its three numbers were searched by the cross-entropy method (Rubinstein, 1999) o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,12 @@ class Agent(Teacher):
 
 
 def train(
-    env_id: str, steps: int, out: Path, seed: int = 0, report: Callable[[int, str], None] = lambda done, text: None
+    env_id: str,
+    steps: int,
+    out: Path,
+    seed: int = 0,
+    report: Callable[[int, str], None] = lambda done, text: None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Search the three numbers on training students; returns the file they are in.
 
@@ -56,6 +61,7 @@ def train(
         out: directory of the result.
         seed: of students and candidates.
         report: called with (steps done, a line about them).
+        settings: of the environment.
     """
 
     def act(action_space: Any, observation: dict[str, Floats], drawn: npt.NDArray[np.float64]) -> Any:
@@ -63,7 +69,9 @@ def train(
         return action_space.encode(allocation(observation, numbers[:, :1], np.exp(numbers[:, 1:2]), numbers[:, 2:]))
 
     first, spread = np.array([1.0, -4.0, 0.5]), np.array([0.5, 1.5, 0.5])  # spill is searched as a logarithm
-    mean, done = cross_entropy(env_id, act, first, spread, steps, least=0.05, seed=seed, report=report)
+    mean, done = cross_entropy(
+        env_id, act, first, spread, steps, least=0.05, seed=seed, report=report, settings=settings
+    )
     out.mkdir(parents=True, exist_ok=True)
     found = {"focus": float(mean[0]), "spill": float(np.exp(mean[1])), "thrift": float(mean[2]), "steps": done}
     path = out / "constant.json"

@@ -10,7 +10,7 @@ alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -104,10 +104,15 @@ class Agent(Teacher):
 
 
 def train(
-    env_id: str, steps: int, out: Path, seed: int = 0, report: Callable[[int, str], None] = lambda done, text: None
+    env_id: str,
+    steps: int,
+    out: Path,
+    seed: int = 0,
+    report: Callable[[int, str], None] = lambda done, text: None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Learn from tasks of training students; a lane tried is a step. Returns the model's file, written after every stream."""
-    envs: Any = gym.make_vec(env_id, num_envs=STUDENTS, autoreset=False)
+    envs: Any = gym.make_vec(env_id, num_envs=STUDENTS, autoreset=False, **(settings or {}))
     options = np.stack([envs.single_action_space.encode(STUDENTS, lane=lane) for lane in TRIED], axis=1)
     streams: list[int] = []
     seen: list[Features] = []

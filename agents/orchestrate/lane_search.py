@@ -7,7 +7,7 @@ lane_search --out runs/lane-search``. It starts from notes on similar kinds and 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,26 @@ class Agent(Teacher):
 
 
 def train(
-    env_id: str, steps: int, out: Path, seed: int = 0, report: Callable[[int, str], None] = lambda done, text: None
+    env_id: str,
+    steps: int,
+    out: Path,
+    seed: int = 0,
+    report: Callable[[int, str], None] = lambda done, text: None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Search the weights on training students; returns the file they are in."""
     start = np.zeros((4, FEATURES))
     start[0, 0] = 1.0  # auto, unless the features favour another lane
     mean, done = cross_entropy(
-        env_id, decide, start.ravel(), np.ones(start.size), steps, least=0.02, seed=seed, report=report
+        env_id,
+        decide,
+        start.ravel(),
+        np.ones(start.size),
+        steps,
+        least=0.02,
+        seed=seed,
+        report=report,
+        settings=settings,
     )
     out.mkdir(parents=True, exist_ok=True)
     path = out / "weights.json"

@@ -8,7 +8,7 @@ start_search --out runs/start-search``. It starts from uniform shares and from s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,17 @@ class Agent(Teacher):
 
 
 def train(
-    env_id: str, steps: int, out: Path, seed: int = 0, report: Callable[[int, str], None] = lambda done, text: None
+    env_id: str,
+    steps: int,
+    out: Path,
+    seed: int = 0,
+    report: Callable[[int, str], None] = lambda done, text: None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Path:
     """Search the numbers on training students; returns the file they are in."""
-    mean, done = cross_entropy(env_id, decide, FIRST, SPREAD, steps, least=0.05, seed=seed, report=report)
+    mean, done = cross_entropy(
+        env_id, decide, FIRST, SPREAD, steps, least=0.05, seed=seed, report=report, settings=settings
+    )
     out.mkdir(parents=True, exist_ok=True)
     path = out / "numbers.json"
     path.write_text(json.dumps({"numbers": mean.tolist(), "steps": done}, indent=2) + "\n")

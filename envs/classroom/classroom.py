@@ -22,7 +22,7 @@ from torch import Tensor
 from kdgym import random
 from kdgym.core import SingleEnv
 from kdgym.core.course import TARGET, Course, CourseEnv, draw_targets, record
-from kdgym.core.population import Array, Autoreset, Info
+from kdgym.core.population import Array, Info, common_arguments
 from kdgym.envs.classroom.bids import LARGEST_LOSS, MOST_CREDITS, Bids
 from kdgym.envs.classroom.parallel import ClassroomParallelEnv
 from kdgym.envs.classroom.timetable import Timetable, timetable_panel, timetable_picture
@@ -81,14 +81,14 @@ class Classroom(CourseEnv):
     ## Rewards
     The common gain: mean of the teachers' gains, a gain being the change of a subject's target-weighted validation accuracy
     (``reward="accuracy"``) or of minus its loss (``"log_loss"``). A teacher that is an agent of its own gets
-    ``(1 - mixing) * own gain + mixing * common gain``. ``info["gain"]`` has all gains.
+    ``(1 - mixing) * own gain + mixing * common gain``. ``info["gain/teacher_0"]`` and so on have all gains.
 
     ## Starting State
     A base student of the pool. One to ``max_targets`` target skills of every subject, with random weights that sum to 1 within
     the subject. Purses hold one credit for every step.
 
     ## Episode End
-    ``terminated`` after ``steps`` steps (PettingZoo's ``max_cycles``). Never truncated.
+    ``terminated`` after ``steps`` steps (PettingZoo's ``max_cycles``). Truncated by ``max_episode_steps`` alone.
 
     ## Student
     As in DataGen.
@@ -122,9 +122,8 @@ class Classroom(CourseEnv):
     config: ClassroomSettings
     family, level = "Classroom", "Classroom"
 
-    def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
-    ) -> None:
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        common = common_arguments(settings)
         course = Course(ClassroomSettings.parse(settings))
         self._market, device = Market(course), course.students.device
         self.bids = Bids(_subjects([skill.name for skill in course.task.skills], course.config), course.config.sources)
@@ -152,8 +151,7 @@ class Classroom(CourseEnv):
                 "share": ((teachers,), f32),
                 "share_history": ((course.config.steps, teachers), f32),
             },
-            render_mode=render_mode,
-            autoreset=autoreset,
+            **common,
         )
         self.metadata["subjects"] = [[self.task.skills[k].name for k in subject] for subject in self.bids.subjects]
 
@@ -225,7 +223,7 @@ class Classroom(CourseEnv):
 
     def _step_info(self) -> Info:
         gains = self.state["gain"].cpu().numpy()
-        return {"gain": {f"teacher_{i}": gains[:, i].copy() for i in range(self.bids.teachers)}}
+        return {f"gain/teacher_{i}": gains[:, i].copy() for i in range(self.bids.teachers)}
 
     def outcome(self) -> dict[str, Array]:
         """``gains``: change of every subject's target-weighted validation accuracy over the episode, and ``time``: each
@@ -296,7 +294,7 @@ def parallel_env(
         settings["steps"] = max_cycles
     named = None if subjects is None else tuple(map(tuple, subjects))
     given = {"task": task, "num_teachers": num_teachers, "subjects": named, **settings}
-    return ClassroomParallelEnv(Classroom(1, render_mode, autoreset=False, **given))
+    return ClassroomParallelEnv(Classroom(1, render_mode=render_mode, autoreset=False, **given))
 
 
 def env(**settings: Any) -> Any:

@@ -82,17 +82,17 @@ class ClassroomParallelEnv(ParallelEnv[str, Floats, Floats]):
         if actions.keys() != set(self.agents):
             raise ValueError(f"Actions were given for {sorted(actions)}; every teacher acts: {self.agents}.")
         each = [self._checked(agent, actions[agent]) for agent in self.agents]
-        observation, _, done, _, info = self.classrooms.step(np.concatenate(each)[None])
+        observation, _, done, cut, info = self.classrooms.step(np.concatenate(each)[None])
         told = first_student(info)
-        gains = np.array([told["gain"][agent] for agent in self.agents])
+        gains = np.array([told[f"gain/{agent}"] for agent in self.agents])
         result = (
             self._each(self.bids.flat(observation)[0]),
             self._each(mixed(gains, self.mixing).tolist()),
             self._each([bool(done[0])] * len(self.agents)),
-            self._each([False] * len(self.agents)),
+            self._each([bool(cut[0])] * len(self.agents)),
             self._each([told] * len(self.agents)),
         )
-        if done[0]:
+        if done[0] or cut[0]:
             self.agents = []
         return result
 

@@ -19,7 +19,7 @@ from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.course import FIRST_PURPOSE, TARGET, Course, CourseEnv, draw_targets
 from kdgym.core.course_settings import CourseSettings
-from kdgym.core.population import Array, Autoreset, Info
+from kdgym.core.population import Array, Info, common_arguments
 from kdgym.envs.datagen.data_engines import shuffle
 from kdgym.envs.datagen.written_items import MOST_CHARACTERS, REASONS, WrittenLesson, read_lesson
 from kdgym.spaces import JsonText
@@ -75,7 +75,7 @@ class OpenEnded(CourseEnv):
     As on the Skill-List level.
 
     ## Episode End
-    ``terminated`` after ``steps`` steps. Never truncated.
+    ``terminated`` after ``steps`` steps. Truncated by ``max_episode_steps`` alone.
 
     ## Student
     As on the Skill-List level.
@@ -107,11 +107,10 @@ class OpenEnded(CourseEnv):
     skills_are_named = False
     recorded = False  # a lesson is read on the host
 
-    def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
-    ) -> None:
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        common = common_arguments(settings)
         course = Course(OpenEndedSettings.parse(settings))
-        self._lessons: list[WrittenLesson] = []
+        self._lessons = [WrittenLesson() for _ in range(num_envs)]
         pool, device = course.task.pool("train"), course.students.device
         self._train_problems = pool.start.to(device), pool.count.to(device)
         self._solution = course.task.solution.to(device)
@@ -122,9 +121,8 @@ class OpenEnded(CourseEnv):
             observation_space={},
             action_space=JsonText(MOST_CHARACTERS, example="draw"),
             layout={"probe": ((n,), torch.int64), "given": ((n, tokens), torch.int64)},
-            render_mode=render_mode,
-            autoreset=autoreset,
             text_space=JsonText(MOST_CHARACTERS, example="score"),
+            **common,
         )
 
     # --- the decision process ------------------------------------------------------------------------------------
@@ -265,12 +263,13 @@ class OpenEnded(CourseEnv):
     def _step_info(self) -> Info:
         """What became of the items, [S] each, and the first refusals in words."""
         lessons = self._lessons
-        counts = {reason: np.array([lesson.rejected[reason] for lesson in lessons]) for reason in REASONS}
+        counts = {f"items/rejected/{why}": np.array([lesson.rejected[why] for lesson in lessons]) for why in REASONS}
         accepted = np.array([len(lesson.answer) + lesson.drawn for lesson in lessons])
         right = np.array([sum(lesson.right) + lesson.drawn for lesson in lessons])
         explained = np.array(["\n".join(lesson.explained) for lesson in lessons], dtype=object)
         verified = right / np.maximum(accepted, 1)
-        return {"items": {"accepted": accepted, "verified": verified, "rejected": counts, "explained": explained}}
+        told = {"items/accepted": accepted, "items/verified": verified, "items/explained": explained}
+        return {**told, **counts}
 
 
 class OpenEndedEnv(SingleEnv):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kdgym.core import SingleEnv
 from kdgym.core.course import TARGET, Course, CourseEnv, draw_targets
-from kdgym.core.population import Array, Autoreset
+from kdgym.core.population import Array, common_arguments
 from kdgym.envs.datagen.data_engines import Market, MarketSettings
 from kdgym.spaces import Shares
 
@@ -62,7 +62,7 @@ class SkillList(CourseEnv):
     keeps the student's weights and draws everything else anew.
 
     ## Episode End
-    ``terminated`` after ``steps`` steps, when the last allowance is spent. Never truncated.
+    ``terminated`` after ``steps`` steps, when the last allowance is spent. Truncated by ``max_episode_steps`` alone.
 
     ## Student
     A decoder-only transformer (one block, width 32, 12 thousand parameters) and AdamW, batches of 16, each item once. Images
@@ -119,14 +119,13 @@ class SkillList(CourseEnv):
     course: Course[MarketSettings]
     family, level = "DataGen", "SkillList"
 
-    def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
-    ) -> None:
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        common = common_arguments(settings)
         course = Course(MarketSettings.parse(settings))
         market = Market(course)
         shares = Shares(market.sources.total)
         self._market, self._temperature = market, shares.temperature
-        super().__init__(course, num_envs, market.observation_space, shares, market.layout, render_mode, autoreset)
+        super().__init__(course, num_envs, market.observation_space, shares, market.layout, **common)
 
     def _begin(self, rows: Tensor, restart: str) -> None:
         if restart == "base":

@@ -19,7 +19,7 @@ from kdgym import random
 from kdgym.core import SingleEnv
 from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, TARGET, Course, CourseEnv, draw_targets
 from kdgym.core.course_settings import CourseSettings
-from kdgym.core.population import Array, Autoreset
+from kdgym.core.population import Array, common_arguments
 from kdgym.core.validation import checked_choices
 from kdgym.envs.datagen.data_engines import in_random_order
 from kdgym.envs.datagen.subskills import split_into_regions
@@ -79,7 +79,7 @@ class SkillTree(CourseEnv):
     As on the Skill-List level; all subskills closed.
 
     ## Episode End
-    ``terminated`` after ``steps`` steps. Never truncated.
+    ``terminated`` after ``steps`` steps. Truncated by ``max_episode_steps`` alone.
 
     ## Student
     As on the Skill-List level.
@@ -109,9 +109,8 @@ class SkillTree(CourseEnv):
     config: SkillTreeSettings
     family, level = "DataGen", "SkillTree"
 
-    def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
-    ) -> None:
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        common = common_arguments(settings)
         course = Course(SkillTreeSettings.parse(settings))
         config, device = course.config, course.students.device
         skills, subskills = len(course.task.skills), 2**config.depth
@@ -140,8 +139,7 @@ class SkillTree(CourseEnv):
                 "subskill_loss": ((pairs,), torch.float32),
                 "money": ((pairs,), torch.float64),
             },
-            render_mode=render_mode,
-            autoreset=autoreset,
+            **common,
         )
 
     def _begin(self, rows: Tensor, restart: str) -> None:

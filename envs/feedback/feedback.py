@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, Course, CourseEnv
-from kdgym.core.population import Array, Autoreset
+from kdgym.core.population import Array, common_arguments
 from kdgym.core.validation import checked_choices
 from kdgym.envs.feedback.questions import Questions
 from kdgym.envs.feedback.settings import FeedbackSettings
@@ -120,7 +120,7 @@ class Feedback(CourseEnv):
     ``reset(options={"restart": "continue"})`` keeps the weights.
 
     ## Episode End
-    ``terminated`` after ``steps`` steps. Never truncated.
+    ``terminated`` after ``steps`` steps. Truncated by ``max_episode_steps`` alone.
 
     ## Student
     As in DataGen (12 thousand weights), sampled at temperature 1 with a key-value cache.
@@ -128,7 +128,7 @@ class Feedback(CourseEnv):
     ## Budget
     ``budget`` tokens an episode: of attempts, of what follows feedback, and of feedback at ``price`` each. An update may spend
     what is left divided by the updates left; groups are held one after another as long as it lasts. The default lets a silent
-    teacher hold nearly all; whoever speaks holds fewer. ``info["practice"]`` itemises a step: ``rollout_tokens`` of attempts,
+    teacher hold nearly all; whoever speaks holds fewer. Infos itemise a step: ``practice/rollout_tokens`` of attempts,
     ``guided_tokens`` of what follows feedback, ``feedback_tokens``, and ``updates`` that anything was learned from.
 
     ## Splits
@@ -163,9 +163,8 @@ class Feedback(CourseEnv):
     recorded = False  # how many attempts are continued is known on the host alone
     students: Practitioners
 
-    def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
-    ) -> None:
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        common = common_arguments(settings)
         course: Course[Any] = Course(self.arguments.parse(settings))
         config, students, k = course.config, _practitioners(course), len(course.task.skills)
         self.objective = Objective(config.clip, config.kl, config.shaping_constant)
@@ -195,8 +194,7 @@ class Feedback(CourseEnv):
                 "feedback": ((), torch.float64),
                 **(self._questions.layout if self._questions else {}),
             },
-            render_mode=render_mode,
-            autoreset=autoreset,
+            **common,
         )
         self.commentator: Commentator | None = None
         self._spent = torch.zeros(num_envs, 4, dtype=torch.float64, device=self.device)
@@ -342,7 +340,7 @@ class Feedback(CourseEnv):
 
     def _step_info(self) -> dict[str, Any]:
         spent = self._spent.cpu().numpy()
-        return {"practice": dict(zip(_SPENT, spent.T, strict=True))}
+        return {f"practice/{name}": column for name, column in zip(_SPENT, spent.T, strict=True)}
 
     # --- actions -------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from kdgym.core import SingleEnv
-from kdgym.core.population import Autoreset
 from kdgym.envs.feedback.feedback import Feedback
 from kdgym.envs.feedback.questions import TutoringSettings
 from kdgym.envs.feedback.tutoring_aec import TutoringAECEnv
@@ -52,7 +51,7 @@ class Tutoring(Feedback):
     As in Feedback.
 
     ## Episode End
-    ``terminated`` after ``steps`` steps (PettingZoo's ``max_cycles``). Never truncated.
+    ``terminated`` after ``steps`` steps (PettingZoo's ``max_cycles``). Truncated by ``max_episode_steps`` alone.
 
     ## Student
     As in Feedback.
@@ -80,12 +79,10 @@ class Tutoring(Feedback):
     config: TutoringSettings
     family, level, arguments, asks = "Classroom", "Tutoring", TutoringSettings, True
 
-    def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
-    ) -> None:
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
         if settings.get("actions", "box") != "box":
             raise ValueError(f"actions is {settings['actions']!r}; a tutor and its pupil act in a box.")
-        super().__init__(num_envs, render_mode, autoreset, **settings)
+        super().__init__(num_envs, **settings)
 
 
 class TutoringEnv(SingleEnv):
@@ -106,4 +103,4 @@ def tutoring_env(
     """
     if max_cycles is not None:
         settings["steps"] = max_cycles
-    return TutoringAECEnv(Tutoring(1, render_mode, autoreset=False, task=task, **settings))
+    return TutoringAECEnv(Tutoring(1, render_mode=render_mode, autoreset=False, task=task, **settings))

@@ -97,7 +97,7 @@ class TutoringAECEnv(AECEnv[str, Floats, Floats]):
         if not self.agents:
             raise RuntimeError("There is no lesson to go on with; call reset first.")
         agent = self.agent_selection
-        if self.terminations[agent]:
+        if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
             return
         given = checked_actions(np.asarray(action, dtype=np.float32)[None], 1, self.action_space(agent))[0]
@@ -112,11 +112,12 @@ class TutoringAECEnv(AECEnv[str, Floats, Floats]):
 
     def _practise(self, answer: Floats) -> None:
         before = self._seen
-        self._seen, reward, done, _, info = self.pupils.step(np.concatenate([self._asked, answer])[None])
+        self._seen, reward, done, cut, info = self.pupils.step(np.concatenate([self._asked, answer])[None])
         cost = {name: price * float(self._seen[name][0, 0] - before[name][0, 0]) for name, price in self._costs.items()}
         self.rewards[PUPIL] = float(reward[0]) + cost["feedback"]  # the common reward has paid for both
         self.rewards[TUTOR] = float(reward[0]) + cost["questions"]
         self.terminations = dict.fromkeys(self.agents, bool(done[0]))
+        self.truncations = dict.fromkeys(self.agents, bool(cut[0]))
         self.infos = {agent: first_student(info) for agent in self.agents}
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from kdgym.core import ledger
-from kdgym.core.population import Array, Autoreset, Info, PopulationEnv
+from kdgym.core.population import Array, Info, PopulationEnv, common_arguments
 from kdgym.core.rendering import Lesson
 from kdgym.core.validation import checked_choices
 from kdgym.envs.orchestrate import history
@@ -83,7 +83,7 @@ class Orchestrate(PopulationEnv):
     episode.
 
     ## Episode End ``terminated`` after the last task, or when the budget is spent. Tasks that were not reached count as
-    failures. Never truncated.
+    failures. Truncated by ``max_episode_steps`` alone.
 
     ## Student
     Math: a small transformer with habitual errors (`kdgym.envs.orchestrate.math_students`). Incidents: a small network that
@@ -129,9 +129,8 @@ class Orchestrate(PopulationEnv):
     config: OrchestrateSettings
     settings_type: ClassVar[type[OrchestrateSettings]]
 
-    def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
-    ) -> None:
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        common = common_arguments(settings)
         config = self.config = self.settings_type.parse(settings)
         device = check_device(config.device)
         self.world, self.steps = self._world(device), config.tasks
@@ -162,8 +161,7 @@ class Orchestrate(PopulationEnv):
                 **config.model_dump(mode="json", exclude={"notebooks"}),
             },
             device=device,
-            render_mode=render_mode,
-            autoreset=autoreset,
+            **common,
         )
         self.metadata["features"] = list(self.world.features)
         self._all_students = torch.arange(num_envs, device=device)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
-from kdgym.core.population import Array, Autoreset, PopulationEnv
+from kdgym.core.population import Array, PopulationEnv, common_arguments
 from kdgym.core.rendering import Lesson
 from kdgym.envs.snapshot.moves import SnapshotMoves
 from kdgym.envs.snapshot.settings import SnapshotSettings
@@ -109,7 +109,7 @@ class Snapshot(PopulationEnv):
     weights.
 
     ## Episode End
-    ``terminated`` after ``steps`` steps. Never truncated.
+    ``terminated`` after ``steps`` steps. Truncated by ``max_episode_steps`` alone.
 
     ## Student
     Two tanh networks of two layers, about 2,600 weights, trained by PPO with AdamW (`kdgym.students.control.actor_critic`).
@@ -153,9 +153,8 @@ class Snapshot(PopulationEnv):
     config: SnapshotSettings
     recorded = False  # examinations end when all students have
 
-    def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: Autoreset = True, **settings: Any
-    ) -> None:
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        common = common_arguments(settings)
         self.config = config = SnapshotSettings.parse(settings)
         self.simulators = make_simulators(config)
         device = torch.device(config.device)
@@ -180,8 +179,7 @@ class Snapshot(PopulationEnv):
             },
             settings={"family": "Snapshot", "version": self.simulators.version, **config.model_dump(mode="json")},
             device=device,
-            render_mode=render_mode,
-            autoreset=autoreset,
+            **common,
         )
         self._all_students = torch.arange(num_envs, device=device)
         measured = zip(self.simulators.size.tolist(), self.simulators.value.tolist(), strict=True)

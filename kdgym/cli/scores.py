@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kdgym.catalogue import require_fit
 from kdgym.console import (
     AGENT_HELP,
     LANGUAGE_MODEL,
@@ -24,6 +23,9 @@ from kdgym.console import (
     write_json,
 )
 from kdgym.registration import find
+
+if TYPE_CHECKING:
+    from kdgym.evaluation import Comparison
 
 Episodes = Annotated[int, typer.Option(help="Number of students; every teacher gets the same ones.", min=2)]
 Device = Annotated[str, typer.Option(help="Torch device of the students: cpu, cuda, ...")]
@@ -60,44 +62,17 @@ def _misconceptions(text: str) -> dict[str, Any]:
     return {"misconceptions": wanted} if wanted else {}
 
 
-def _evaluate(
-    id: str,
-    agents: list[str],
-    episodes: int,
-    retention: int = 0,
-    placebo: bool = False,
-    options: dict[str, Any] | None = None,
-    **settings: Any,
-) -> list[Any]:
-    """Evaluate every agent on the same students, with a progress bar."""
-    import gymnasium as gym
+def _compare(id: str, agents: list[str], episodes: int, **given: Any) -> Comparison:
+    """`kdgym.compare` with a progress bar."""
+    from kdgym.evaluation import compare
 
-    from kdgym.evaluation import NO_TEACHING, encoding, load_agent
-    from kdgym.evaluation import evaluate as let_teach
-
-    find(id)
-    for agent in agents:
-        require_fit(id, agent)
-    students: dict[str, Any] = {}  # one, by how its actions are encoded
-    for agent in agents:  # a file or a class that does not fit, or a missing package, is told before the work begins
-        chosen = {**encoding(agent), **settings}
-        actions = chosen.get("actions", "")
-        if actions not in students:
-            students[actions] = gym.make_vec(id, num_envs=1, **chosen).unwrapped
-        if agent != NO_TEACHING:
-            load_agent(agent, students[actions], options=options)
-    steps = next(iter(students.values())).steps
-    results = []
-    given = {"retention": retention, "placebo": placebo, "options": options, **settings}
     with progress_bar() as bar:
-        total = bar.add_task("all teachers", total=len(agents) * episodes * steps)
-        for agent in agents:
-            bar.update(total, description=agent)
-            results.append(let_teach(id, agent, episodes, progress=lambda n: bar.advance(total, n), **given))
-            if agent == NO_TEACHING:
-                bar.advance(total, episodes * steps)
-        bar.update(total, description="done")
-    return results
+        task = bar.add_task("all teachers", total=None)
+
+        def advance(agent: str, done: int, total: int) -> None:
+            bar.update(task, description=agent, completed=done, total=total)
+
+        return compare(id, agents, episodes, progress=advance, **given)
 
 
 def compare(
@@ -125,7 +100,6 @@ def compare(
     seconds_budget: SecondsBudget = None,
 ) -> None:
     """Compare teachers on the same students, seeds and budget: paired differences with 95 % intervals."""
-    from kdgym.evaluation.report import comparison_json, comparison_table, extras_tables, ranked
     from kdgym.students import is_language_model
 
     set_threads(threads)
@@ -141,19 +115,13 @@ def compare(
     asking: dict[str, Any] = {"base_url": base_url, "model": model, "transcript": transcript}
     asking |= {"token_budget": token_budget, "seconds_budget": seconds_budget}
     options = {name: value for name, value in asking.items() if value is not None}
-    results = _evaluate(id, names, episodes, retention, twins, options, **given)
-    control = results[0]
-    for table in (comparison_table(results, control), *extras_tables(results)):
-        console.print(table)
-    for result in results:
-        if result.remarks:
-            console.print(f"{result.agent}: " + ", ".join(f"{n} {what}" for what, n in result.remarks.items()) + ".")
+    found = _compare(id, names, episodes, retention=retention, placebo=twins, options=options, **given)
+    for part in found.report():
+        console.print(part)
     if picture is not None:
-        from kdgym.evaluation.plots import comparison_picture
-
-        comparison_picture(ranked(results), control, picture)
+        found.plot(picture)
         console.print(f"Picture: {picture}")
-    write_json(json_file, comparison_json(results, control))
+    write_json(json_file, found.to_json())
 
 
 def headroom(
@@ -161,7 +129,7 @@ def headroom(
 ) -> None:
     """Show how much a good teacher can gain: no teaching, the controls, the published rule, and the upper bounds."""
     from kdgym.evaluation import NO_TEACHING
-    from kdgym.evaluation.report import comparison_json, headroom_table
+    from kdgym.evaluation.report import headroom_table
 
     set_threads(threads)
     entry = find(id)
@@ -171,8 +139,7 @@ def headroom(
         entry.published: "published rule",
         **dict.fromkeys(entry.upper_bounds, "upper bound"),
     }
-    results = _evaluate(id, list(roles), episodes, device=device)
-    control = next(result for result in results if result.agent == entry.controls[0])
-    best = max((result for result in results if result.upper_bound), key=lambda result: result.after.mean())
-    console.print(headroom_table(results, control, best, roles))
-    write_json(json_file, comparison_json(results, control))
+    found = _compare(id, list(roles), episodes, device=device)
+    best = max((result for result in found if result.upper_bound), key=lambda result: result.after.mean())
+    console.print(headroom_table(found.results, found.control, best, roles))
+    write_json(json_file, found.to_json())

@@ -23,7 +23,7 @@ from kdgym.core.course_settings import CourseSettings
 from kdgym.core.examiner import Examiner
 from kdgym.core.fields import Fields, Layout
 from kdgym.core.misconceptions import Misconceptions
-from kdgym.core.population import Array, Autoreset, PopulationEnv
+from kdgym.core.population import Array, PopulationEnv
 from kdgym.core.rendering import Lesson
 from kdgym.students import Batch, Students, Tables, is_language_model, make_students
 from kdgym.tasks import Split, Task, make_task
@@ -253,7 +253,7 @@ class CourseEnv(PopulationEnv):
         observation_space: the page's own boxes.
         action_space: the page's.
         layout: the page's own state.
-        render_mode, autoreset, text_space: see `PopulationEnv`.
+        common: what all populations take (`common_arguments`), and ``text_space``; see `PopulationEnv`.
 
     Attributes:
         metadata: with ``skills``, a list of name, description and names of prerequisites in the order of all per-skill
@@ -274,9 +274,7 @@ class CourseEnv(PopulationEnv):
         observation_space: dict[str, spaces.Space[Any]],
         action_space: spaces.Space[Any],
         layout: Layout,
-        render_mode: str | None,
-        autoreset: Autoreset,
-        text_space: spaces.Text | None = None,
+        **common: Any,
     ) -> None:
         self.course, self.config, self.task, self.students = course, course.config, course.task, course.students
         self.steps = self.config.steps
@@ -295,9 +293,7 @@ class CourseEnv(PopulationEnv):
                 "row": self.students.row,
             },
             device=self.students.device,
-            render_mode=render_mode,
-            autoreset=autoreset,
-            text_space=text_space,
+            **common,
         )
         if self.skills_are_named:
             self.metadata["skills"] = [

@@ -22,6 +22,13 @@ def charge(ledger: Tensor, actor: str, students: Tensor | slice = slice(None), /
         ledger[students, ACTORS.index(actor), UNITS.index(unit)] += amount
 
 
+def flat(ledger: Column) -> dict[str, Column]:
+    """A ledger [S, actors, units] as infos tell it: ``cost/<actor>/<unit>`` -> [S]. No key is a method of what holds infos."""
+    return {
+        f"cost/{actor}/{unit}": column for actor, units in itemise(ledger).items() for unit, column in units.items()
+    }
+
+
 def itemise(ledger: Column) -> dict[str, dict[str, Column]]:
     """A ledger [S, actors, units] as nested dictionaries of [S] columns."""
     return {actor: {unit: ledger[:, i, j] for j, unit in enumerate(UNITS)} for i, actor in enumerate(ACTORS)}

@@ -44,9 +44,16 @@ _COMMON: Layout = {
     "billed": (ledger.SHAPE, torch.float64),
 }
 # What a copy has beside its settings and its state.
-_CARRIED = {"_started", "_finished", "_np_random", "_np_random_seed", "spec", "commentator"}
+_CARRIED = {"_started", "_finished", "_np_random", "_np_random_seed", "spec", "commentator", "max_episode_steps"}
 _CARRIED |= {"action_space", "single_action_space", "observation_space", "single_observation_space"}
+_TERMINATED, _TRUNCATED = 1, 2  # bits of the field done
 _RANDOM_STREAMS = ("seed", "episode")  # fields that all of a student's random streams come from
+
+
+def common_arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    """Take out of a family's keyword arguments those that all populations have, to be passed on to `PopulationEnv`."""
+    names = ("render_mode", "autoreset", "max_episode_steps")
+    return {name: settings.pop(name) for name in names if name in settings}
 
 
 class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
@@ -64,6 +71,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         autoreset: when a finished student's next episode starts, a `gymnasium.vector.AutoresetMode` or its value: in the
             step that ends one (``"SameStep"`` or True), in the step after, whose action is ignored (``"NextStep"``), or when
             it is reset by hand (``"Disabled"`` or False).
+        max_episode_steps: steps after which an episode is truncated; what a step may spend stays as it is.
 
     Attributes:
         config: settings of the family; set by it, as ``steps``, the length of a full episode.
@@ -92,13 +100,18 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         device: torch.device,
         render_mode: str | None = None,
         autoreset: Autoreset = True,
+        max_episode_steps: int | None = None,
         text_space: spaces.Text | None = None,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs is {num_envs}; a population has at least 1 student.")
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode is {render_mode!r}; choose from {self.metadata['render_modes']} or None.")
-        self.autoreset_mode = _mode(autoreset)
+        if max_episode_steps is not None and (not isinstance(max_episode_steps, int) or max_episode_steps < 1):
+            raise ValueError(
+                f"max_episode_steps is {max_episode_steps!r}; give a whole number from 1, or None for no limit."
+            )
+        self.autoreset_mode, self.max_episode_steps = _mode(autoreset), max_episode_steps
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.num_envs, self.render_mode, self.device, self.settings = num_envs, render_mode, device, settings
         self.single_observation_space, self.single_action_space = text_space or observation_space, action_space
@@ -176,8 +189,8 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         super().reset(seed=seed if isinstance(seed, int) else None)
         self._seed(mask, seed)
         self._start(mask, restart)
-        cost = {"cost": ledger.itemise(self.state["ledger"].cpu().numpy())}
-        return self.observe(), self._pack(cost, mask)
+        cost = self._pack(ledger.flat(self.state["ledger"].cpu().numpy()), mask)
+        return self.observe(), cost | self._pack(self._step_info(), np.zeros_like(mask))
 
     def step(self, actions: Array) -> tuple[dict[str, Array], Array, Array, Array, Info]:
         """Teach every student for one step.
@@ -194,8 +207,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             raise RuntimeError("step was called after the end of an episode; call reset to start the next one.")
         action = self._receive(actions)
         outcome = self._step_of_others(waiting, action) if waiting.any() else self._advance(action).cpu().numpy()
-        reward, done = outcome[:, 0].copy(), outcome[:, 1] > 0
-        cost = {"cost": ledger.itemise(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE))}
+        reward, ends = outcome[:, 0].copy(), outcome[:, 1].astype(np.int64)
+        done, terminated, truncated = ends > 0, ends & _TERMINATED > 0, ends & _TRUNCATED > 0
+        cost = ledger.flat(outcome[:, 2 : 2 + ledger.SIZE].reshape(-1, *ledger.SHAPE))
         observation = self._present(self._split(outcome[:, 2 + ledger.SIZE :]))
         if self.autoreset_mode is AutoresetMode.SAME_STEP and done.any():
             info = self._next_episode(observation, {**cost, **self._step_info()}, done)
@@ -205,7 +219,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             self._finished = done.copy()
         if self.render_mode == "human":
             Console().print(self.panel(0))
-        return observation, reward, done, np.zeros_like(done), info
+        return observation, reward, terminated, truncated, info
 
     def _step_of_others(self, waiting: npt.NDArray[np.bool_], action: Tensor) -> Array:
         """A step without the students ``waiting``, bool [S], whose episode had ended. With `AutoresetMode.NEXT_STEP` they begin
@@ -220,7 +234,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         self.state["step"][rows] = 0  # what they compute is thrown away, but has to be computable
         outcome = self._advance(action).cpu().numpy()
         self.state.put(rows, as_they_are)
-        outcome[waiting, 0], outcome[waiting, 1] = 0, not next_step
+        outcome[waiting, 0], outcome[waiting, 1] = 0, self.state["done"].cpu().numpy()[waiting]
         spent = (
             self.state["ledger"].flatten(1)
             if next_step
@@ -230,15 +244,17 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         return outcome
 
     def advance(self, action: Tensor) -> Tensor:
-        """One step on the device: valid actions [S, n] -> float64 [S, 2 + costs + observation]: reward, terminated, ..."""
+        """One step on the device: valid actions [S, n] -> float64 [S, 2 + costs + observation]: reward, done, ..."""
         before = self.state["ledger"].clone()
         self.state["ledger"][:] += self.state["billed"]
         self.state["billed"][:] = 0
         reward, terminated = self._teach(action)
         self.state["step"][:] += 1
-        self.state["done"][:] = terminated.long()
+        self.state["done"][:] = _TERMINATED * terminated.long()
+        if self.max_episode_steps is not None:
+            self.state["done"][:] += _TRUNCATED * (self.state["step"] >= self.max_episode_steps)
         cost = (self.state["ledger"] - before).flatten(1)
-        return torch.cat([reward[:, None], terminated[:, None], cost, *self._seen()], dim=1)
+        return torch.cat([reward[:, None], self.state["done"][:, None], cost, *self._seen()], dim=1)
 
     def _next_episode(self, observation: Any, cost: Info, done: npt.NDArray[np.bool_]) -> Info:
         """Start the next episode of the finished students; their last observation and cost go to ``final_*``."""
@@ -285,7 +301,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         return observation
 
     def _step_info(self) -> Info:
-        """What the last actions have to be told, beside their cost: arrays [S]."""
+        """What came of the last actions, beside their cost: ``part/name`` -> [S]. After a reset, infos have zeros there."""
         return {}
 
     def _seen(self) -> list[Tensor]:
@@ -359,6 +375,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         snapshot = self.snapshot()
         page: Any = type(self)
         branches: PopulationEnv = page(self.num_envs * k, autoreset=False, **self._arguments())
+        branches.max_episode_steps = self.max_episode_steps
         branches.restore(StudentSnapshot(self.settings, [row.repeat_interleave(k, dim=0) for row in snapshot.rows]))
         return branches
 
@@ -423,10 +440,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """Gymnasium's vector info: every array has a bool mask ``_key`` of the students it speaks of."""
         packed: Info = {}
         for key, value in info.items():
-            if isinstance(value, dict):
-                packed[key] = self._pack(value, mask)
-            else:
-                packed[key] = np.where(mask, value, "" if value.dtype == object else value.dtype.type(0))
+            packed[key] = np.where(mask, value, "" if value.dtype == object else value.dtype.type(0))
             packed[f"_{key}"] = mask.copy()
         return packed
 

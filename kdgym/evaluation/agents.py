@@ -73,37 +73,76 @@ def agent_class(name: str) -> type[Any]:
     return kind  # type: ignore[no-any-return]  # it has an act
 
 
-def load_agent(name: str, envs: PopulationEnv, seed: int = 0, options: Mapping[str, Any] | None = None) -> Agent:
-    """Make the agent ``name``: a name, a Python file, ``NAME:FILE`` for a trained one, or an SB3 zip.
+def as_given(agent: Any) -> Any:
+    """An agent as `load_agent` takes it: a path as a text, all else unchanged."""
+    return str(agent) if isinstance(agent, Path) else agent
 
-    Of ``options``, it gets those that its class names in ``options``.
+
+def agent_name(agent: Any) -> str:
+    """What to call an agent: a text as it is; a class, or an object's class, by its name, or by its file if that is Agent."""
+    if isinstance(agent, str):
+        return agent
+    kind = agent if isinstance(agent, type) else type(agent)
+    stem: str = kind.__module__.rpartition(".")[2]
+    return stem if kind.__name__ == "Agent" and stem != "__main__" else kind.__name__
+
+
+def load_agent(agent: Any, envs: PopulationEnv, seed: int = 0, options: Mapping[str, Any] | None = None) -> Agent:
+    """Make an agent for an environment.
+
+    Args:
+        agent: a name, a Python file, ``NAME:FILE`` for a trained one, or an SB3 zip; a class, called with the spaces and
+            ``seed=``; an object with ``act``, used as it is; or an object with ``predict``, an SB3 model.
+        envs: whose spaces it gets.
+        seed: of what it draws.
+        options: of these, it gets those that its class names in ``options``.
 
     Raises:
         ValueError: there is no such agent or file, or its class does not take what it is given.
     """
-    if name.endswith(".zip") and ":" not in name:
+    if not isinstance(agent, str | type):
+        return _as_agent(agent)
+    if isinstance(agent, str) and agent.endswith(".zip") and ":" not in agent:
         from kdgym.integrations.sb3 import SB3Agent  # SB3 is only needed by those who use it
 
-        return SB3Agent.from_zip(Path(name), envs.single_observation_space, envs.single_action_space)
-    base, _, file = name.partition(":")
-    kind = agent_class(base)
+        return SB3Agent.from_zip(Path(agent), envs.single_observation_space, envs.single_action_space)
+    base, _, file = agent_name(agent).partition(":")
+    kind: Any = agent_class(base) if isinstance(agent, str) else agent
+    if not callable(getattr(kind, "act", None)):
+        raise ValueError(
+            f"The class {kind.__name__} has no method act(observation); derive it from kdgym.teaching.Teacher."
+        )
     wanted = {key: value for key, value in (options or {}).items() if key in getattr(kind, "options", ())}
     try:
         inspect.signature(kind).bind(envs.single_observation_space, envs.single_action_space, seed=seed, **wanted)
     except TypeError as error:
         needed = ", ".join(["observation_space", "action_space", "seed=0", *wanted])
         raise ValueError(
-            f"The class Agent of {base} takes {inspect.signature(kind)}; it has to take ({needed})."
+            f"The class {kind.__name__} of {base} takes {inspect.signature(kind)}; it has to take ({needed})."
         ) from error
-    agent: Agent = kind(envs.single_observation_space, envs.single_action_space, seed=seed, **wanted)
+    made: Agent = kind(envs.single_observation_space, envs.single_action_space, seed=seed, **wanted)
     if file:
         if not Path(file).is_file():
-            raise ValueError(f"The agent {name} needs the file {file}: file not found.")
-        agent.load(Path(file))  # type: ignore[attr-defined]
-    return agent
+            raise ValueError(f"The agent {agent} needs the file {file}: file not found.")
+        made.load(Path(file))  # type: ignore[attr-defined]
+    return made
 
 
-def make_unseen(env_id: str, agent: str, students: int, **settings: Any) -> Any:
+def _as_agent(given: Any) -> Agent:
+    """An object as an agent; an SB3 model behind its adapter."""
+    if callable(getattr(given, "act", None)):
+        return given  # type: ignore[no-any-return]  # it has an act
+    if callable(getattr(given, "predict", None)):
+        from kdgym.integrations.sb3 import SB3Agent
+
+        return SB3Agent(given)
+    raise ValueError(
+        f"An agent of the class {type(given).__name__} has neither act(observation) nor predict(observation). Give a name, a "
+        "file, a class or an object that has one."
+    )
+
+
+def make_unseen(env_id: str, agent: Any, students: int, **settings: Any) -> Any:
     """A population of unseen students that do not start over by themselves, as a teacher needs it.
 
     Args:
@@ -115,19 +154,22 @@ def make_unseen(env_id: str, agent: str, students: int, **settings: Any) -> Any:
     Raises:
         ValueError: there is no such environment or agent, or the agent does not fit it.
     """
-    require_fit(env_id, agent)
+    if isinstance(agent, str):
+        require_fit(env_id, agent)
     given = {"pool": "evaluation", "autoreset": False, **encoding(agent), **settings}
     return gym.make_vec(env_id, num_envs=students, **given)
 
 
-def encoding(agent: str) -> dict[str, Any]:
+def encoding(agent: Any) -> dict[str, Any]:
     """The setting of the environment that makes it take this agent's actions, where the agent asks for one."""
     actions = attribute(agent, "actions")
     return {"actions": actions} if actions else {}
 
 
-def attribute(agent: str, name: str) -> Any:
-    """What the agent's class says of itself; None of one without a class here: no teaching, and an SB3 zip."""
+def attribute(agent: Any, name: str) -> Any:
+    """What the agent or its class says of itself; None of one without a class here: no teaching, and an SB3 zip."""
+    if not isinstance(agent, str):
+        return getattr(agent, name, None)
     if agent == NO_TEACHING or (agent.endswith(".zip") and ":" not in agent):
         return None
     return getattr(agent_class(agent.partition(":")[0]), name, None)

@@ -1,7 +1,8 @@
-"""The picture of a comparison of teachers. Matplotlib without a window."""
+"""Pictures of what teachers reach. Matplotlib without a window."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 
 from kdgym.catalogue import roles
 from kdgym.evaluation.agents import NO_TEACHING
-from kdgym.evaluation.protocol import Result
+from kdgym.evaluation.raw import RawResult
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
 
@@ -21,6 +22,26 @@ from kdgym.registration import find
 _COLOURS = ("#D55E00", "#56B4E9", "#009E73", "#E69F00", "#0072B2", "#CC79A7", "#882255")
 _GREYS, _LINES = ("0.3", "0.45", "0.55", "0.65", "0.75"), ("-", "--", "-.", (0, (1, 1)))
 _MARKERS = {"control": "s", "published rule": "D", "upper bound": "*", "train it first": "^", "language model": "v"}
+
+
+class Picture(Figure):
+    """A figure that a notebook shows, whichever backend Matplotlib has."""
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height), dpi=150, layout="constrained")
+        FigureCanvasAgg(self)
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        self.savefig(png, format="png")
+        return png.getvalue()
+
+    def written(self, path: Path | str | None) -> Picture:
+        """This picture, after it was written to ``path``, if there is one."""
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            self.savefig(path)
+        return self
 
 
 @dataclass(frozen=True)
@@ -50,16 +71,40 @@ def styles(env_id: str, names: Sequence[str]) -> dict[str, Style]:
     }
 
 
-def comparison_picture(results: Sequence[Result], control: Result, path: Path) -> None:
-    """Write a picture of a comparison: gain over the control with 95 % intervals, and beside it learning curves; or, where
-    tasks are done at a cost, success against money.
+def result_picture(result: RawResult, path: Path | str | None = None) -> Picture:
+    """One teacher's learning curve: the mean score a step, with its 95 % interval.
+
+    Args:
+        result: of the teacher.
+        path: where the picture goes, if anywhere; its ending chooses the format.
+    """
+    figure = Picture(6, 4)
+    axes, steps = figure.subplots(), range(result.curve.shape[1])
+    scores = [mean_interval(scores) for scores in result.curve.T]
+    style = styles(result.env_id, [_base(result)])[_base(result)]
+    axes.fill_between(
+        steps, [s.low for s in scores], [s.high for s in scores], color=style.colour, alpha=0.2, linewidth=0
+    )
+    axes.plot(steps, [s.mean for s in scores], color=style.colour, marker=style.marker, markevery=[-1])
+    axes.set_title(f"{_label(result)} on {result.env_id}", fontsize=10)
+    axes.set_xlabel("step")
+    axes.set_ylabel(
+        f"{find(result.env_id).measure.replace('test', 'validation')}\n(mean of {len(result.seeds)} students, 95 % interval)"
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure.written(path)
+
+
+def comparison_picture(results: Sequence[RawResult], control: RawResult, path: Path | str | None = None) -> Picture:
+    """A picture of a comparison: gain over the control with 95 % intervals, and beside it learning curves; or, where tasks are
+    done at a cost, success against money.
 
     Args:
         results: in the order of the table, best first.
         control: what the differences are taken to.
-        path: where the picture goes; its ending chooses the format.
+        path: where the picture goes, if anywhere; its ending chooses the format.
     """
-    figure = Figure(figsize=(11, 0.42 * len(results) + 2.4), dpi=150, layout="constrained")
+    figure = Picture(11, 0.42 * len(results) + 2.4)
     left, right = figure.subplots(1, 2, width_ratios=(1.1, 1))
     drawn = styles(control.env_id, [_base(result) for result in results])
     left.axvline(0, color="0.6", linewidth=1)
@@ -83,12 +128,10 @@ def comparison_picture(results: Sequence[Result], control: Result, path: Path) -
         figure.suptitle(f"{control.env_id}: what {students} learned")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure)
-    figure.savefig(path)
+    return figure.written(path)
 
 
-def _curves(axes: Axes, results: Sequence[Result], drawn: Mapping[str, Style], measure: str) -> None:
+def _curves(axes: Axes, results: Sequence[RawResult], drawn: Mapping[str, Style], measure: str) -> None:
     for result in results:
         if result.curve.shape[1] > 1:
             style = drawn[_base(result)]
@@ -99,7 +142,7 @@ def _curves(axes: Axes, results: Sequence[Result], drawn: Mapping[str, Style], m
     axes.legend(fontsize=7, frameon=False)
 
 
-def _pareto(axes: Axes, results: Sequence[Result], drawn: Mapping[str, Style], tradeoff: Mapping[str, str]) -> None:
+def _pareto(axes: Axes, results: Sequence[RawResult], drawn: Mapping[str, Style], tradeoff: Mapping[str, str]) -> None:
     """What is wanted against what it costs, with 95 % intervals; a line through those whom no other beats in both."""
     wanted, cost = tradeoff
     places = {r.agent: (mean_interval(r.extras[cost]), mean_interval(r.extras[wanted])) for r in results}
@@ -120,10 +163,10 @@ def _pareto(axes: Axes, results: Sequence[Result], drawn: Mapping[str, Style], t
     axes.set_ylabel(tradeoff[wanted])
 
 
-def _base(result: Result) -> str:
+def _base(result: RawResult) -> str:
     """The teacher's name, without the file of a trained one."""
     return result.agent.partition(":")[0]
 
 
-def _label(result: Result) -> str:
+def _label(result: RawResult) -> str:
     return f"{_base(result)} (upper bound)" if result.upper_bound else _base(result)

@@ -4,67 +4,66 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
 from kdgym.core import PopulationEnv
-from kdgym.evaluation.agents import NO_TEACHING, attribute, conclude, decide, introduce, load_agent, make_unseen
+from kdgym.evaluation.agents import (
+    NO_TEACHING,
+    agent_name,
+    as_given,
+    attribute,
+    conclude,
+    decide,
+    introduce,
+    load_agent,
+    make_unseen,
+)
+from kdgym.evaluation.display import Shown
+from kdgym.evaluation.raw import RawResult
 from kdgym.students import recommended_population
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kdgym.evaluation.plots import Picture
 
 FIRST_SEED = 1_000_000  # evaluation seeds start here; hashed streams make any distinct seeds independent
 Progress = Callable[[int], None]
 
 
-@dataclass(frozen=True)
-class Result:
-    """What one agent's students learned; every array has one row a student seed.
+@dataclass(frozen=True, repr=False)
+class Result(RawResult, Shown):
+    """What one agent's students learned. It prints as a table, draws its learning curve (`plot`), and shows both in a notebook.
 
-    Attributes:
-        env_id, agent: who taught where.
-        upper_bound: the agent saw more than a teacher may.
-        seeds: int64 [S].
-        before, after: target-weighted test accuracy before the first and after the last step, [S].
-        right, asked: correct and asked test items per skill after the last step, int64 [S, K].
-        curve: target-weighted validation accuracy over the episode, [S, steps + 1].
-        cost: actor -> unit -> total spent, [S].
-        extras: what else was asked for. Of students with misconceptions what `Misconceptions.examine` says of the test split,
-            and ``belief``, what the agent's ``diagnose`` said, [S, M]; of retention ``retained_before`` and ``retained_after``
-            unrelated training, the target-weighted test accuracy [S]. ``placebo`` is the score of a twin after the same
-            lessons with their content destroyed, [S]: ``after`` minus that is what was learned, that minus ``before`` is
-            adaptation to the format.
-        remarks: what the agent has to say of itself, counted; see `Agent`.
+    The raw arrays are attributes, one row a student seed; see `kdgym.evaluation.raw.RawResult`.
     """
 
-    env_id: str
-    agent: str
-    upper_bound: bool
-    seeds: npt.NDArray[np.int64]
-    before: npt.NDArray[np.float64]
-    after: npt.NDArray[np.float64]
-    right: npt.NDArray[np.int64]
-    asked: npt.NDArray[np.int64]
-    curve: npt.NDArray[np.float64]
-    cost: dict[str, dict[str, npt.NDArray[np.float64]]] = field(repr=False)
-    extras: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
-    remarks: dict[str, int] = field(default_factory=dict)
+    def report(self) -> list[Table | str]:
+        """Scores before and after, and the gain with its 95 % interval; what else was measured; remarks of the teacher."""
+        from kdgym.evaluation.report import extras_tables, remarks, result_table
 
-    def to_json(self) -> dict[str, Any]:
-        """Raw per-seed records; nothing aggregated."""
-        names = ("seeds", "before", "after", "right", "asked", "curve")
-        cost = {a: {u: v.tolist() for u, v in units.items()} for a, units in self.cost.items()}
-        head = {"env_id": self.env_id, "agent": self.agent, "upper_bound": self.upper_bound}
-        extras = {name: value.tolist() for name, value in self.extras.items()}
-        arrays = {name: getattr(self, name).tolist() for name in names}
-        return {**head, **arrays, "cost": cost, "besides": extras, "remarks": self.remarks}
+        return [result_table(self), *extras_tables([self]), *remarks([self])]
+
+    def plot(self, path: Path | str | None = None) -> Picture:
+        """The learning curve: mean validation score a step, with its 95 % interval.
+
+        Args:
+            path: where to write it, too; the ending chooses the format (png, svg, pdf).
+        """
+        from kdgym.evaluation.plots import result_picture
+
+        return result_picture(self, path)
 
 
 def evaluate(
     env_id: str,
-    agent: str,
+    agent: Any,
     episodes: int = 64,
     *,
     first_seed: int = FIRST_SEED,
@@ -75,23 +74,37 @@ def evaluate(
     options: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Result:
-    """Let an agent teach ``episodes`` unseen students and examine them on the test split before and after.
+    """Let an agent teach unseen students, and examine them on the test split before and after.
+
+    >>> import kdgym
+    >>> result = kdgym.evaluate("kdgym/DataGen-Math-v0", "uniform", episodes=8)
+    >>> result.after.shape
+    (8,)
+
+    A name or a class is made anew for every population, with a seed of its own, so that equal calls give equal results. An
+    object is used as it is, for one population after the other: ``reset(observation)`` is called before each, if it has one,
+    and has to make it forget the last. What it draws at random goes on from call to call. Of an SB3 model ``predict`` is asked,
+    deterministically.
 
     Args:
-        env_id: the environment.
-        agent: see `load_agent`; or ``"no teaching"``.
-        episodes: number of student seeds.
+        env_id: the environment, for example ``"kdgym/DataGen-Math-v0"``.
+        agent: a name of ``kdgym list``, a Python file with a class ``Agent``, ``"NAME:FILE"`` for a trained one, an SB3 zip, a
+            class, an object with ``act``, or an SB3 model; see `kdgym.teaching.Teacher`. ``"no teaching"`` teaches nothing.
+        episodes: number of student seeds, at least 2.
         first_seed: seeds are ``first_seed .. first_seed + episodes - 1``; the same for every agent.
         population: students taught side by side; 64 if left out, 4 language models.
         placebo: teach a twin of every student the same lessons with their content destroyed (`kdgym.tasks.views.placebo`).
         progress: called after every step with the number of student-steps done.
         retention: items of unrelated training after the lesson, to see what is retained; 0 leaves that out.
-        options: see `load_agent`.
-        settings: passed to the environment.
+        options: keywords of agents that are made, such as ``{"base_url": ..., "model": ...}``; an agent gets those that its
+            class names in ``options``.
+        settings: passed to the environment, for example ``steps=4``.
 
     Raises:
         ValueError: an argument is out of range, there is no such environment or agent, or the agent does not fit it.
+        UnreachableError: a language model does not answer its first question; see `kdgym.llm`.
     """
+    agent = as_given(agent)
     if episodes < 2:
         raise ValueError(f"episodes is {episodes}; intervals need at least 2 student seeds.")
     student = settings.get("student", gym.spec(env_id).kwargs.get("student", ""))
@@ -118,7 +131,7 @@ def evaluate(
         for actor, units in parts[0]["cost"].items()
     }
     upper_bound = bool(attribute(agent, "upper_bound"))
-    return Result(env_id, agent, upper_bound, cost=cost, extras=extras, remarks=dict(remarks), **joined)
+    return Result(env_id, agent_name(agent), upper_bound, cost=cost, extras=extras, remarks=dict(remarks), **joined)
 
 
 def teach(
@@ -141,7 +154,7 @@ def teach(
         What came of it, by the names of `Result`, and the actions that were taken.
     """
     observation, _ = envs.reset(seed=seed)
-    before = envs.examine("test")
+    before, said = envs.examine("test"), _remarks(agent)
     curve, lessons = [envs.score()], []
     if agent is not None:
         introduce(agent, envs, observation)
@@ -164,9 +177,13 @@ def teach(
         "curve": np.stack(curve, axis=1),
         "cost": envs.ledger(),
         "extras": _look_further(envs, agent, observation, retention),
-        "remarks": agent.remarks() if hasattr(agent, "remarks") else {},
+        "remarks": {what: n - said.get(what, 0) for what, n in _remarks(agent).items()},  # an object may teach again
     }
     return outcome, lessons
+
+
+def _remarks(agent: Any) -> dict[str, int]:
+    return dict(agent.remarks()) if hasattr(agent, "remarks") else {}
 
 
 def _look_further(envs: PopulationEnv, agent: Any, observation: Any, retention: int) -> dict[str, npt.NDArray[Any]]:

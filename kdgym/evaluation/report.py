@@ -9,7 +9,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from kdgym.evaluation.protocol import Result
+from kdgym.evaluation.raw import MOST_FAILED, RawResult
 from kdgym.evaluation.statistics import (
     Interval,
     auroc_interval,
@@ -23,7 +23,7 @@ from kdgym.evaluation.statistics import (
 from kdgym.registration import find
 
 
-def ranked(results: Sequence[Result]) -> list[Result]:
+def ranked(results: Sequence[RawResult]) -> list[RawResult]:
     """Best first, by mean score after the last step."""
     return sorted(results, key=lambda result: -result.after.mean())
 
@@ -43,13 +43,34 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
-def _name(result: Result) -> str:
-    return (
+def _name(result: RawResult) -> str:
+    name = (
         f"{result.agent} *" if result.upper_bound else result.agent.partition(":")[0]
     )  # not the file of a trained one
+    failed = f"\nfailed questions {100 * result.failed_questions:.0f} %"
+    return name + failed if result.failed_questions > MOST_FAILED else name
 
 
-def comparison_table(results: Sequence[Result], control: Result) -> Table:
+def remarks(results: Sequence[RawResult]) -> list[str]:
+    """What teachers have to say of themselves, a line each."""
+    return [
+        f"{result.agent}: " + ", ".join(f"{n} {what}" for what, n in result.remarks.items()) + "."
+        for result in results
+        if result.remarks
+    ]
+
+
+def result_table(result: RawResult) -> Table:
+    """One teacher: mean score before and after, and the gain with its 95 % interval."""
+    title = f"{result.env_id}: {find(result.env_id).measure}, {len(result.seeds)} unseen students"
+    table = _table(title, ("teacher", "before", "after", "IQM after", "gain"))
+    scores = result.before.mean(), result.after.mean(), interquartile_mean(result.after)
+    gain = mean_interval(result.after - result.before)
+    table.add_row(_name(result), *(f"{score:.2f}" for score in scores), str(gain))
+    return table
+
+
+def comparison_table(results: Sequence[RawResult], control: RawResult) -> Table:
     """One row an agent, best first: score, and paired differences (95 % intervals) to the control and to the row below."""
     title = f"{control.env_id}: {find(control.env_id).measure}, {len(control.seeds)} unseen students"
     table = _table(title, ("teacher", "mean", "IQM", f"minus {control.agent}", "minus row below"))
@@ -65,7 +86,7 @@ def comparison_table(results: Sequence[Result], control: Result) -> Table:
     return table
 
 
-def placebo_table(results: Sequence[Result]) -> Table:
+def placebo_table(results: Sequence[RawResult]) -> Table:
     """What was learned, apart from adaptation to the format: mean scores of twins, and paired differences."""
     table = _table("A twin's lessons had their content destroyed", ("teacher", "before", "format", "learned", "after"))
     for result in ranked(results):
@@ -84,7 +105,7 @@ def _as_json(interval: Interval) -> dict[str, float]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
-def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any]:
+def comparison_json(results: Sequence[RawResult], control: RawResult) -> dict[str, Any]:
     """Everything the table says, with the raw per-seed records it was computed from."""
     rows = ranked(results)
     return {
@@ -102,6 +123,7 @@ def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any
                 "better_than_next": None if below is None else probability_of_improvement(result.after, below.after),
                 "detectable_difference": smallest_detectable_difference(result.after - control.after),
                 **{name: _as_json(interval) for name, interval in extras(result).items()},
+                **({"failed_questions": result.failed_questions} if "questions" in result.remarks else {}),
             }
             for result, below in zip(rows, [*rows[1:], None], strict=True)
         ],
@@ -109,7 +131,7 @@ def comparison_json(results: Sequence[Result], control: Result) -> dict[str, Any
     }
 
 
-def headroom_table(results: Sequence[Result], control: Result, best: Result, roles: dict[str, str]) -> Table:
+def headroom_table(results: Sequence[RawResult], control: RawResult, best: RawResult, roles: dict[str, str]) -> Table:
     """Headroom: every row's share of the way from the control to the best upper bound."""
     title = f"Headroom of {control.env_id}, {len(control.seeds)} unseen students, test split"
     table = _table(title, ("row", "teacher", "mean", f"minus {control.agent}", "of headroom"))
@@ -121,7 +143,7 @@ def headroom_table(results: Sequence[Result], control: Result, best: Result, rol
     return table
 
 
-def extras(result: Result) -> dict[str, Interval]:
+def extras(result: RawResult) -> dict[str, Interval]:
     """What else was measured, over students: of misconceptions, of the diagnosis, of retention."""
     measured, intervals = result.extras, {}
     if "held" in measured:
@@ -156,7 +178,7 @@ _EXTRAS = {  # title -> heading -> what `extras` calls it
 }  # fmt: skip
 
 
-def extras_tables(results: Sequence[Result]) -> list[Table]:
+def extras_tables(results: Sequence[RawResult]) -> list[Table]:
     """Tables of what else was measured, with 95 % intervals: placebo twins, misconceptions, diagnosis, retention."""
     measured = {result.agent: extras(result) for result in results}
     tables = [placebo_table(results)] if all("placebo" in result.extras for result in results) else []

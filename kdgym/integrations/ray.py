@@ -178,10 +178,10 @@ class RayPopulation(VectorEnv[dict[str, Array], Array, Array]):
             else:
                 shard.keep(snapshot)
         observations, rewards, terminated, truncated, infos = zip(*(part[0] for part in parts), strict=True)
-        done = np.concatenate(terminated)
+        ended, cut = np.concatenate(terminated), np.concatenate(truncated)
         if self.metadata["autoreset_mode"] is AutoresetMode.DISABLED:
-            self._done = done.copy()
-        joined = np.concatenate(rewards), done, np.concatenate(truncated)
+            self._done = ended | cut
+        joined = np.concatenate(rewards), ended, cut
         return self._merge(observations), *joined, self._merge(infos)
 
     def render(self) -> tuple[npt.NDArray[np.uint8], ...] | None:

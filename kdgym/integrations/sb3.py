@@ -12,9 +12,10 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
-from sb3_contrib import MaskablePPO
-from stable_baselines3 import PPO, SAC, TD3
+from sb3_contrib import ARS, TQC, TRPO, CrossQ, MaskablePPO, RecurrentPPO
+from stable_baselines3 import A2C, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
@@ -25,14 +26,30 @@ from kdgym.integrations import sb3_policies
 class PopulationVecEnv(VecEnv):
     """A population as SB3's ``VecEnv``. Both reset finished episodes in the step that ends them, so the adapter is thin.
 
+    It monitors: the info of a step that ends an episode holds ``episode``, its return ``r`` and length ``l`` in steps. SB3 logs
+    ``rollout/ep_rew_mean`` from these.
+
     Args:
         population: what ``gym.make_vec`` returns for a kdgym id, or another vector environment that resets in the same step.
+        flatten: show observations as one box, their parts in the order of their names.
     """
 
-    def __init__(self, population: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, population: gym.vector.VectorEnv[Any, Any, Any], flatten: bool = False) -> None:
         self.population: Any = population  # its reset takes a seed a student, which the base class does not declare
-        self._actions = np.zeros(0, dtype=np.float32)
-        super().__init__(population.num_envs, population.single_observation_space, population.single_action_space)
+        self._actions, self._flatten = np.zeros(0, dtype=np.float32), flatten
+        self._monitor(population.num_envs)
+        seen = population.single_observation_space
+        seen = spaces.flatten_space(seen) if flatten else seen
+        super().__init__(population.num_envs, seen, population.single_action_space)
+
+    def _monitor(self, rows: int) -> None:
+        """Begin to sum up the episodes of so many rows."""
+        self._return, self._length = np.zeros(rows), np.zeros(rows, dtype=np.int64)
+
+    def _shown(self, observation: Any) -> VecEnvObs:
+        return cast(
+            VecEnvObs, _flat(self.population.single_observation_space, observation) if self._flatten else observation
+        )
 
     def reset(self) -> VecEnvObs:
         """Start an episode for every student, with the seeds of the last ``seed`` call if there was one."""
@@ -41,11 +58,12 @@ class PopulationVecEnv(VecEnv):
         self.reset_infos = [{} for _ in range(self.num_envs)]
         self._reset_seeds()
         self._reset_options()
-        return cast(VecEnvObs, observation)
+        self._monitor(self.num_envs)
+        return self._shown(observation)
 
     def observe(self) -> VecEnvObs:
         """What the policy sees now: what the last reset or step returned."""
-        return cast(VecEnvObs, self.population.observe())
+        return self._shown(self.population.observe())
 
     def step_async(self, actions: np.ndarray) -> None:
         self._actions = actions
@@ -53,11 +71,21 @@ class PopulationVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         observation, reward, terminated, truncated, info = self.population.step(self._actions)
         done = terminated | truncated
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for i in np.flatnonzero(done):
-            infos[i]["terminal_observation"] = info["final_obs"][i]
-            infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
-        return observation, reward, done, infos
+        last = {i: info["final_obs"][i] for i in np.flatnonzero(done)}
+        if self._flatten:
+            last = {i: spaces.flatten(self.population.single_observation_space, seen) for i, seen in last.items()}
+        return self._shown(observation), reward, done, self._infos(reward, last, truncated & ~terminated)
+
+    def _infos(self, reward: np.ndarray, last: dict[Any, Any], cut: np.ndarray) -> list[dict[str, Any]]:
+        """One info a row; those whose episode has ended (row -> what was seen last) tell SB3 what it needs to know of it."""
+        self._return += reward
+        self._length += 1
+        infos: list[dict[str, Any]] = [{} for _ in reward]
+        for row, seen in last.items():
+            episode = {"r": float(self._return[row]), "l": int(self._length[row])}
+            infos[row] = {"terminal_observation": seen, "TimeLimit.truncated": bool(cut[row]), "episode": episode}
+            self._return[row] = self._length[row] = 0
+        return infos
 
     def close(self) -> None:
         self.population.close()
@@ -81,11 +109,16 @@ class PopulationVecEnv(VecEnv):
         return list(result) if method_name == "action_masks" else [result] * self.num_envs  # masks come one a student
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
-        return [False] * len(list(self._get_indices(indices)))
+        monitored = issubclass(wrapper_class, Monitor)
+        return [monitored] * len(list(self._get_indices(indices)))
 
 
-def as_vec_env(envs: gym.vector.VectorEnv[Any, Any, Any]) -> PopulationVecEnv:
+def as_vec_env(envs: gym.vector.VectorEnv[Any, Any, Any], flatten: bool = False) -> PopulationVecEnv:
     """SB3's ``VecEnv`` on ``gym.make_vec("kdgym/...", num_envs=S)``, or on students sharded over workers.
+
+    Args:
+        envs: the population.
+        flatten: show observations as one box, for algorithms without a ``MultiInputPolicy`` (ARS, CrossQ).
 
     Raises:
         TypeError: ``envs`` is no vector environment that resets students in the step that ends their episodes.
@@ -96,21 +129,38 @@ def as_vec_env(envs: gym.vector.VectorEnv[Any, Any, Any]) -> PopulationVecEnv:
             f"as_vec_env takes what gym.make_vec returns for a kdgym id, with autoreset; got {type(envs).__name__}. "
             "For one environment give gym.make(...) to SB3 as it is."
         )
-    return PopulationVecEnv(envs)
+    return PopulationVecEnv(envs, flatten)
+
+
+def _flat(space: spaces.Space[Any], observation: Any) -> np.ndarray:
+    """Observations [S, ...] of a Dict's parts side by side, [S, n], in the order in which Gymnasium flattens them."""
+    assert isinstance(space, spaces.Dict)
+    return np.concatenate([observation[name].reshape(len(observation[name]), -1) for name in space], axis=1)
 
 
 class SB3Agent:
-    """A trained SB3 policy as a kdgym teacher; acts deterministically."""
+    """A trained SB3 policy as a kdgym teacher; acts deterministically.
 
-    def __init__(self, model: BaseAlgorithm) -> None:
+    Args:
+        model: the algorithm that trained it.
+        flatten: the space of observations that it reads as one box, if it does.
+    """
+
+    def __init__(self, model: BaseAlgorithm, flatten: spaces.Space[Any] | None = None) -> None:
         self.model: Any = model
+        self._flatten, self._memory = flatten, None
+
+    def reset(self, observation: Any) -> None:
+        """An episode begins: recurrent policies forget the last one."""
+        self._memory = None
 
     def act(
         self, observation: dict[str, npt.NDArray[np.float32]], masks: npt.NDArray[np.bool_] | None = None
     ) -> npt.NDArray[Any]:
         """What to do now; ``masks`` [S, choices], for MaskablePPO only, are the choices that would have an effect."""
         allowed = {} if masks is None else {"action_masks": masks}
-        action, _ = self.model.predict(observation, deterministic=True, **allowed)
+        seen = observation if self._flatten is None else _flat(self._flatten, observation)
+        action, self._memory = self.model.predict(seen, state=self._memory, deterministic=True, **allowed)
         return np.asarray(action if masks is not None else np.clip(action, -1, 1))
 
     @classmethod
@@ -126,48 +176,77 @@ class SB3Agent:
             _, parameters, _ = load_from_zip_file(path, load_data=False)
         except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} is not a model that Stable-Baselines3 saved ({error}).") from error
-        algorithm, policy = _classes(described, observation_space)
-        options = described.get("policy_kwargs", {})
-        if ":serialized:" in options:
-            raise ValueError(
-                f"{path} has policy_kwargs that only pickle can read; use plain numbers, strings and lists."
-            )
-        unused: dict[type, dict[str, Any]] = {
-            SAC: {"buffer_size": 1, "target_entropy": 0.0},  # otherwise it asks an environment that is not there
-            TD3: {"buffer_size": 1},
-        }
+        algorithm = _algorithm(described)
+        flatten = isinstance(observation_space, spaces.Dict) and algorithm in (CrossQ, ARS)  # they take no Dict
+        seen = spaces.flatten_space(observation_space) if flatten else observation_space
+        unused = {"buffer_size": 1} if algorithm in (SAC, TQC, CrossQ, TD3) else {}
+        if algorithm in (SAC, TQC, CrossQ):
+            unused["target_entropy"] = 0  # otherwise it asks an environment that is not there
         make: Any = algorithm
-        model = make(
-            policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **unused.get(algorithm, {})
-        )
-        model.observation_space, model.action_space, model.n_envs = observation_space, action_space, 1
+        options = _policy_options(path, described.get("policy_kwargs", {}))
+        policy = _policy(described, algorithm, seen)
+        model = make(policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **unused)
+        model.observation_space, model.action_space, model.n_envs = seen, action_space, 1
         try:
             model._setup_model()
             model.set_parameters(parameters, exact_match=True)
         except (RuntimeError, ValueError) as error:
-            raise ValueError(f"{path} does not fit this environment's spaces: {error}") from error
-        return cls(model)
+            reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+            raise ValueError(f"{path} does not fit this environment's spaces. {reason}") from error
+        return cls(model, observation_space if flatten else None)
 
 
-def _classes(described: dict[str, Any], observation_space: spaces.Space[Any]) -> tuple[type[BaseAlgorithm], Any]:
-    """The algorithm that has these hyper-parameters, and its policy: kdgym's shared one, or SB3's own."""
-    algorithm = _algorithm(described)
+def _policy_options(path: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """What a zip says of its policy, without what only training needs (A2C always names its optimiser).
+
+    Raises:
+        ValueError: something in it is neither a number nor a list.
+    """
+    needed = {name: value for name, value in options.items() if name[0] != ":" and not name.startswith("optimizer_")}
+    if ":serialized:" in options and any(isinstance(value, str) for value in needed.values()):
+        raise ValueError(f"{path} has policy_kwargs that only pickle can read; use plain numbers, strings and lists.")
+    return needed
+
+
+def _policy(described: dict[str, Any], algorithm: type[BaseAlgorithm], observation_space: spaces.Space[Any]) -> Any:
+    """The policy of the zip: kdgym's shared one, or SB3's own."""
     module = str(described.get("policy_class", {}).get("__module__"))
     if module == sb3_policies.__name__:
-        return algorithm, sb3_policies.MaskableSharedPolicy if algorithm is MaskablePPO else sb3_policies.SharedPolicy
+        return sb3_policies.MaskableSharedPolicy if algorithm is MaskablePPO else sb3_policies.SharedPolicy
     if module.startswith(("stable_baselines3.", "sb3_contrib.")):
-        return algorithm, "MultiInputPolicy" if isinstance(observation_space, spaces.Dict) else "MlpPolicy"
+        kind = "MultiInput" if isinstance(observation_space, spaces.Dict) else "Mlp"
+        return f"{kind}LstmPolicy" if algorithm is RecurrentPPO else f"{kind}Policy"
     raise ValueError(
         f"The zip's policy is from {module}, which is not known; use SB3's MultiInputPolicy or MlpPolicy, or kdgym's own."
     )
 
 
+# By what a zip is recognised: a hyper-parameter, and a part of its policy's or buffer's module. The first row that fits counts.
+_ALGORITHMS: tuple[tuple[str, str, type[BaseAlgorithm]], ...] = (
+    ("clip_range", ".maskable.", MaskablePPO),
+    ("clip_range", ".recurrent.", RecurrentPPO),
+    ("clip_range", "", PPO),
+    ("cg_damping", "", TRPO),
+    ("gae_lambda", "", A2C),
+    ("top_quantiles_to_drop_per_net", "", TQC),
+    ("target_entropy", ".crossq.", CrossQ),
+    ("target_entropy", "", SAC),
+    ("policy_delay", "", TD3),  # and DDPG, which is a TD3
+    ("n_delta", "", ARS),
+)
+
+
 def _algorithm(described: dict[str, Any]) -> type[BaseAlgorithm]:
-    if "clip_range" in described:
-        buffer = described.get("rollout_buffer_class") or {}  # the one thing in which a MaskablePPO's zip is another
-        return MaskablePPO if "maskable" in str(buffer.get("__module__")) else PPO
-    if "target_entropy" in described:
-        return SAC
-    if "policy_delay" in described:
-        return TD3
-    raise ValueError("The zip is not from PPO, MaskablePPO, SAC or TD3; those can be loaded without pickle.")
+    """The algorithm that saved a zip.
+
+    Raises:
+        ValueError: it is none of the table.
+    """
+    modules = " ".join(
+        str((described.get(f"{part}_class") or {}).get("__module__")) for part in ("policy", "rollout_buffer")
+    )
+    for name, module, algorithm in _ALGORITHMS:
+        if name in described and module in modules:
+            return algorithm
+    known = ", ".join(algorithm.__name__ for *_, algorithm in _ALGORITHMS)
+    raise ValueError(f"The zip is not from one of the algorithms that can be loaded without pickle: {known} or DDPG.")

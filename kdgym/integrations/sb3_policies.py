@@ -89,7 +89,8 @@ class _ActsByScores:
 
     def _build_mlp_extractor(self) -> None:
         policy: Any = self
-        extractor = SharedExtractor(policy.observation_space, policy.action_space)
+        width = policy.net_arch[0] if isinstance(policy.net_arch, list) else 64
+        extractor = SharedExtractor(policy.observation_space, policy.action_space, width)
         self.mlp_extractor: Any = extractor.to(policy.device)
 
     def _build(self, lr_schedule: Any) -> None:

@@ -17,7 +17,17 @@ import torch
 
 import kdgym
 from kdgym.catalogue import AGENTS, require_fit
-from kdgym.evaluation import FIRST_SEED, NO_TEACHING, agent_class, agent_module, encoding, load_agent, teach
+from kdgym.evaluation import (
+    FIRST_SEED,
+    MOST_FAILED,
+    NO_TEACHING,
+    agent_class,
+    agent_module,
+    encoding,
+    failed_share,
+    load_agent,
+    teach,
+)
 from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record
 from kdgym.leaderboard.trace import Rounded, write_trace
 from kdgym.registration import find
@@ -67,7 +77,9 @@ def make_record(
         progress: called after every step with the number of student-steps done in it, and of all.
 
     Raises:
-        ValueError: there is no such board or agent, the agent does not fit it, or a name is refused.
+        ValueError: there is no such board or agent, the agent does not fit it, a name is refused, or the agent's language model
+            left more than `MOST_FAILED` of its questions without an answer.
+        UnreachableError: its language model does not answer the first question.
     """
     require_fit(env_id, agent)
     seeds, settings = board_seeds(env_id), encoding(agent)
@@ -101,6 +113,11 @@ def record_lessons(
     begun, total = time.monotonic(), envs.steps * len(seeds)
     rounded = None if teacher is None else Rounded(teacher)
     outcome, actions = teach(envs, rounded, seeds, lambda steps: progress(steps, total))
+    if (failed := failed_share(outcome["remarks"])) > MOST_FAILED:
+        raise ValueError(
+            f"The language model did not answer {100 * failed:.0f} % of the questions; a leaderboard takes at most "
+            f"{100 * MOST_FAILED:.0f} %. Repair the connection to it, and submit again."
+        )
     seconds = round(time.monotonic() - begun, 1)
     return Record(
         env_id=env_id,

@@ -13,6 +13,10 @@ UNIX = "http+unix://"
 Conversation = list[dict[str, str]]  # messages with a "role" and a "content", as in OpenAI's API
 
 
+class UnreachableError(ConnectionError):
+    """A language model gives no answers, and asking again would not help: its address, its name or the key is wrong."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came back for one conversation.
@@ -23,6 +27,7 @@ class Answer:
         prompt_tokens, completion_tokens: as the model counted them.
         attempts: requests made.
         seconds: wall time, retries included.
+        failed: no answer came from the model. An unusable answer is the model's own, and has not failed.
     """
 
     text: str
@@ -31,6 +36,7 @@ class Answer:
     completion_tokens: int = 0
     attempts: int = 1
     seconds: float = 0.0
+    failed: bool = False
 
 
 def parsed(answer: Answer, kind: type[BaseModel]) -> Any:
@@ -44,7 +50,7 @@ def parsed(answer: Answer, kind: type[BaseModel]) -> Any:
 
 
 class Chat(Protocol):
-    """Answers a batch of conversations; what goes wrong is said in the answers and never raised."""
+    """Answers a batch of conversations. What goes wrong is said in the answers, but `UnreachableError` if none ever comes."""
 
     def answer(
         self, conversations: list[Conversation], schema: dict[str, Any] | None = None, max_tokens: int = 512

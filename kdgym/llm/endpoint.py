@@ -5,13 +5,29 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
-from httpx2 import AsyncHTTPTransport
+from anyio.from_thread import start_blocking_portal
+from httpx2 import AsyncHTTPTransport, ConnectError
 from openai import APIError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import BaseModel, Field, ValidationError
 
-from kdgym.llm.chat import UNIX, Answer, Conversation
+from kdgym.llm.chat import UNIX, Answer, Conversation, UnreachableError
+
+_KEY = "OPENAI_API_KEY"
+_SECRET = 8  # characters; what is shorter is no key that anyone keeps
+_LONGEST = 300  # characters of what an endpoint says that is no answer
+_PASSING = (408, 409, 429)  # of the statuses below 500
+_SPENT = "insufficient_quota"  # the code of a 429 that will not pass
+_CHECK = "Check that --base-url is right, as in http://127.0.0.1:8000/v1, and that the server runs."
+_ADVICE = {
+    401: f"Put a valid key into the environment variable {_KEY}.",
+    403: f"The key in the environment variable {_KEY} may not ask this model.",
+    404: "Check --model and --base-url; the latter ends before /chat/completions, as in http://127.0.0.1:8000/v1.",
+    429: "The account has no money left.",
+}
 
 
 class _Message(BaseModel):
@@ -36,8 +52,10 @@ class _Completion(BaseModel):
 class Endpoint:
     """A `kdgym.llm.chat.Chat` over HTTP.
 
-    Requests of one call go out concurrently. Retries (dropped connections, timeouts, 408, 409, 429, 5xx), with exponential
-    backoff, jitter and Retry-After, are the openai package's own.
+    Requests of one call go out concurrently, but the very first goes out alone. Until one was answered, a failure that will not
+    pass raises: no connection, a status other than 408, 409, 429 and 5xx, an account without money, or a response that is no
+    chat completion. Retries (dropped connections, timeouts, 408, 409, 429, 5xx), with exponential backoff, jitter and
+    Retry-After, are the openai package's own. The key is cut out of all that an endpoint says.
 
     Args:
         base_url: for example ``http://127.0.0.1:8000/v1``; or ``http+unix:///path`` of a Unix socket, as in the sandbox of
@@ -71,12 +89,19 @@ class Endpoint:
         self.timeout, self.retries, self.patience = timeout, retries, patience
         self.temperature = temperature
         self.tokens_left, self.seconds_left = token_budget, seconds_budget
+        self._key = os.environ.get(_KEY, "").strip()
+        self._answered = False
 
     def answer(
         self, conversations: list[Conversation], schema: dict[str, Any] | None = None, max_tokens: int = 512
     ) -> list[Answer]:
-        """See `kdgym.llm.chat.Chat.answer`; must not be called from a running event loop."""
-        return asyncio.run(self._answer_all(conversations, schema, max_tokens))
+        """See `kdgym.llm.chat.Chat.answer`.
+
+        Raises:
+            UnreachableError: nothing was answered yet, and asking again would not help.
+        """
+        with start_blocking_portal() as portal:  # in another thread, as a notebook has an event loop in this one
+            return portal.call(self._answer_all, conversations, schema, max_tokens)
 
     async def _answer_all(
         self, conversations: list[Conversation], schema: dict[str, Any] | None, max_tokens: int
@@ -92,14 +117,15 @@ class Endpoint:
             base_url, socket = "http://proxy/v1", AsyncHTTPTransport(uds=base_url.removeprefix(UNIX))
         async with AsyncOpenAI(
             base_url=base_url,
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",  # a local server asks for no key, the client does
+            api_key=self._key or "none",  # a local server asks for no key, the client does
             timeout=self.timeout,
             max_retries=self.retries,
             http_client=None if socket is None else DefaultAsyncHttpxClient(transport=socket),
         ) as client:
-            answers = await asyncio.gather(
-                *(self._answer(client, gate, deadline, {"messages": said, **options}) for said in conversations)
-            )
+            first, answers = int(not self._answered), []
+            for part in (conversations[:first], conversations[first:]):
+                requests = [{"messages": said, **options} for said in part]
+                answers += await asyncio.gather(*(self._answer(client, gate, deadline, one) for one in requests))
         self.seconds_left -= time.monotonic() - start
         return answers
 
@@ -109,38 +135,61 @@ class Endpoint:
         async with gate:
             start = time.monotonic()
             if self.tokens_left <= 0:
-                return Answer("", "the token budget is spent", attempts=0)
+                return Answer("", "the token budget is spent", attempts=0, failed=True)
             if deadline <= start:
-                return Answer("", "the wall-time budget is spent", attempts=0)
+                return Answer("", "the wall-time budget is spent", attempts=0, failed=True)
+            lasting: int | None = None  # the status of a failure that will not pass; 0, where none was sent
             try:
                 async with asyncio.timeout(min(deadline - start, self.patience)):
                     raw = await client.chat.completions.with_raw_response.create(**request)
-                found = _read(raw.text, raw.retries_taken + 1, time.monotonic() - start)
+                found = _read(raw.text, raw.retries_taken + 1)
+                lasting = 0 if found.failed else None
             except TimeoutError:
-                seconds = time.monotonic() - start
-                spent = "the wall-time budget is spent" if deadline <= start + seconds else "no answer"
-                return Answer("", f"{spent} after {seconds:.0f} s", seconds=seconds)
+                spent = "the wall-time budget is spent" if deadline <= time.monotonic() else "no answer"
+                found = Answer("", f"{spent} after {time.monotonic() - start:.0f} s", failed=True)
             except APIStatusError as error:
-                reason = f"HTTP {error.status_code}: {error.message}"
-                return Answer("", reason, attempts=self._attempts(error), seconds=time.monotonic() - start)
+                retried = error.status_code in _PASSING or error.status_code >= 500
+                lasting = None if retried and error.code != _SPENT else error.status_code
+                found = Answer("", _said(error), attempts=self.retries + 1 if retried else 1, failed=True)
             except APIError as error:
-                reason = f"{type(error).__name__}: {error.message}"
-                return Answer("", reason, attempts=self.retries + 1, seconds=time.monotonic() - start)
-            self.tokens_left -= found.prompt_tokens + found.completion_tokens
-            return found
+                lasting = 0 if isinstance(error.__cause__, ConnectError) else None
+                found = Answer("", _said(error), attempts=self.retries + 1, failed=True)
+        text, reason = (self._without_key(said) for said in (found.text, found.error))
+        if found.failed:
+            text, reason = text[:_LONGEST], reason[:_LONGEST]
+        if lasting is not None and not self._answered:
+            raise UnreachableError(self._why(reason, lasting))
+        self._answered |= not found.failed
+        self.tokens_left -= found.prompt_tokens + found.completion_tokens
+        return replace(found, text=text, error=reason, seconds=time.monotonic() - start)
 
-    def _attempts(self, error: APIStatusError) -> int:
-        """A status the client retries was retried to the end; any other was final at once."""
-        return self.retries + 1 if error.status_code in (408, 409, 429) or error.status_code >= 500 else 1
+    def _without_key(self, said: str) -> str:
+        return said.replace(self._key, "[key]") if len(self._key) >= _SECRET else said
+
+    def _why(self, reason: str, status: int) -> str:
+        """Why there will be no answers, and what to do; without the parts of an address that may hold a key."""
+        place = urlsplit(self.base_url)
+        where = place._replace(netloc=place.netloc.rpartition("@")[2], query="", fragment="").geturl()
+        advice = _ADVICE.get(status, _CHECK)
+        return f"The language model {self.model} at {where} does not answer ({reason.rstrip('.')}). {advice}"
 
 
-def _read(body: str, attempts: int, seconds: float) -> Answer:
+def _said(error: APIError) -> str:
+    """What went wrong, and what the endpoint says of it, in one line."""
+    if isinstance(error.__cause__, ConnectError):
+        return f"no connection: {error.__cause__}"
+    own = error.body.get("message") if isinstance(error.body, dict) else None
+    kind = f"HTTP {error.status_code}" if isinstance(error, APIStatusError) else type(error).__name__
+    return f"{kind}: {' '.join(str(own or error.message).split())}"
+
+
+def _read(body: str, attempts: int) -> Answer:
     """An endpoint's response, of which nothing is taken for granted."""
     try:
         completion = _Completion.model_validate_json(body)
     except ValidationError as error:
         reason = f"the endpoint's response is no chat completion: {error.errors()[0]['msg']}"
-        return Answer(body[:1000], reason, attempts=attempts, seconds=seconds)
+        return Answer(body, reason, attempts=attempts, failed=True)
     choice, usage = completion.choices[0], completion.usage
     early = "" if choice.finish_reason == "stop" else f"the answer ended early ({choice.finish_reason})"
-    return Answer(choice.message.content or "", early, usage.prompt_tokens, usage.completion_tokens, attempts, seconds)
+    return Answer(choice.message.content or "", early, usage.prompt_tokens, usage.completion_tokens, attempts)

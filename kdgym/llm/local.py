@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kdgym.llm.chat import Answer, Conversation
 from kdgym.llm.models import resolve
 
 _ENDED_EARLY = "the answer ended early (length)"
+
+
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """What goes wrong when a model is loaded is said in a sentence; the libraries tell a page, with advice for their own users.
+
+    Raises:
+        ValueError: something went wrong.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"The language model {model!r} cannot be loaded ({reason}). Give a name that kdgym models list shows, a "
+            "directory, or a hub id."
+        ) from error
 
 
 class Transformers:
@@ -20,7 +39,7 @@ class Transformers:
         batch: conversations decoded side by side.
 
     Raises:
-        ValueError: a package is missing, or the model is not prepared yet.
+        ValueError: a package is missing, or there is no such model here.
     """
 
     def __init__(self, model: str, device: str = "cpu", batch: int = 8) -> None:
@@ -33,10 +52,11 @@ class Transformers:
 
         path = resolve(model)
         self.device, self.batch = device, batch
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
-        network: torch.nn.Module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        with loading(model):
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(path, padding_side="left")
+            network: torch.nn.Module = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+            width = AutoConfig.from_pretrained(path).vocab_size
         self.model: Any = network.to(device).eval()
-        width = AutoConfig.from_pretrained(path).vocab_size
         tokens = xgrammar.TokenizerInfo.from_huggingface(self.tokenizer, vocab_size=width)
         self._compiler = xgrammar.GrammarCompiler(tokens)
 
@@ -97,7 +117,7 @@ class VLLM:
         options: passed to ``vllm.LLM``, for example ``max_model_len``.
 
     Raises:
-        ValueError: vLLM is not installed, or the model is not prepared yet.
+        ValueError: vLLM is not installed, or there is no such model here.
     """
 
     def __init__(self, model: str, **options: Any) -> None:
@@ -108,7 +128,8 @@ class VLLM:
                 "vLLM is not installed in this environment. On a machine with a GPU: pip install 'kdgym[vllm]'; docs/llm.md "
                 "says how to install it without one. Or give the address of a server (`vllm serve`) as --base-url."
             ) from error
-        self.llm: Any = LLM(resolve(model), **options)
+        with loading(model):
+            self.llm: Any = LLM(resolve(model), **options)
 
     def answer(
         self, conversations: list[Conversation], schema: dict[str, Any] | None = None, max_tokens: int = 512

@@ -22,7 +22,8 @@ class LanguageTeacher(Teacher, ABC):
     """A teacher that asks a language model; an agent says what it asks, and what it makes of the answers.
 
     An answer that never came, was cut short, or does not fit ``answer`` counts as None: the agent then does what its docstring
-    states. Every such case is in the transcript (``"default": true``), in `remarks` and in a warning.
+    states. Every such case is in the transcript (``"default": true``), in `remarks` and in a warning. A model that cannot be
+    asked at all raises `kdgym.llm.chat.UnreachableError` at the first question.
 
     Args:
         observation_space, action_space: of one student.
@@ -64,7 +65,7 @@ class LanguageTeacher(Teacher, ABC):
         self.model, self.max_tokens = model, max_tokens
         self.chat = connect(base_url, model, **limits)
         self.transcript = Transcript(Path(transcript)) if transcript else None
-        self.asked, self.defaults, self.step = 0, 0, 0
+        self.asked, self.defaults, self.failed, self.step = 0, 0, 0, 0
         self._tokens = np.zeros(0)
 
     # --- what an agent says --------------------------------------------------------------------------------------
@@ -133,8 +134,8 @@ class LanguageTeacher(Teacher, ABC):
         return {"tokens": self._tokens}
 
     def remarks(self) -> dict[str, int]:
-        """How many questions were asked, and to how many there was no usable answer."""
-        return {"questions": self.asked, "without a usable answer": self.defaults}
+        """How many questions there were, to how many there was no usable answer, and how many of those the model never got."""
+        return {"questions": self.asked, "without a usable answer": self.defaults, "failed": self.failed}
 
     # -------------------------------------------------------------------------------------------------------------
 
@@ -151,6 +152,7 @@ class LanguageTeacher(Teacher, ABC):
                 error = f"unusable answer: {'.'.join(map(str, found['loc']))} {found['msg']}"
         self.asked += 1
         self.defaults += bool(error)
+        self.failed += answer.failed
         if self.transcript is not None:
             head = {"step": self.step, "student": student, "model": self.model, "prompt": conversation}
             self.transcript.write({**head, **vars(answer), "error": error, "default": bool(error)})

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import Field
 from stable_baselines3 import PPO
 
 from kdgym.integrations.sb3 import SB3Agent, as_vec_env
+from kdgym.settings import Settings
 from kdgym.teaching.base import Floats, Teacher
 from kdgym.teaching.sb3_training import Report, train_on_policy
+
+
+class Hyperparameters(Settings):
+    """What may be chosen for one training run: hyper-parameters of the algorithm by SB3's names, and three more.
+
+    Attributes:
+        students: taught side by side.
+        width: of every hidden layer of the policy.
+        log_std_init: logarithm of the standard deviation of a Gaussian policy at first.
+    """
+
+    noun = "hyper-parameter"
+    learning_rate: float | None = Field(None, gt=0)
+    gamma: float | None = Field(None, ge=0, le=1)
+    gae_lambda: float | None = Field(None, ge=0, le=1)
+    n_steps: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=2)
+    n_epochs: int | None = Field(None, ge=1)
+    clip_range: float | None = Field(None, gt=0)
+    target_kl: float | None = Field(None, gt=0)
+    ent_coef: float | None = Field(None, ge=0)
+    vf_coef: float | None = Field(None, ge=0)
+    max_grad_norm: float | None = Field(None, gt=0)
+    students: int | None = Field(None, ge=1)
+    width: int | None = Field(None, ge=1)
+    log_std_init: float | None = None
+
+    def on_top_of(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments of an algorithm, with these in place of those ``given``."""
+        chosen = self.model_dump(exclude={"students", "width", "log_std_init"}, exclude_none=True)
+        policy = dict(given.get("policy_kwargs", {}))
+        if self.width is not None:
+            policy["net_arch"] = [self.width] * len(policy.get("net_arch", [64, 64]))
+        if self.log_std_init is not None:
+            policy["log_std_init"] = self.log_std_init
+        return {**given, **chosen, **({"policy_kwargs": policy} if policy else {})}
 
 
 class SB3Teacher(Teacher):
@@ -36,6 +75,10 @@ class SB3Teacher(Teacher):
     def load(self, path: Path) -> None:
         """Use the policy in SB3's zip."""
         self.trained = SB3Agent.from_zip(path, self.observation_space, self.action_space)
+
+    def reset(self, observation: dict[str, Floats]) -> None:
+        """An episode begins: recurrent policies forget the last one."""
+        self.policy().reset(observation)
 
     def act(self, observation: dict[str, Floats]) -> Any:
         """The policy's actions."""
@@ -63,15 +106,29 @@ class SB3Teacher(Teacher):
         out: Path,
         seed: int = 0,
         report: Report = lambda done, text: None,
-        **settings: Any,
+        settings: Mapping[str, Any] | None = None,
+        hyper: Mapping[str, Any] | None = None,
     ) -> Path:
         """Train on students of the training pool; returns SB3's zip. See `train_on_policy` for what is kept and resumed.
 
-        ``settings`` come on top of those of the class.
+        ``settings`` of the environment and ``hyper``, as `Hyperparameters` has them, come on top of those of the class. The
+        policy is on the students' ``device`` where one is given.
+
+        Raises:
+            ValueError: a hyper-parameter is unknown, out of range, or not one of this algorithm.
         """
+        chosen = Hyperparameters.parse(dict(hyper or {}))
+        options = chosen.on_top_of(cls.hyperparameters)
+        foreign = options.keys() - inspect.signature(cls.algorithm).parameters.keys()
+        if foreign:
+            raise ValueError(
+                f"{cls.algorithm.__name__} has no hyper-parameter {', '.join(sorted(foreign))}; leave it out."
+            )
+
+        env_settings = {**cls.settings, **(settings or {})}
 
         def build(vec_env: Any, seed: int) -> Any:
-            return cls.algorithm(cls.network, vec_env, seed=seed, **cls.hyperparameters)
+            return cls.algorithm(cls.network, vec_env, seed=seed, device=env_settings.get("device", "auto"), **options)
 
         return train_on_policy(
             build,
@@ -79,8 +136,9 @@ class SB3Teacher(Teacher):
             steps,
             out,
             seed=seed,
-            num_envs=cls.students,
+            num_envs=chosen.students or cls.students,
             report=report,
-            settings={**cls.settings, **settings},
+            settings=env_settings,
+            hyperparameters=options,
             adapt=cls.adapt,
         )

@@ -35,6 +35,7 @@ class TeachersVecEnv(PopulationVecEnv):
             raise TypeError(f"TeachersVecEnv takes classrooms, whose actions are bids; these are {bids}.")
         self.bids, self.mixing = bids, float(self.population.unwrapped.settings["mixing"])
         VecEnv.__init__(self, classrooms.num_envs * bids.teachers, bids.seen_space(), bids.acted_space())
+        self._monitor(self.num_envs)
 
     def reset(self) -> VecEnvObs:
         """Start an episode of every classroom, with the seeds of the last ``seed`` call if there was one."""
@@ -52,20 +53,17 @@ class TeachersVecEnv(PopulationVecEnv):
         observation, _, terminated, truncated, info = self.population.step(actions)
         done = np.repeat(terminated | truncated, self.bids.teachers)
         rewards = mixed(_gains(info, self.bids.teachers), self.mixing).ravel()
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        last: dict[int, Any] = {}
         for classroom in np.flatnonzero(terminated | truncated):
-            last = self.bids.rows({name: value[None] for name, value in info["final_obs"][classroom].items()})
-            cut = bool(truncated[classroom] and not terminated[classroom])
+            seen = self.bids.rows({name: value[None] for name, value in info["final_obs"][classroom].items()})
             for teacher in range(self.bids.teachers):
-                seen = {name: value[teacher] for name, value in last.items()}
-                infos[classroom * self.bids.teachers + teacher] = {
-                    "terminal_observation": seen,
-                    "TimeLimit.truncated": cut,
-                }
-        return self.bids.rows(observation), rewards.astype(np.float32), done, infos
+                row = int(classroom) * self.bids.teachers + teacher
+                last[row] = {name: value[teacher] for name, value in seen.items()}
+        cut = np.repeat(truncated & ~terminated, self.bids.teachers)
+        return self.bids.rows(observation), rewards.astype(np.float32), done, self._infos(rewards, last, cut)
 
 
 def _gains(info: Mapping[str, Any], teachers: int) -> npt.NDArray[np.float64]:
     """Gains [S, N] of the step an info speaks of; those of classrooms that began anew stand in ``final_info``."""
-    told = [part["gain"] for part in (info, info.get("final_info", {})) if "gain" in part]
-    return np.stack([sum(part[f"teacher_{i}"] for part in told) for i in range(teachers)], axis=1)
+    told = [part for part in (info, info.get("final_info", {})) if "gain/teacher_0" in part]
+    return np.stack([sum(part[f"gain/teacher_{i}"] for part in told) for i in range(teachers)], axis=1)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.save_util import load_from_zip_file
+from stable_baselines3.common.utils import safe_mean
 
 from kdgym.core import PopulationEnv, StudentSnapshot
 from kdgym.integrations.sb3 import PopulationVecEnv, as_vec_env
@@ -36,8 +36,6 @@ class _Checkpoints(BaseCallback):
         super().__init__()
         self.path, self.identity, self.every, self.report = path, identity, every, report
         self.rollouts = 0
-        self.returns: list[float] = []
-        self._running = np.zeros(0)
 
     def _on_rollout_start(self) -> None:
         if self.rollouts and self.rollouts % self.every == 0:
@@ -45,17 +43,10 @@ class _Checkpoints(BaseCallback):
         self.rollouts += 1
 
     def _on_step(self) -> bool:
-        if not len(self._running):
-            self._running = np.zeros(len(self.locals["rewards"]))
-        self._running += self.locals["rewards"]
-        done = self.locals["dones"]
-        self.returns = [*self.returns, *self._running[done].tolist()][-256:]
-        self._running[done] = 0
         return True
 
     def _on_rollout_end(self) -> None:
-        mean = float(np.mean(self.returns)) if self.returns else float("nan")
-        self.logger.record("rollout/mean_return", mean)
+        mean = safe_mean([episode["r"] for episode in self.model.ep_info_buffer or ()])
         self.report(self.num_timesteps, f"mean return {mean:+.3f}")
 
     def save(self) -> None:
@@ -64,6 +55,7 @@ class _Checkpoints(BaseCallback):
         envs: PopulationEnv = self.model.get_env().population  # type: ignore[union-attr]
         snapshot = envs.snapshot()
         tensors = {f"row{i}": row for i, row in enumerate(snapshot.rows)} | generators()
+        tensors["episode_starts"] = torch.tensor(self.model._last_episode_starts)
         tensors["model"] = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
         header = {"identity": self.identity, "steps": self.num_timesteps, "settings": snapshot.settings}
         header |= {"rollouts": self.rollouts, "updates": getattr(self.model, "_n_updates", 0)}
@@ -85,7 +77,7 @@ def _resume(model: Any, vec_env: PopulationVecEnv, path: Path, identity: dict[st
     vec_env.population.restore(StudentSnapshot(header["settings"], rows))
     model.num_timesteps, model._n_updates = header["steps"], header["updates"]
     model._last_obs = vec_env.observe()
-    model._last_episode_starts = np.ones(vec_env.num_envs, dtype=bool)
+    model._last_episode_starts = tensors["episode_starts"].numpy()
     set_generators(tensors)
     return header
 
@@ -100,6 +92,7 @@ def train_on_policy(
     num_envs: int,
     report: Report,
     settings: Mapping[str, Any],
+    hyperparameters: Mapping[str, Any] | None = None,
     checkpoint_every: int = 4,
     adapt: Callable[[Any], PopulationVecEnv] = as_vec_env,
 ) -> Path:
@@ -114,7 +107,8 @@ def train_on_policy(
         num_envs: students taught side by side.
         report: called after every rollout with the steps done and a line about them.
         settings: keyword arguments of the environment.
-        checkpoint_every: rollouts between checkpoints. A rollout has to end with the episodes it holds.
+        hyperparameters: what ``build`` makes the algorithm with. A run with others does not go on from this one.
+        checkpoint_every: rollouts between checkpoints.
         adapt: from the population to what SB3 trains on. Where that has several rows a student, each counts as a step.
 
     Returns:
@@ -125,6 +119,7 @@ def train_on_policy(
     """
     out.mkdir(parents=True, exist_ok=True)
     identity = {"env_id": env_id, "seed": seed, "num_envs": num_envs, "settings": dict(settings)}
+    identity["hyperparameters"] = dict(hyperparameters or {})
     envs: Any = gym.make_vec(env_id, num_envs=num_envs, **settings)
     vec_env = adapt(envs)
     model = build(vec_env, seed)

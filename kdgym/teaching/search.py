@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -23,6 +23,7 @@ def cross_entropy(
     least: float,
     seed: int = 0,
     report: Callable[[int, str], None] = lambda done, text: None,
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[Floats, int]:
     """The cross-entropy method (Rubinstein, 1999): 16 candidates a generation on the same 16 new students, the best 4 count.
 
@@ -34,11 +35,12 @@ def cross_entropy(
         least: added to the spread of the best, so that the search goes on.
         seed: of students and candidates.
         report: called with (steps done, a line about them).
+        settings: of the environment.
 
     Returns:
         The last mean, [n], and the steps done.
     """
-    envs: Any = gym.make_vec(env_id, num_envs=CANDIDATES * STUDENTS, autoreset=False)
+    envs: Any = gym.make_vec(env_id, num_envs=CANDIDATES * STUDENTS, autoreset=False, **(settings or {}))
     rng = np.random.default_rng(seed)
     done = generation = 0
     while done < steps:
@@ -48,8 +50,10 @@ def cross_entropy(
         observation, _ = envs.reset(seed=[int(s) for s in seeds])
         gain, finished = np.zeros(len(numbers)), False
         while not finished:
-            observation, reward, terminated, _, _ = envs.step(act(envs.single_action_space, observation, numbers))
-            gain, finished = gain + reward, bool(terminated.all())
+            observation, reward, terminated, truncated, _ = envs.step(
+                act(envs.single_action_space, observation, numbers)
+            )
+            gain, finished = gain + reward, bool((terminated | truncated).all())
             done += len(numbers)
         score = gain.reshape(CANDIDATES, STUDENTS).mean(1)
         best = drawn[np.argsort(-score)[:ELITE]]

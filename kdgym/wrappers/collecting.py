@@ -85,7 +85,8 @@ def sb3_policy(model: BaseAlgorithm, deterministic: bool = True) -> tuple[Act, V
 
     policy: Any = model.policy
     critic = getattr(policy, "critic", None)
-    if not isinstance(policy, ActorCriticPolicy | DQNPolicy) and not isinstance(critic, ContinuousCritic):
+    known = isinstance(policy, ActorCriticPolicy | DQNPolicy) or isinstance(critic, ContinuousCritic)
+    if not known or hasattr(policy, "lstm_actor"):
         raise ValueError(f"kdgym does not know the value function of {type(policy).__name__}; give value= yourself.")
 
     def act(observation: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kdgym.core.ledger import ACTORS, SHAPE, SIZE, UNITS, charge, itemise
+from kdgym.core.ledger import ACTORS, SHAPE, SIZE, UNITS, charge, flat, itemise
 
 
 def test_charges_add_up_where_they_belong() -> None:
@@ -18,6 +18,7 @@ def test_charges_add_up_where_they_belong() -> None:
     assert found["data_engine"]["items"].tolist() == [1, 2, 13]
     assert found["data_engine"]["money"].tolist() == [0.5, 0.5, 0.5]
     assert found["judge"]["tokens"].tolist() == [7, 8, 0]
+    assert flat(ledger)["cost/judge/tokens"].tolist() == [7, 8, 0] and len(flat(ledger)) == SIZE
     assert float(ledger.sum()) == 16 + 1.5 + 15  # and nothing anywhere else
     assert ledger[0].numel() == SIZE
 

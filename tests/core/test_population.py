@@ -98,7 +98,7 @@ def test_the_last_step_resets_in_the_same_step() -> None:
     assert observation["time"].tolist() == [[1.0], [1.0]]
     assert info["_final_obs"].all()
     assert all(np.array_equal(info["final_obs"][i][key], final[key][i]) for i in range(2) for key in final)
-    assert info["final_info"]["cost"]["student_training"]["items"].tolist() > [0.0, 0.0]
+    assert info["final_info"]["cost/student_training/items"].tolist() > [0.0, 0.0]
 
 
 def test_the_autoreset_mode_is_declared() -> None:
@@ -127,7 +127,7 @@ def test_with_next_step_the_step_after_the_last_one_resets(id: str) -> None:
     assert same(observation, begun)
     assert not reward.any() and not terminated.any() and not truncated.any()
     for actor, units in after.ledger().items():
-        assert all(np.array_equal(info["cost"][actor][unit], spent) for unit, spent in units.items())
+        assert all(np.array_equal(info[f"cost/{actor}/{unit}"], spent) for unit, spent in units.items())
 
 
 def test_with_next_step_students_may_end_at_different_times() -> None:
@@ -143,9 +143,7 @@ def test_with_next_step_students_may_end_at_different_times() -> None:
         expected, own_reward, own_terminated, _, own_info = alone.step(action[:1])
         assert all(np.array_equal(observation[key][0], expected[key][0]) for key in expected)
         assert (reward[0], terminated[0]) == (own_reward[0], own_terminated[0])
-        for actor, units in own_info["cost"].items():
-            if not actor.startswith("_"):
-                assert all(info["cost"][actor][unit][0] == units[unit][0] for unit in units)
+        assert own_info and all(info[key][0] == value[0] for key, value in own_info.items())
 
 
 def test_without_autoreset_a_finished_student_waits_for_the_others() -> None:
@@ -163,13 +161,57 @@ def test_without_autoreset_a_finished_student_waits_for_the_others() -> None:
     assert all(np.array_equal(observation[key][0], ended[key][0]) for key in ended)
     assert all(np.array_equal(observation[key][1], expected[key][0]) for key in ended)
     assert reward.tolist() == [0, own_reward[0]] and terminated.all()
-    assert all(
-        units[unit][0] == 0
-        for actor, units in info["cost"].items()
-        if actor[0] != "_"
-        for unit in units
-        if unit[0] != "_"
-    )
+    assert not any(spent[0] for key, spent in info.items() if key.startswith("cost/"))
+
+
+def test_max_episode_steps_truncates_and_leaves_the_budget_of_a_step_alone() -> None:
+    short, whole = make(2, max_episode_steps=2), make(2, autoreset=False)
+    lesson = actions(short, 3)
+    short.reset(seed=0)
+    whole.reset(seed=0)
+    for step, action in enumerate(lesson[:2]):
+        observation, reward, terminated, truncated, info = short.step(action)
+        expected, whole_reward, *_ = whole.step(action)
+        assert np.array_equal(reward, whole_reward)
+        assert truncated.tolist() == [step == 1] * 2 and not terminated.any()
+    assert all(np.array_equal(info["final_obs"][i][key], expected[key][i]) for i in range(2) for key in expected)
+    assert observation["time"].tolist() == [[1.0], [1.0]]
+
+
+def test_a_truncated_student_waits_and_stays_so_in_copies() -> None:
+    envs = make(2, autoreset=False, max_episode_steps=2)
+    lesson = actions(envs, 3)
+    envs.reset(seed=0)
+    envs.step(lesson[0])
+    twin, copied = envs.branch(1), copy.deepcopy(envs)
+    envs.step(lesson[1])
+    saved = envs.snapshot()
+    envs.reset(options={"reset_mask": np.array([True, False])})
+    _, reward, terminated, truncated, _ = envs.step(lesson[2])
+    assert reward[1] == 0 and truncated.tolist() == [False, True] and not terminated.any()
+    envs.restore(saved)
+    for students in (twin, copied):
+        assert students.step(lesson[1])[3].all()
+    for students in (envs, twin, copied):
+        with pytest.raises(RuntimeError, match="after the end"):
+            students.step(lesson[2])
+
+
+def test_an_episode_may_end_and_be_truncated_at_once() -> None:
+    env = gym.make(ID, **SMALL, max_episode_steps=3)
+    envs = make(1, max_episode_steps=3)
+    env.reset(seed=0)
+    envs.reset(seed=0)
+    for action in actions(envs, 3):
+        single, several = env.step(action[0]), envs.step(action)
+        assert single[2:4] == (several[2][0], several[3][0])
+    assert single[2] and single[3]
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2.5, "2"])
+def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
+    with pytest.raises(ValueError, match=r"max_episode_steps is .*; give a whole number from 1"):
+        make(2, max_episode_steps=limit)
 
 
 @pytest.mark.parametrize("autoreset", ["nextstep", None, 3])
@@ -371,10 +413,10 @@ def test_branches_start_equal_and_go_where_they_are_taught() -> None:
 def test_the_ledger_is_the_sum_of_the_costs() -> None:
     envs = make(3, autoreset=False)
     _, info = envs.reset(seed=0)
-    costs = [info["cost"]] + [envs.step(action)[-1]["cost"] for action in actions(envs, 3)]
+    costs = [info] + [envs.step(action)[-1] for action in actions(envs, 3)]
     for actor, units in envs.ledger().items():
         for unit, total in units.items():
-            assert total == pytest.approx(sum(cost[actor][unit] for cost in costs))
+            assert total == pytest.approx(sum(cost[f"cost/{actor}/{unit}"] for cost in costs))
     assert (envs.ledger()["student_training"]["flops"] > 0).all()
 
 
@@ -387,11 +429,11 @@ def test_what_was_spent_outside_is_billed_with_the_next_step() -> None:
     saved = envs.snapshot()
     for _ in range(2):
         *_, info = envs.step(lesson[0])
-        assert info["cost"]["teacher"]["tokens"].tolist() == [11, 21]
+        assert info["cost/teacher/tokens"].tolist() == [11, 21]
         envs.restore(saved)  # a bill not yet entered is part of the state
     envs.step(lesson[0])
     *_, info = envs.step(lesson[1])
-    assert info["cost"]["teacher"]["tokens"].tolist() == [0, 0]
+    assert info["cost/teacher/tokens"].tolist() == [0, 0]
     assert envs.ledger()["teacher"]["money"].tolist() == [0.5, 0.5]
     envs.reset(seed=0)
     assert envs.ledger()["teacher"]["tokens"].tolist() == [0, 0]

@@ -12,9 +12,11 @@ import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
-from sb3_contrib import MaskablePPO
-from stable_baselines3 import PPO, SAC, TD3
+import torch
+from sb3_contrib import ARS, TQC, TRPO, CrossQ, MaskablePPO, RecurrentPPO
+from stable_baselines3 import A2C, DDPG, PPO, SAC, TD3
 from stable_baselines3.common.env_checker import check_env
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 import kdgym  # noqa: F401  # registers the environments
@@ -31,11 +33,16 @@ def make(num_envs: int = 4, **changes: Any) -> Any:
     return gym.make_vec(ID, num_envs=num_envs, **{**SMALL, **changes})
 
 
-def model(algorithm: Any, policy: Any = "MultiInputPolicy") -> Any:
-    options: dict[str, Any] = (
-        {"n_steps": 3, "batch_size": 6} if algorithm is PPO else {"buffer_size": 200, "learning_starts": 8}
-    )
-    return algorithm(policy, as_vec_env(make()), seed=0, **options)
+OPTIONS: dict[Any, dict[str, Any]] = {
+    **{key: {"n_steps": 3, "batch_size": 6} for key in (PPO, RecurrentPPO, TRPO)},
+    A2C: {"n_steps": 3},
+    ARS: {"n_delta": 2},
+    **{key: {"buffer_size": 200, "learning_starts": 8} for key in (SAC, TQC, TD3, DDPG, CrossQ)},
+}
+
+
+def model(algorithm: Any, policy: Any = "MultiInputPolicy", flatten: bool = False) -> Any:
+    return algorithm(policy, as_vec_env(make(), flatten), seed=0, **OPTIONS[algorithm])
 
 
 def test_sb3s_own_check_passes_without_a_warning() -> None:
@@ -92,18 +99,69 @@ def test_algorithms_train_on_the_population(algorithm: Any) -> None:
 
 def test_sb3_takes_the_single_environment_and_the_standard_wrappers() -> None:
     PPO("MultiInputPolicy", gym.make(ID, **SMALL), n_steps=6, batch_size=6).learn(6)
-    wrapped = VecNormalize(VecMonitor(as_vec_env(make())), norm_obs_keys=["loss"])
+    wrapped = VecNormalize(as_vec_env(make()), norm_obs_keys=["loss"])
     PPO("MultiInputPolicy", wrapped, n_steps=3, batch_size=6).learn(12)
 
 
+@pytest.mark.parametrize("flatten", [False, True])
+def test_episodes_are_monitored(flatten: bool) -> None:
+    vec, twin = as_vec_env(make(max_episode_steps=2), flatten), make(autoreset=False)
+    vec.seed(3)
+    vec.reset()
+    twin.reset(seed=3)
+    total = np.zeros(4)
+    for step in range(4):
+        action = np.random.default_rng(step).uniform(-1, 1, (4, 56)).astype(np.float32)
+        _, _, done, infos = vec.step(action)
+        if step < 2:
+            total += twin.step(action)[1]
+        assert done.all() == ("episode" in infos[0]) == (step % 2 == 1)
+        if step == 1:
+            assert [info["episode"]["r"] for info in infos] == pytest.approx(total)
+    assert [info["episode"]["l"] for info in infos] == [2] * 4
+    assert all(info["TimeLimit.truncated"] for info in infos)
+
+
+def test_sb3_sees_the_returns_once_whoever_monitors() -> None:
+    for vec in (as_vec_env(make()), VecNormalize(as_vec_env(make()), norm_obs_keys=["loss"])):
+        teacher = PPO("MultiInputPolicy", vec, n_steps=6, batch_size=6).learn(24)
+        assert len(teacher.ep_info_buffer or ()) == 8
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate_policy(teacher, as_vec_env(make()), n_eval_episodes=4)
+    with pytest.warns(UserWarning, match="already wrapped with a `Monitor`"):
+        teacher = PPO("MultiInputPolicy", VecMonitor(as_vec_env(make())), n_steps=6, batch_size=6).learn(24)
+    assert len(teacher.ep_info_buffer or ()) == 8
+
+
+def test_flat_observations_are_those_of_gymnasiums_wrapper() -> None:
+    vec, single = as_vec_env(make(1), flatten=True), gym.wrappers.FlattenObservation(gym.make(ID, **SMALL))
+    vec.seed(5)
+    assert vec.observation_space == single.observation_space
+    assert np.array_equal(vec.reset()[0], single.reset(seed=5)[0])
+    for step in range(3):
+        action = np.random.default_rng(step).uniform(-1, 1, (1, 56)).astype(np.float32)
+        observation, _, done, infos = vec.step(action)
+        expected = single.step(action[0])[0]
+        assert np.array_equal(infos[0]["terminal_observation"] if done[0] else observation[0], expected)
+
+
+MULTI = "MultiInputPolicy"
+
+
 @pytest.mark.parametrize(
-    ("algorithm", "policy"),
-    [(PPO, "MultiInputPolicy"), (SAC, "MultiInputPolicy"), (TD3, "MultiInputPolicy"), (PPO, SharedPolicy)],
+    ("algorithm", "policy", "flatten"),
+    [
+        *[(algorithm, MULTI, False) for algorithm in (PPO, A2C, TRPO, SAC, TQC, TD3, DDPG)],
+        (PPO, SharedPolicy, False),
+        (RecurrentPPO, "MultiInputLstmPolicy", False),
+        *[(algorithm, "MlpPolicy", True) for algorithm in (PPO, ARS, CrossQ)],
+    ],
 )
 def test_a_saved_model_acts_the_same_and_is_never_unpickled(
-    algorithm: Any, policy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    algorithm: Any, policy: Any, flatten: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    teacher, envs = model(algorithm, policy), make()
+    teacher, envs = model(algorithm, policy, flatten), make()
     teacher.save(tmp_path / "model.zip")
 
     def refuse(*_: Any, **__: Any) -> None:
@@ -112,9 +170,24 @@ def test_a_saved_model_acts_the_same_and_is_never_unpickled(
     monkeypatch.setattr(pickle, "loads", refuse)
     monkeypatch.setattr(cloudpickle, "loads", refuse)
     agent = SB3Agent.from_zip(tmp_path / "model.zip", envs.single_observation_space, envs.single_action_space)
-    observation, _ = envs.reset(seed=0)
-    expected = np.clip(teacher.predict(observation, deterministic=True)[0], -1, 1)
-    assert np.array_equal(agent.act(observation), expected)
+    vec = as_vec_env(envs, flatten)
+    for seed in range(2):  # two episodes: a memory does not outlive the first
+        vec.seed(seed)
+        seen, memory = vec.reset(), None
+        agent.reset(envs.observe())
+        for _ in range(2):
+            action, memory = teacher.predict(seen, state=memory, deterministic=True)
+            assert np.array_equal(agent.act(envs.observe()), np.clip(action, -1, 1))
+            seen = vec.step(np.clip(action, -1, 1))[0]
+
+
+def test_policies_that_only_pickle_can_read_are_refused(tmp_path: Path) -> None:
+    for algorithm in (PPO, A2C):
+        kwargs: dict[str, Any] = {"activation_fn": torch.nn.ReLU}
+        algorithm(MULTI, as_vec_env(make()), n_steps=3, policy_kwargs=kwargs).save(tmp_path / "model.zip")
+        envs = make()
+        with pytest.raises(ValueError, match="policy_kwargs that only pickle can read"):
+            SB3Agent.from_zip(tmp_path / "model.zip", envs.single_observation_space, envs.single_action_space)
 
 
 @pytest.mark.parametrize("policy", ["MultiInputPolicy", MaskableSharedPolicy])

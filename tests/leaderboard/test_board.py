@@ -185,8 +185,8 @@ def test_items_copied_from_the_test_split_are_counted_and_taught_to_nobody(board
     assert written_items(record) == (15, 12)
     envs.reset(seed=0)
     *_, info = envs.step([json.dumps(lesson)] * 3)
-    assert info["items"]["rejected"]["held_out"].tolist() == [4, 4, 4]
-    assert info["items"]["accepted"].tolist() == [1, 1, 1]
+    assert info["items/rejected/held_out"].tolist() == [4, 4, 4]
+    assert info["items/accepted"].tolist() == [1, 1, 1]
 
 
 @pytest.mark.slow
@@ -211,6 +211,7 @@ def test_a_board_is_what_its_card_says(boards: Path) -> None:
     cards = json.loads((boards / "cards.json").read_text())
     assert (cards[ID]["students"], cards[ID]["steps"], cards[ID]["control"]) == (3, 12, "random_real")
     assert cards[ID]["settings"]["budget"] > 0
+    assert cards[ID]["actions"]["space"] == "kdgym.spaces:JsonText"
     cards[ID]["settings"]["budget"] += 1
     (boards / "cards.json").write_text(json.dumps(cards))
     said = run("check", "--boards", str(boards)).output

@@ -139,7 +139,7 @@ def test_larger_students_are_taught_in_an_environment() -> None:
     observation, _ = envs.reset(seed=0)
     assert observation["accuracy"].mean() > 0.02  # somebody has pretrained them
     _, _, _, _, info = envs.step(envs.action_space.sample())
-    assert info["cost"]["student_training"]["items"].min() > 0
+    assert info["cost/student_training/items"].min() > 0
     assert inner.students.config.width == 64
     usual: Any = gym.make_vec("kdgym/DataGen-Math-v0", num_envs=2)
     usual.reset(seed=0)

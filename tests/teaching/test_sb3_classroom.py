@@ -45,8 +45,8 @@ def test_rewards_are_mixed_at_every_step_and_the_last(mixing: float) -> None:
         action = rng.uniform(-1, 1, (6, envs.bids.entries)).astype(np.float32)
         _, reward, done, infos = envs.step(action)
         _, _, _, _, info = plain.step(action.reshape(2, -1))
-        told = info["gain"] if step < 2 else info["final_info"]["gain"]
-        gains = np.stack([told[f"teacher_{i}"] for i in range(3)], axis=1)
+        told = info if step < 2 else info["final_info"]
+        gains = np.stack([told[f"gain/teacher_{i}"] for i in range(3)], axis=1)
         expected = (1 - mixing) * gains + mixing * gains.mean(1, keepdims=True)
         assert reward.reshape(2, 3) == pytest.approx(expected, abs=1e-6)
     assert done.all()
@@ -65,9 +65,9 @@ def test_training_resumes_bitwise_and_its_model_teaches(tmp_path: Path, monkeypa
     changed = {**bid_ppo.Agent.hyperparameters, "batch_size": 36, "n_epochs": 1}
     monkeypatch.setattr(bid_ppo.Agent, "hyperparameters", changed)
     rollout = 4 * 3 * 12
-    whole = bid_ppo.Agent.train(ID, 8 * rollout, tmp_path / "whole", mixing=0.5)
-    bid_ppo.Agent.train(ID, 4 * rollout, tmp_path / "parts", mixing=0.5)
-    parts = bid_ppo.Agent.train(ID, 8 * rollout, tmp_path / "parts", mixing=0.5)
+    whole = bid_ppo.Agent.train(ID, 8 * rollout, tmp_path / "whole", settings={"mixing": 0.5})
+    bid_ppo.Agent.train(ID, 4 * rollout, tmp_path / "parts", settings={"mixing": 0.5})
+    parts = bid_ppo.Agent.train(ID, 8 * rollout, tmp_path / "parts", settings={"mixing": 0.5})
     space = gym.make(ID).unwrapped
     agents = []
     for path in (whole, parts):

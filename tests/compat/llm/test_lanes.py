@@ -13,12 +13,12 @@ def test_it_investigates_by_sql_of_its_own(server: int) -> None:
     envs.reset(seed=0)
     action = envs.moves.encode(2, lane="paired", plan="own", operation="keep")  # type: ignore[attr-defined]
     info = envs.step(action)[4]
-    assert (info["cost"]["student_inference"]["tokens"] > 300).all()  # it reads the tables
+    assert (info["cost/student_inference/tokens"] > 300).all()  # it reads the tables
     events = [event for student in envs.session.events for event in student]  # type: ignore[attr-defined]
     queries = [event for event in events if "sql" in event]
     assert queries
     assert all("rows" in event or event["error"] for event in queries)
-    assert info["cost"]["tools"]["items"].sum() >= 1
+    assert info["cost/tools/items"].sum() >= 1
 
 
 def test_it_supervises(server: int) -> None:
@@ -30,6 +30,6 @@ def test_it_supervises(server: int) -> None:
     for lane in ("paired", "coach"):
         action = envs.moves.encode(2, lane=lane, plan="own", operation="write")  # type: ignore[attr-defined]
         info = envs.step(action)[4]
-        assert (info["cost"]["teacher"]["tokens"] > 30).all()
+        assert (info["cost/teacher/tokens"] > 30).all()
         verdicts = [[e["value"] for e in events if "verdict" in e["what"]] for events in envs.session.events]  # type: ignore[attr-defined]
         assert all(said and set(said) <= {"valid", "invalid"} for said in verdicts)

@@ -86,7 +86,7 @@ def test_separate_teachers_are_the_population_of_one() -> None:
         }
         observation, reward, _, _, info = whole.step(np.concatenate(list(actions.values()))[None])
         seen, rewards, *_ = parts.step(actions)
-        gains = np.array([info["gain"][agent][0] for agent in actions])
+        gains = np.array([info[f"gain/{agent}"][0] for agent in actions])
         assert list(rewards.values()) == pytest.approx((0.75 * gains + 0.25 * gains.mean()).tolist(), abs=1e-12)
         assert gains.mean() == pytest.approx(reward[0], abs=1e-6)
         for row, agent in zip(whole.bids.flat(observation)[0], actions, strict=True):
@@ -220,7 +220,7 @@ def test_rewards_sum_to_what_was_gained() -> None:
     gains = np.zeros((4, 3))
     for _ in range(3):
         *_, info = envs.step(even(envs))
-        gains += np.stack([info["gain"][f"teacher_{i}"] for i in range(3)], axis=1)
+        gains += np.stack([info[f"gain/teacher_{i}"] for i in range(3)], axis=1)
     assert envs.outcome()["gains"] == pytest.approx(gains, abs=1e-6)
     assert envs.outcome()["time"].sum(1) == pytest.approx(np.ones(4), abs=1e-6)
 

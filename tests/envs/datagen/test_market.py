@@ -41,10 +41,9 @@ def test_shares_buy_whole_items_at_their_prices() -> None:
         action = space.encode(weights(step))
         items = bought(space.decode(action), (BUDGET - spent) / (STEPS - step), price)
         observation, *_, info = envs.step(action)
-        cost = info["cost"]
-        assert cost["data_engine"]["items"].tolist() == items.sum(1).tolist()
-        assert cost["student_training"]["items"].tolist() == items.sum(1).tolist()
-        assert cost["data_engine"]["money"] == pytest.approx((items * price).sum(1))
+        assert info["cost/data_engine/items"].tolist() == items.sum(1).tolist()
+        assert info["cost/student_training/items"].tolist() == items.sum(1).tolist()
+        assert info["cost/data_engine/money"] == pytest.approx((items * price).sum(1))
         money += items * price
         spent += (items * price).sum(1)
         assert observation["source_spend"] == pytest.approx(money / BUDGET, abs=1e-6)
@@ -58,13 +57,13 @@ def test_a_lesson_has_room_for_so_many_items_whatever_is_left() -> None:
     envs, observation = make()
     price, space = observation["price"].astype(float), envs.single_action_space
     *_, info = envs.step(space.encode(np.ones(price.shape)))
-    left = (BUDGET - info["cost"]["data_engine"]["money"]) / (STEPS - 1)
+    left = (BUDGET - info["cost/data_engine/money"]) / (STEPS - 1)
     action = space.encode(np.eye(SKILLS * SOURCES)[price.argmin(1)] + 0.2 * weights(1))
     items = bought(space.decode(action), left, price)
     assert (left > LESSON + 10).all() and (items.sum(1) > LESSON - 8).all()
     *_, info = envs.step(action)
-    assert info["cost"]["data_engine"]["items"].tolist() == items.sum(1).tolist()
-    assert info["cost"]["data_engine"]["money"] == pytest.approx((items * price).sum(1))
+    assert info["cost/data_engine/items"].tolist() == items.sum(1).tolist()
+    assert info["cost/data_engine/money"] == pytest.approx((items * price).sum(1))
 
 
 def test_losses_of_a_source_are_the_last_and_the_mean_and_the_skills_before_any() -> None:
@@ -76,7 +75,7 @@ def test_losses_of_a_source_are_the_last_and_the_mean_and_the_skills_before_any(
         observation, *_, info = envs.step(space.encode(np.eye(SKILLS * SOURCES)[[source]]))
         seen.append(observation)
         if source == 5:
-            count = float(info["cost"]["data_engine"]["items"][0])
+            count = float(info["cost/data_engine/items"][0])
             total, items = total + count * float(observation["source_loss"][0, 5]), items + count
     for other in (0, 4, 6, 9):  # not bought yet
         assert (
@@ -94,7 +93,7 @@ def test_one_item_has_its_own_loss_as_the_mean() -> None:
     envs, first = make(students=1, budget=1.2, steps=1)
     source = int(first["price"][0].argmin())
     observation, *_, info = envs.step(envs.single_action_space.encode(np.eye(SKILLS * SOURCES)[[source]]))
-    assert info["cost"]["data_engine"]["items"].tolist() == [1]
+    assert info["cost/data_engine/items"].tolist() == [1]
     assert observation["source_loss_mean"][0, source] == observation["source_loss"][0, source] > 0
     others = np.arange(SKILLS * SOURCES) != source
     assert np.array_equal(observation["source_loss_mean"][0, others], first["source_loss"][0, others])

@@ -68,8 +68,8 @@ def test_students_learn_what_is_written_right_or_wrong(env_id: str) -> None:
     skill = [s.name for s in envs.task.skills].index("max" if "Math" in env_id else "how_many")
     right, wrong = (json.dumps(items(envs, skill, 400, wrong) * 4) for wrong in (False, True))
     _, _, _, _, info = envs.step([right, wrong])
-    assert info["items"]["accepted"].tolist() == [1600, 1600]
-    assert info["items"]["verified"].tolist() == [1, 0]
+    assert info["items/accepted"].tolist() == [1600, 1600]
+    assert info["items/verified"].tolist() == [1, 0]
     examined = envs.examine("train")
     accuracy = examined["right"][:, skill] / examined["asked"][:, skill]
     assert accuracy[0] > 0.5
@@ -84,7 +84,7 @@ def test_money_is_the_limit_and_everything_read_costs(env_id: str) -> None:
     for lesson in ([{"draw": 1000}], [5, {"draw": 3}, {"problem": "x", "answer": "y"}], []):
         allowed = [json.loads(text)["items"] for text in observation]
         observation, _, terminated, _, info = envs.step([json.dumps(lesson)] * 2)
-        cost = info["cost"]["data_engine"]["money"]
+        cost = info["cost/data_engine/money"]
         assert (cost <= allowed).all()
         spent += cost
     assert terminated.all()
@@ -96,9 +96,9 @@ def test_refusals_are_explained_in_info() -> None:
     env = gym.make(IDS[0], **SMALL)
     env.reset(seed=0)
     *_, info = env.step('[{"draw": 2}, 7]')
-    assert info["items"]["accepted"] == 2
-    assert info["items"]["rejected"]["malformed"] == 1
-    assert info["items"]["explained"].startswith("Item 1:")
+    assert info["items/accepted"] == 2
+    assert info["items/rejected/malformed"] == 1
+    assert info["items/explained"].startswith("Item 1:")
 
 
 @pytest.mark.parametrize("env_id", IDS)

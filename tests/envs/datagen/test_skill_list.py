@@ -54,10 +54,9 @@ def test_money_is_never_overspent(seed: int, sharpness: float, budget: float, so
     for action in lesson(envs, seed):
         allowance = (budget - spent) / (steps - int(envs.state["step"][0]))
         _, _, _, _, info = envs.step(np.sign(action) * np.abs(action) ** (1 - sharpness))
-        engine = info["cost"]["data_engine"]
-        assert (engine["money"] <= allowance + 1e-9).all()
-        assert (engine["items"] <= envs.course.step_items).all()
-        spent += engine["money"]
+        assert (info["cost/data_engine/money"] <= allowance + 1e-9).all()
+        assert (info["cost/data_engine/items"] <= envs.course.step_items).all()
+        spent += info["cost/data_engine/money"]
         assert envs.observation_space.contains(envs.observe())
     assert (spent <= budget).all()
     assert spent == pytest.approx(envs.state["money"].sum(1).numpy())
@@ -144,9 +143,7 @@ def test_nothing_observable_depends_on_the_test_split() -> None:
         scores.append((honest.examine("test")["right"], spoiled.examine("test")["right"]))
         first, second = honest.step(action), spoiled.step(action)
         assert np.array_equal(first[1], second[1])
-        for actor, units in first[4]["cost"].items():
-            if not actor.startswith("_"):
-                assert all(np.array_equal(value, second[4]["cost"][actor][unit]) for unit, value in units.items())
+        assert all(np.array_equal(value, second[4][key]) for key, value in first[4].items() if key.startswith("cost/"))
     assert any(not np.array_equal(a, b) for a, b in scores), "the corruption does reach the test examination"
 
 

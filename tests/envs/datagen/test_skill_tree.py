@@ -64,7 +64,7 @@ def test_stopping_stops_and_costs_nothing() -> None:
     envs.step(choices(envs, EXPLORE))
     observation, _, _, _, info = envs.step(choices(envs, STOP))
     assert not observation["allocation"].any()
-    assert not info["cost"]["data_engine"]["money"].any()
+    assert not info["cost/data_engine/money"].any()
     assert observation["open"].any()
 
 
@@ -78,7 +78,7 @@ def test_money_is_never_overspent(seed: int, budget: float, first: int) -> None:
         allowance = (budget - spent) / (6 - step)
         action = rng.uniform(-1, 1, envs.action_space.shape).astype(np.float32)
         observation, _, _, _, info = envs.step(action)
-        money = info["cost"]["data_engine"]["money"]
+        money = info["cost/data_engine/money"]
         assert (money <= allowance + 1e-9).all()
         spent += money
         assert envs.observation_space.contains(observation)

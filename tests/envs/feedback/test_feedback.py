@@ -63,7 +63,7 @@ def test_examinations_are_unguided(monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, _, _, info = envs.step(act(envs, **RULE))
     envs.examine("test")
     assert examinations == 3
-    assert (info["cost"]["teacher"]["tokens"] > 0).all()  # outside of examinations there was feedback
+    assert (info["cost/teacher/tokens"] > 0).all()  # outside of examinations there was feedback
 
 
 def test_with_the_feedback_machinery_broken_students_are_examined_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,13 +96,13 @@ def test_tokens_are_never_overspent(seed: int, budget: float, price: float) -> N
         allowance = (budget - spent) / (3 - step)
         action = rng.uniform(-1, 1, envs.action_space.shape).astype(np.float32)
         observation, reward, _, _, info = envs.step(action)
-        cost, examined = info["cost"], 6 * 8 * envs.students.tokens_per_item
-        tokens = cost["student_inference"]["tokens"] - examined + cost["teacher"]["money"]
+        examined = 6 * 8 * envs.students.tokens_per_item
+        tokens = info["cost/student_inference/tokens"] - examined + info["cost/teacher/money"]
         assert (tokens <= allowance + 1e-6).all()
-        own, guided, said, updates = (info["practice"][name] for name in PRACTICE)
+        own, guided, said, updates = (info[f"practice/{name}"] for name in PRACTICE)
         assert own + guided + price * said == pytest.approx(tokens, rel=1e-5, abs=1e-3)
-        assert said == pytest.approx(cost["teacher"]["tokens"])
-        assert ((updates > 0) == (cost["student_training"]["items"] > 0)).all()
+        assert said == pytest.approx(info["cost/teacher/tokens"])
+        assert ((updates > 0) == (info["cost/student_training/items"] > 0)).all()
         spent += tokens
         assert observation["budget"][:, 0] == pytest.approx(1 - spent / budget, abs=1e-5)
         assert envs.observation_space.contains(observation)
@@ -114,9 +114,9 @@ def test_whoever_speaks_holds_fewer_groups() -> None:
     for name, rule in (("silent", {"fraction": 0}), ("speaking", {**RULE, "kind": "full_solution", "fraction": 1})):
         envs = make(8)
         envs.reset(seed=0)
-        cost = [envs.step(act(envs, **rule))[-1]["cost"] for _ in range(3)]
-        trained[name] = sum(c["student_training"]["items"] for c in cost)
-        assert (sum(c["teacher"]["tokens"] for c in cost) > 0).all() == (name == "speaking")
+        cost = [envs.step(act(envs, **rule))[-1] for _ in range(3)]
+        trained[name] = sum(c["cost/student_training/items"] for c in cost)
+        assert (sum(c["cost/teacher/tokens"] for c in cost) > 0).all() == (name == "speaking")
     assert (trained["speaking"] < 0.7 * trained["silent"]).all()
 
 

@@ -90,7 +90,7 @@ def test_who_does_not_ask_gets_no_feedback() -> None:
     observation, _, _, _, info = envs.step(silent)
     assert observation["feedback"].max() == 0
     assert observation["questions"].max() == 0
-    assert info["cost"]["teacher"]["tokens"].tolist() == [0.0, 0.0]
+    assert info["cost/teacher/tokens"].tolist() == [0.0, 0.0]
 
 
 def test_questions_are_paid_for_and_limit_the_answers() -> None:
@@ -104,7 +104,7 @@ def test_questions_are_paid_for_and_limit_the_answers() -> None:
     gain = (observation["target"] * observation["change"]).sum(1)
     paid = 0.05 * (share + observation["feedback"][:, 0])
     assert reward == pytest.approx(gain - paid, abs=1e-5)
-    attempts = info["cost"]["student_inference"]["items"]
+    attempts = info["cost/student_inference/items"]
     asked = share * envs.config.budget / envs.config.question_tokens
     assert (asked <= 0.5 * attempts + 1e-3).all()
     assert free.step(action)[0]["questions"].max() == 0

@@ -21,6 +21,8 @@ from kdgym.envs.orchestrate import memory as notes
 from kdgym.envs.orchestrate.memory import OPERATIONS, PLANS
 from kdgym.envs.orchestrate.memory_file import Note, Notebook, Record
 from kdgym.envs.orchestrate.supervision import LANES
+from kdgym.llm.chat import UnreachableError
+from tests.llm.endpoint import serving
 from tests.students.language.tiny_model import write_model
 
 pytestmark = pytest.mark.slow
@@ -67,9 +69,9 @@ def test_the_ledger_adds_up_to_the_token(
             break
         success_before = envs.state["right"].sum(1).numpy().copy()
         _, reward, _, _, info = envs.step(act(envs, lane=lane, plan=plan, operation=operation))
-        money = sum(info["cost"][actor]["money"] for actor in ledger.ACTORS)
+        money = sum(info[f"cost/{actor}/money"] for actor in ledger.ACTORS)
         for actor, price in envs.config.prices.items():
-            assert np.array_equal(info["cost"][actor]["money"], price * info["cost"][actor]["tokens"])
+            assert np.array_equal(info[f"cost/{actor}/money"], price * info[f"cost/{actor}/tokens"])
         success = envs.state["right"].sum(1).numpy() - success_before
         assert np.array_equal(reward[busy], (success - money / envs.config.worth)[busy])
         assert not money[~busy].any()
@@ -84,13 +86,13 @@ def test_lanes_cost_what_they_do() -> None:
     for lane in LANES:
         envs = make()
         envs.reset(seed=0)
-        spent[lane] = envs.step(act(envs, lane=lane, plan="own", operation="keep"))[4]["cost"]
-    assert not spent["auto"]["teacher"]["items"].any()
-    assert (spent["paired"]["teacher"]["items"] >= 1).all()
-    assert (spent["coach"]["student_inference"]["items"] >= 2).all()  # a plan and an attempt
-    assert (spent["stepwise"]["teacher"]["items"] >= 1).all()
-    assert all((cost["judge"]["items"] == 1).all() for cost in spent.values())
-    assert not any(cost["memory"]["items"].any() for cost in spent.values())
+        spent[lane] = envs.step(act(envs, lane=lane, plan="own", operation="keep"))[4]
+    assert not spent["auto"]["cost/teacher/items"].any()
+    assert (spent["paired"]["cost/teacher/items"] >= 1).all()
+    assert (spent["coach"]["cost/student_inference/items"] >= 2).all()  # a plan and an attempt
+    assert (spent["stepwise"]["cost/teacher/items"] >= 1).all()
+    assert all((cost["cost/judge/items"] == 1).all() for cost in spent.values())
+    assert not any(cost["cost/memory/items"].any() for cost in spent.values())
 
 
 @pytest.mark.thorough
@@ -99,8 +101,8 @@ def test_a_retry_is_checked_again_where_that_is_wanted() -> None:
     for recheck in (False, True):
         envs = make(32, tasks=2, recheck=recheck, verdict_accuracy=1.0)
         envs.reset(seed=0)
-        costs = [envs.step(act(envs, lane="paired", plan="own", operation="keep"))[4]["cost"] for _ in range(2)]
-        spent[recheck] = sum(cost["teacher"]["items"] for cost in costs)
+        costs = [envs.step(act(envs, lane="paired", plan="own", operation="keep"))[4] for _ in range(2)]
+        spent[recheck] = sum(cost["cost/teacher/items"] for cost in costs)
         right[recheck] = envs.state["right"].sum(1).numpy()
         verdicts = [[e["value"] for e in events if "verdict" in e["what"]] for events in envs.session.events]
         assert {len(said) for said in verdicts} == ({1, 2} if recheck else {1})
@@ -216,7 +218,7 @@ def test_nothing_changes_a_frozen_memory() -> None:
     envs.reset(options={"memory": "frozen"})
     for operation in OPERATIONS:
         info = envs.step(act(envs, lane="paired", plan="similar", operation=operation))[4]
-        assert not info["cost"]["memory"]["items"].any()
+        assert not info["cost/memory/items"].any()
     assert torch.equal(notes_of(envs), notes)
     with pytest.raises(ValueError, match="melted"):
         envs.reset(options={"memory": "melted"})
@@ -305,16 +307,23 @@ def test_a_memory_survives_being_killed_while_it_is_written(tmp_path: Path) -> N
 # --- a language model behind the lanes -------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("lane", ["paired", pytest.param("coach", marks=pytest.mark.thorough)])
-def test_a_teacher_that_cannot_be_reached_finds_no_fault(lane: str) -> None:
-    envs, alone = make(2, tasks=1, teacher="nobody@http://127.0.0.1:9/v1"), make(2, tasks=1)
-    for each in (envs, alone):
-        each.reset(seed=0)
-    info = envs.step(act(envs, lane=lane, plan="own", operation="keep"))[4]
-    assert not info["cost"]["teacher"]["tokens"].any()
+def test_a_teacher_out_of_order_finds_no_fault(lane: str) -> None:
+    with serving() as endpoint:
+        endpoint.fault = lambda number: 503
+        envs = make(2, tasks=1, teacher=f"nobody@{endpoint.url}")
+        envs.reset(seed=0)
+        info = envs.step(act(envs, lane=lane, plan="own", operation="keep"))[4]
+    assert not info["cost/teacher/tokens"].any()
     assert not any(event["what"] == "advice" for events in envs.session.events for event in events)
-    assert (info["cost"]["teacher"]["items"] == (2 if lane == "coach" else 1)).all()
+    assert (info["cost/teacher/items"] == (2 if lane == "coach" else 1)).all()
+
+
+def test_a_teacher_that_cannot_be_reached_stops_at_the_first_question() -> None:
+    envs = make(2, tasks=1, teacher="nobody@http://127.0.0.1:9/v1")
+    envs.reset(seed=0)
+    with pytest.raises(UnreachableError, match=r"nobody at http://127.0.0.1:9/v1 does not answer"):
+        envs.step(act(envs, lane="paired", plan="own", operation="keep"))
 
 
 def test_a_teacher_with_no_such_name_is_refused() -> None:
@@ -326,5 +335,5 @@ def test_an_untrained_model_supervises(tmp_path: Path) -> None:
     envs = make(2, teacher=f"hf:{write_model(tmp_path / 'tiny')}", budget=1e7)
     envs.reset(seed=0)
     info = envs.step(act(envs, lane="coach", plan="own", operation="write"))[4]
-    assert (info["cost"]["teacher"]["tokens"] > 100).all()  # it reads a character a token
+    assert (info["cost/teacher/tokens"] > 100).all()  # it reads a character a token
     assert all(any(event["what"] == "plan" for event in events) for events in envs.session.events)

@@ -85,7 +85,7 @@ def test_a_teacher_reads_what_the_student_said_and_its_own_items_are_learned(set
     item = {"problem": error["problem"], "answer": "123"}  # wrong, and learned all the same
     for _ in range(6):
         text, _, _, _, info = env.step(json.dumps([item] * 48))
-        assert info["items"]["accepted"] == 48
+        assert info["items/accepted"] == 48
     students, state = env.students.students, env.students.state
     problem = students.task._by_sentence[students.task.plain(error["problem"])]
     said = students.decode(state["student"], torch.tensor([[problem]]))

@@ -248,7 +248,7 @@ def test_a_teacher_reads_attempts_and_answers_in_words(model: Path, task: str, k
     problems = {envs.task.text(problem) for problem in range(len(envs.task.solution))}
     assert {one["problem"] for one in read} <= problems
     assert {one["behaviour"] for one in read} == {BEHAVIOURS[kind]}
-    words, nothing = info["cost"]["teacher"]["tokens"]
+    words, nothing = info["cost/teacher/tokens"]
     assert words > 2 * 7
     assert nothing == 2 * 3
     assert torch.isfinite(envs.state["student"]).all()
