@@ -119,8 +119,9 @@ class Snapshot(PopulationEnv):
     ## Budget
     ``budget`` environment steps. Collecting the demonstrator's trajectories took some, which a student pays at the first step
     that uses a snapshot; so guided students practise less. A student whose budget does not suffice for an update makes none,
-    and one that cannot pay for the trajectories starts ordinarily. No action spends more than the budget. In the ledger, practice is ``data_engine``, collection is ``teacher``, decisions are ``student_inference``, and transitions
-    learned from, once per epoch, are ``student_training``.
+    and one that cannot pay for the trajectories starts ordinarily. No action spends more than the budget. In the ledger,
+    practice is ``data_engine``, collection is ``teacher``, decisions are ``student_inference``, and transitions learned from,
+    once per epoch, are ``student_training``.
 
     ## Splits
     Practice, validation and test start from different random states. Test starts are the same for all students and seeds.
@@ -187,6 +188,9 @@ class Snapshot(PopulationEnv):
         self.metadata["limit"], self.metadata["steps"] = self.simulators.limit, config.steps
 
     # --- the decision process ------------------------------------------------------------------------------------
+
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        return {**super()._limits(), "guided": (0, 1), "collected": (0, 1)}
 
     def _begin(self, rows: Tensor, restart: str) -> None:
         state, simulators = self.state, self.simulators

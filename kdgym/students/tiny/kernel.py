@@ -1,10 +1,10 @@
 """The fast path on a CPU: ``kernel.c``, compiled once for a network's sizes, and called on many students.
 
 The compiled library lies in the user's cache under a name that depends on the source, the sizes, the compiler and the
-processor, with its checksum beside it. It gets there after a trial in a process of its own (`kdgym.students.tiny.kernel_trial`),
-so a library that crashes does not end the user's process. Compiling takes three seconds, loading ten milliseconds. `torch.utils.cpp_extension.load` loads as fast, but takes
-0.1 s to import, wants Ninja and setuptools at run time, and compiles nothing anew for another processor. cffi compiles anew
-in every process.
+processor, with its checksum beside it. It gets there after a trial in a process of its own
+(`kdgym.students.tiny.kernel_trial`), so a library that crashes does not end the user's process. Compiling takes three
+seconds, loading ten milliseconds. `torch.utils.cpp_extension.load` loads as fast, but takes 0.1 s to import, wants Ninja and
+setuptools at run time, and compiles nothing anew for another processor. cffi compiles anew in every process.
 """
 
 from __future__ import annotations
