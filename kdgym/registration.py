@@ -44,7 +44,7 @@ class Entry:
         small: settings that make an episode short, to try something out.
         placebo: it has a setting ``placebo``, which destroys the content of training items (`kdgym.tasks.views.placebo`).
         tradeoff: what its teachers weigh: two quantities of `PopulationEnv.outcome`, the wanted one first, and what each is.
-        closed: why scores of it no longer count, in a sentence; empty where they do. The next version of the id takes its place.
+        closed: why scores of it no longer count, in a sentence; empty where they do. The id's next version replaces it.
     """
 
     id: str
@@ -449,9 +449,10 @@ def _register_populations() -> None:
 def _enter(entry: Entry) -> None:
     import gymnasium as gym
 
-    single, vector = f"{entry.module}:{entry.population}Env", f"{entry.module}:{entry.population}"
-    if entry.closed:
-        single, vector = partial(_make, entry.id, "Env"), partial(_make, entry.id, "")
+    named = f"{entry.module}:{entry.population}"
+    single, vector = (
+        (partial(_make, entry.id, "Env"), partial(_make, entry.id, "")) if entry.closed else (f"{named}Env", named)
+    )
     gym.register(id=entry.id, entry_point=single, vector_entry_point=vector, kwargs=entry.settings)
 
 

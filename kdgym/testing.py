@@ -221,7 +221,10 @@ def find_twins(task: Task) -> npt.NDArray[np.int64]:
     """
     forms = np.asarray(task.forms())
     table = forms.ndim == 2 and len(forms) == len(task.solution) and forms.dtype == np.int64
-    _require(table and bool((forms >= 0).any(1).all()), f"forms() of {task.name} is no int64 [P, F] with a form in every row.")
+    _require(
+        table and bool((forms >= 0).any(1).all()),
+        f"forms() of {task.name} is no int64 [P, F] with a form in every row.",
+    )
     problems = [_problems(task, split) for split in SPLITS]
     problem, split = np.concatenate(problems), np.repeat(range(len(SPLITS)), [len(ids) for ids in problems])
     row, column = np.nonzero(forms[problem] >= 0)
@@ -242,8 +245,8 @@ def _problems(task: Task, split: Split) -> npt.NDArray[np.int64]:
 def check_splits(task: Task) -> None:
     """Check that no problem of one split has a twin in another, and that the verifier accepts the solution.
 
-    Twins are problems that share a canonical form (`Task.forms`); all problems are compared. Whether texts (with their pictures,
-    if any) are equal is asked as well, of up to 200 problems a skill and split, since forms may be wrong.
+    Twins are problems that share a canonical form (`Task.forms`); all problems are compared. Texts (with their pictures, if any)
+    of up to 200 problems a skill and split are compared as well, since forms may be wrong.
 
     Raises:
         ContractError: a rule is broken; it says how many twins there are, and which the first ones are.

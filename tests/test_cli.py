@@ -90,6 +90,12 @@ def test_list_groups_teachers_by_where_they_fit() -> None:
     assert re.search(r" ppo +train it first ", pages["DataGen Skill-List"])
 
 
+def test_list_says_why_an_environment_is_closed() -> None:
+    page = " ".join(call("list", "kdgym/DataGen-Reasoning-v0").split())
+    assert "Closed: most held-out products" in page and "Use kdgym/DataGen-Reasoning-v1." in page
+    assert "Closed" not in call("list", "kdgym/DataGen-Reasoning-v1")
+
+
 def test_list_of_an_environment_shows_all_that_its_teachers_say() -> None:
     page = " ".join(call("list", "kdgym/Tutoring-Math-v0").split())
     assert "kdgym/DataGen" not in page

@@ -98,7 +98,8 @@ class OpenEnded(CourseEnv):
     * All others but ``sources``: as on the Skill-List level (`kdgym.envs.datagen.skill_list.SkillList`).
 
     ## Version History
-    * v0: first version.
+    * v1 (reasoning-gym only): no held-out problem has a twin in train.
+    * v0: first version. That of reasoning-gym is closed: held-out problems have commuted and reordered twins in train.
     """
 
     course: Course[OpenEndedSettings]

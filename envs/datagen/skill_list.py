@@ -77,7 +77,7 @@ class SkillList(CourseEnv):
 
     ## Splits
     Items come from ``train``, rewards and observations from ``validation``, `examine` asks ``test``. The splits share no pair
-    of operands (Math), no program (Code), no handwriting (VQA) and no problem, in whatever order (Reasoning), in any skill.
+    of operands (Math), no program (Code), no handwriting (VQA) and no problem, in whatever order (Reasoning-v1), in any skill.
 
     ## Determinism
     Equal settings, seeds and actions give bitwise equal observations on one machine. With the compiled engine (see ``engine``)
@@ -113,7 +113,8 @@ class SkillList(CourseEnv):
     * ``autoreset``: see `kdgym.core.population.PopulationEnv`.
 
     ## Version History
-    * v0: first version.
+    * v1 (reasoning-gym only): no held-out problem has a twin in train.
+    * v0: first version. That of reasoning-gym is closed: held-out problems have commuted and reordered twins in train.
     """
 
     course: Course[MarketSettings]

@@ -13,6 +13,7 @@ from kdgym.leaderboard.board import standing
 from kdgym.leaderboard.record import file_name, load_record
 from kdgym.leaderboard.rerun import moved
 from kdgym.leaderboard.verify import replay
+from kdgym.registration import ENVIRONMENTS
 from tests.tiers import tiered
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
@@ -70,3 +71,13 @@ def test_the_code_of_every_committed_record_can_be_run_again() -> None:
         module = ModuleType(f"recorded_{name}")
         exec(compile(moved(source), name, "exec"), vars(module))
         assert callable(module.Agent.act), name
+
+
+def test_the_page_says_why_a_board_is_closed_and_whether_the_next_has_records() -> None:
+    page = (BOARDS / "README.md").read_text()
+    closed = [entry for entry in ENVIRONMENTS if entry.closed]
+    assert closed
+    for entry in closed:
+        section = page.split(f"\n## {entry.id} (older version)\n")[1].split("\n## ")[0]
+        assert entry.notice in section
+        assert ("It has no board yet." in section) != any((BOARDS / entry.newer).glob("*.json"))

@@ -11,8 +11,8 @@ A language model reads the text. A tiny student reads tokens (`kdgym.tasks.reaso
 that all problems of its dataset have, and the dataset's own token last, where the answer begins.
 
 Splits: in version 1 a hash of a problem's canonical form (`kdgym.tasks.reasoning.splits`) assigns it to train, validation or
-test, the same for all datasets, so neither a commuted product nor a list in another order carries a problem across. In version 0
-punctuation sticks to the words whose hash decides: of products and gcd most test problems have a commuted twin in train.
+test, the same for all datasets, so neither a commuted product nor a list in another order carries a problem across. In version
+0 punctuation sticks to the words whose hash decides: of products and gcd most test problems have a commuted twin in train.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Reasoning(SentenceTask):
             left out. A name alone stands for its settings in `SMALL`, or for reasoning-gym's own if it is not there; ``{}``
             always for reasoning-gym's own.
         items: different problems a dataset, as far as it has so many.
-        version: of the splits: 1, or 0, whose held-out problems have twins in train. Settings without it, as those of ``-v0`` ids
-            and of what was saved under them, mean 0.
+        version: of the splits: 1, or 0, whose held-out problems have twins in train. Settings without it, as those of ``-v0``
+            ids and of what was saved under them, mean 0.
 
     Raises:
         ImportError: reasoning-gym is not installed.

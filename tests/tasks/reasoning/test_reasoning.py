@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def task() -> Reasoning:
     """The task as environments use it."""
-    task = make_task("Reasoning")
+    task = make_task("Reasoning", version=1)
     assert isinstance(task, Reasoning)
     return task
 
@@ -54,13 +54,23 @@ def test_every_skill_has_enough_problems_in_every_split(task: Reasoning) -> None
 
 
 @pytest.mark.thorough
-def test_more_items_keep_the_places_of_the_first(task: Reasoning) -> None:
-    few, many = (Reasoning(["gcd", "spell_backward"], items=items) for items in (200, 800))
+@pytest.mark.parametrize("version", [0, 1])
+def test_more_items_keep_the_places_of_the_first(version: int) -> None:
+    names = ["gcd", "spell_backward", "leg_counting"]
+    few, many = (Reasoning(names, items=items, version=version) for items in (200, 800))
     for split in SPLITS:
-        for k in range(2):
+        for k in range(3):
             start = int(few.pool(split).start[k]), int(many.pool(split).start[k])
             for i in range(int(few.pool(split).count[k])):
                 assert few.text(start[0] + i) == many.text(start[1] + i)
+
+
+def test_versions_have_the_same_problems(task: Reasoning) -> None:
+    closed = make_task("Reasoning")
+    assert (closed.version, task.version) == (0, 1) and closed.edition == task.edition
+    assert torch.equal(closed.skill_of, task.skill_of)
+    texts = [sorted(made.text(problem) for problem in range(len(made.solution))) for made in (closed, task)]
+    assert texts[0] == texts[1]
 
 
 # --- tokens ------------------------------------------------------------------------------------------------------
@@ -125,7 +135,7 @@ def test_a_dataset_that_is_too_long_says_so_and_still_has_texts() -> None:
     with pytest.raises(
         ValueError, match=r"chain_sum has a problem of \d+ tokens; tiny students take at most 32"
     ) as error:
-        gym.make("kdgym/DataGen-Reasoning-v0", datasets={"gcd": {}, "chain_sum": {"max_terms": 9}}, items=64)
+        gym.make("kdgym/DataGen-Reasoning-v1", datasets={"gcd": {}, "chain_sum": {"max_terms": 9}}, items=64)
     assert "datasets={'chain_sum': {...}}" in str(error.value)
     task = Reasoning({"chain_sum": {"max_terms": 9}}, items=64)
     assert task.text(0).startswith("State the final answer") and task.verify(0, solution_of(task, 0))
@@ -144,7 +154,7 @@ def test_attributes_of_difficulty_make_the_subskills(task: Reasoning) -> None:
     regions = split_into_regions(task, 1)
     names = {skill.name: regions.names[k] for k, skill in enumerate(task.skills)}
     assert names["spell_backward"] == ["word_len up to 5", "word_len above 5"]
-    assert names["gcd"] == ["largest number up to 28", "largest number above 28"]
+    assert names["gcd"] == ["largest number up to 29", "largest number above 29"]
     k = list(SMALL).index("spell_backward")
     for region, long in ((0, False), (1, True)):
         start, count = int(regions.start[k, region]), int(regions.count[k, region])
@@ -162,9 +172,10 @@ def test_attributes_of_difficulty_make_the_subskills(task: Reasoning) -> None:
     "level", ["", *(pytest.param(level, marks=pytest.mark.thorough) for level in ("-OpenEnded", "-SkillTree"))]
 )
 def test_datasets_are_named_in_any_way_on_every_level(level: str, datasets: Any) -> None:
-    beside = gym.make_vec(f"kdgym/DataGen-Reasoning{level}-v0", datasets=datasets, items=200)
-    inside = gym.make_vec(f"kdgym/DataGen-Reasoning{level}-v0", task_options={"datasets": datasets, "items": 200})
+    beside = gym.make_vec(f"kdgym/DataGen-Reasoning{level}-v1", datasets=datasets, items=200)
+    inside = gym.make_vec(f"kdgym/DataGen-Reasoning{level}-v1", task_options={"datasets": datasets, "items": 200})
     assert beside.unwrapped.task is inside.unwrapped.task  # type: ignore[attr-defined]
+    assert beside.unwrapped.task.version == 1  # type: ignore[attr-defined]
     assert [skill.name for skill in beside.unwrapped.task.skills] == ["gcd", "lcm"]  # type: ignore[attr-defined]
     assert beside.unwrapped.config.max_targets == 2  # type: ignore[attr-defined]
 
@@ -182,7 +193,8 @@ def test_datasets_are_named_in_any_way_on_every_level(level: str, datasets: Any)
         ({"datasets": {"gcd": 5}}, "give a dict"),
         ({"datasets": {"gcd": {"max_value": 2}}}, "choose larger settings or more items"),
         ({"items": 3}, "items is 3; choose 64 to"),
-        ({"colour": "red"}, "no option 'colour'; it has datasets, items"),
+        ({"version": 2}, "version is 2; choose 1, or 0"),
+        ({"colour": "red"}, "no option 'colour'; it has datasets, items, version"),
     ],
 )
 def test_wrong_options_are_refused_in_sentences(options: dict[str, Any], message: str) -> None:
