@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -43,6 +44,7 @@ class Entry:
         small: settings that make an episode short, to try something out.
         placebo: it has a setting ``placebo``, which destroys the content of training items (`kdgym.tasks.views.placebo`).
         tradeoff: what its teachers weigh: two quantities of `PopulationEnv.outcome`, the wanted one first, and what each is.
+        closed: why scores of it no longer count, in a sentence; empty where they do. The next version of the id takes its place.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Entry:
     small: dict[str, Any] = field(default_factory=dict)
     placebo: bool = False
     tradeoff: dict[str, str] = field(default_factory=dict)
+    closed: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(ID_PATTERN, self.id):
@@ -73,6 +76,17 @@ class Entry:
     def family(self) -> str:
         """The folder of `kdgym.envs`; of another package, its name."""
         return self.module.removeprefix("kdgym.envs.").partition(".")[0]
+
+    @property
+    def newer(self) -> str:
+        """The id of the next version."""
+        stem, _, version = self.id.rpartition("-v")
+        return f"{stem}-v{int(version) + 1}"
+
+    @property
+    def notice(self) -> str:
+        """That it is closed, why, and what to use; empty where it is not."""
+        return self.closed and f"Closed: {self.closed} Use {self.newer}."
 
     @property
     def needs_model(self) -> bool:
@@ -131,6 +145,11 @@ _SKILL_TREE: dict[str, Any] = {
     "trained": ("ppo", "maskable_ppo"),
     "asking": ("llm_policy",),
     "others": _ANY_NUMBERS,
+}
+_REASONING: dict[str, Any] = {"settings": {"task": "Reasoning", "version": 1}}
+_TWINS: dict[str, Any] = {
+    "settings": {"task": "Reasoning"},
+    "closed": "most held-out products, greatest common divisors and filtered lists have a commuted or reordered twin in train.",
 }
 _FEEDBACK: dict[str, Any] = {
     "group": "Feedback",
@@ -239,7 +258,13 @@ ENVIRONMENTS = (
     Entry(
         "kdgym/DataGen-Reasoning-v0",
         summary="The same over reasoning-gym's datasets: twelve small ones, or any you name (datasets=[...]).",
-        settings={"task": "Reasoning"},
+        **_TWINS,
+        **{**_SKILL_LIST, "teachers": ("learning_progress", "target_proportional", "adaptive_source")},
+    ),
+    Entry(
+        "kdgym/DataGen-Reasoning-v1",
+        summary="The same over reasoning-gym's datasets: twelve small ones, or any you name (datasets=[...]).",
+        **_REASONING,
         **{**_SKILL_LIST, "teachers": ("learning_progress", "target_proportional", "adaptive_source")},
     ),
     Entry(
@@ -263,7 +288,13 @@ ENVIRONMENTS = (
     Entry(
         "kdgym/DataGen-Reasoning-OpenEnded-v0",
         summary="The same for reasoning-gym's datasets.",
-        settings={"task": "Reasoning"},
+        **_TWINS,
+        **_OPEN_ENDED,
+    ),
+    Entry(
+        "kdgym/DataGen-Reasoning-OpenEnded-v1",
+        summary="The same for reasoning-gym's datasets.",
+        **_REASONING,
         **_OPEN_ENDED,
     ),
     Entry(
@@ -287,7 +318,13 @@ ENVIRONMENTS = (
     Entry(
         "kdgym/DataGen-Reasoning-SkillTree-v0",
         summary="The same over reasoning-gym's datasets, whose attributes of difficulty make the subskills.",
-        settings={"task": "Reasoning"},
+        **_TWINS,
+        **_SKILL_TREE,
+    ),
+    Entry(
+        "kdgym/DataGen-Reasoning-SkillTree-v1",
+        summary="The same over reasoning-gym's datasets, whose attributes of difficulty make the subskills.",
+        **_REASONING,
         **_SKILL_TREE,
     ),
     Entry(
@@ -412,16 +449,16 @@ def _register_populations() -> None:
 def _enter(entry: Entry) -> None:
     import gymnasium as gym
 
-    gym.register(
-        id=entry.id,
-        entry_point=f"{entry.module}:{entry.population}Env",
-        vector_entry_point=f"{entry.module}:{entry.population}",
-        kwargs=entry.settings,
-    )
+    single, vector = f"{entry.module}:{entry.population}Env", f"{entry.module}:{entry.population}"
+    if entry.closed:
+        single, vector = partial(_make, entry.id, "Env"), partial(_make, entry.id, "")
+    gym.register(id=entry.id, entry_point=single, vector_entry_point=vector, kwargs=entry.settings)
 
 
 def _make(id: str, view: str, **settings: Any) -> Any:
     entry = find(id)
+    if entry.closed:
+        warnings.warn(f"{id}. {entry.notice}", DeprecationWarning, stacklevel=3)
     return getattr(import_module(entry.module), entry.population + view)(**{**entry.settings, **settings})
 
 

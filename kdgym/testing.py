@@ -9,17 +9,19 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 from gymnasium.spaces import Box
 from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from kdgym.core import SingleEnv, StudentSnapshot
-from kdgym.tasks import SPLITS, Task
+from kdgym.tasks import SPLITS, Split, Task
 
 __all__ = ["ContractError", "check", "check_splits"]
 
 _STEPS = 3
+_SHOWN = 5  # twins that an error tells
 
 
 class ContractError(AssertionError):
@@ -209,11 +211,42 @@ def _picture(task: Any, problem: int) -> bytes:
     return task.scenes[task.scene[problem]].numpy().tobytes() if task.scenes is not None else b""
 
 
-def check_splits(task: Task) -> None:
-    """Check that the splits share no problem (text and, if any, picture), and that the verifier accepts the solution.
+def find_twins(task: Task) -> npt.NDArray[np.int64]:
+    """Held-out problems that have a twin (see `Task.forms`) in another split, and one such twin each: int64 [n, 2].
+
+    A test problem's twin is in train or validation, in train if there is one; a validation problem's twin is in train.
 
     Raises:
-        ContractError: a rule is broken.
+        ContractError: the task's forms are no table of numbers, a row a problem, or a problem has none.
+    """
+    forms = np.asarray(task.forms())
+    table = forms.ndim == 2 and len(forms) == len(task.solution) and forms.dtype == np.int64
+    _require(table and bool((forms >= 0).any(1).all()), f"forms() of {task.name} is no int64 [P, F] with a form in every row.")
+    problems = [_problems(task, split) for split in SPLITS]
+    problem, split = np.concatenate(problems), np.repeat(range(len(SPLITS)), [len(ids) for ids in problems])
+    row, column = np.nonzero(forms[problem] >= 0)
+    form, owner = forms[problem[row], column], row  # rows are ordered by split, and so is the first row of every form
+    _, first, which = np.unique(form, return_index=True, return_inverse=True)
+    twin = owner[first[which]]
+    leaks = split[twin] < split[owner]
+    found, at = np.unique(owner[leaks], return_index=True)
+    return np.stack([problem[found], problem[twin[leaks][at]]], axis=1)
+
+
+def _problems(task: Task, split: Split) -> npt.NDArray[np.int64]:
+    pool = task.pool(split)
+    ranges = zip(pool.start.tolist(), pool.count.tolist(), strict=True)
+    return np.concatenate([np.arange(start, start + count) for start, count in ranges])
+
+
+def check_splits(task: Task) -> None:
+    """Check that no problem of one split has a twin in another, and that the verifier accepts the solution.
+
+    Twins are problems that share a canonical form (`Task.forms`); all problems are compared. Whether texts (with their pictures,
+    if any) are equal is asked as well, of up to 200 problems a skill and split, since forms may be wrong.
+
+    Raises:
+        ContractError: a rule is broken; it says how many twins there are, and which the first ones are.
     """
     items: dict[tuple[str, bytes], str] = {}
     for split in SPLITS:
@@ -225,3 +258,6 @@ def check_splits(task: Task) -> None:
                 _require(items.setdefault(item, split) == split, f"{text!r} is in {items[item]} and in {split}.")
                 solution = task.answer_text(int(task.solution[problem]))
                 _require(task.verify(problem, solution), f"The verifier refuses the solution {solution!r} of {text!r}.")
+    twins = find_twins(task)
+    shown = "; ".join(f"{task.text(held)!r} and {task.text(twin)!r}" for held, twin in twins[:_SHOWN].tolist())
+    _require(not len(twins), f"{len(twins)} held-out problems of {task.name} have twins in another split: {shown}.")

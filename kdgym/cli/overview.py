@@ -28,7 +28,7 @@ def list_(
         ids = Table.grid(padding=(0, 2))
         for entry in entries:
             if entry.group == group and id in (None, entry.id):
-                ids.add_row(entry.id, entry.summary)
+                ids.add_row(entry.id, entry.notice or entry.summary)
         console.print(ids)
         console.print(_teachers(roles(group), whole=id is not None))
     unknown = sorted(set(agent_names()).difference(*map(roles, shown)))

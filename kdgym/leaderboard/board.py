@@ -242,7 +242,8 @@ def build(folder: Path, ids: Collection[str] = (), out: Path | None = None) -> l
     template = Environment(
         loader=PackageLoader("kdgym.leaderboard", "."), autoescape=False, undefined=StrictUndefined, trim_blocks=True
     ).get_template("boards.md.jinja")
-    head, tables = _tables(template.render(boards=boards))
+    waiting = [entry.id for entry in environments() if not any((folder / entry.id).glob("*.json"))]
+    head, tables = _tables(template.render(boards=boards, waiting=waiting))
     if ids and page.is_file():
         tables = {**_tables(page.read_text(encoding="utf-8"))[1], **tables}
     known = [entry.id for entry in environments() if entry.id in tables]

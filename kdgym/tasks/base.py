@@ -7,9 +7,13 @@ handles. A tiny student reads a problem as tokens, a language model reads it as 
 
 from __future__ import annotations
 
+import hashlib
+import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -21,6 +25,7 @@ from torch import Tensor
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 SPLIT_SHARES = (0.70, 0.15, 0.15)  # of the problems, unless a task says otherwise
+_WORD = re.compile(r"(?P<number>\d+(?:\.\d+)?)|[^\W\d_]+")
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,17 @@ def pools_of(count: npt.NDArray[np.int64]) -> dict[Split, Pool]:
     start = (np.cumsum(count) - count.ravel()).reshape(count.shape)
     columns = zip(SPLITS, start.T.copy(), count.T.copy(), strict=True)
     return {split: Pool(torch.from_numpy(first), torch.from_numpy(number)) for split, first, number in columns}
+
+
+def words_of(text: str) -> list[str]:
+    """A text's words and numbers, whatever their case, spelling in Unicode and punctuation: ``"12.50 Dogs!"``: 12.5, dogs."""
+    found = _WORD.finditer(unicodedata.normalize("NFKC", text).casefold())
+    return [str(Decimal(word[0]).normalize()) if word["number"] else word[0] for word in found]
+
+
+def number_of_form(form: str, picture: bytes = b"") -> int:
+    """63 bits of a hash, for `Task.forms`."""
+    return int.from_bytes(hashlib.sha256(form.encode() + b"\0" + picture).digest()[:8], "big") >> 1
 
 
 @dataclass(frozen=True)
@@ -164,8 +180,20 @@ class Task(ABC):
     misconceptions: tuple[Misconception, ...] = ()
 
     def pool(self, split: Split) -> Pool:
-        """Problems of ``split``; no operand pair of one split occurs in another."""
+        """Problems of ``split``; none has a twin (see `forms`) in another split."""
         return self.pools[split]
+
+    def forms(self) -> Tensor:
+        """Canonical forms of all problems, as numbers: int64 [P, F], negative where a problem has fewer than F.
+
+        Problems that share a form are twins: commuted, reordered or punctuated otherwise, say. Forms may be too coarse, never
+        too fine. Here one: the words and numbers of the text in alphabetical order, and the picture.
+        """
+        texts = (" ".join(sorted(words_of(self.text(problem)))) for problem in range(len(self.solution)))
+        if self.scene is None or self.scenes is None:
+            return torch.tensor([[number_of_form(text)] for text in texts])
+        pictures = (self.scenes[scene].numpy().tobytes() for scene in self.scene.tolist())
+        return torch.tensor([[number_of_form(*both)] for both in zip(texts, pictures, strict=True)])
 
     def traits(self) -> tuple[Traits, ...]:
         """What subskills are told apart by, the most telling first: here the tokens of the prompts, which a student sees."""

@@ -201,6 +201,13 @@ class Math(SentenceTask):
         bounds = torch.tensor(answer_pool)
         self.answer_pool = Pool(bounds[:, 0], bounds[:, 1])
 
+    def forms(self) -> Tensor:
+        """See `Task.forms`: the unordered pairs of operands."""
+        a, b, c = self.operands.T
+        pairs = [torch.where(y < 0, y, torch.minimum(x, y) * self._numbers + torch.maximum(x, y))
+                 for x, y in ((a, b), (a, c), (b, c))]  # fmt: skip
+        return torch.stack(pairs, dim=1)
+
     def mistaken(self, misconception: Misconception) -> Tensor:
         answer = self.solution.clone()
         for k, rule in enumerate(RULES):

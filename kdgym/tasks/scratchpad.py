@@ -131,6 +131,14 @@ class Scratchpad(SentenceTask):
             answer[:, i : STEP * n : STEP] = column
         return prompt, answer
 
+    def forms(self) -> Tensor:
+        """See `Task.forms`: how many steps there are, the first number and all of them, in any order."""
+        sign = (self.prompt[:, 2::2] == self.plus).long() - (self.prompt[:, 2::2] == self.minus).long()
+        first = self.prompt[:, :1] + self.radix * self.prompt[:, 1:2]
+        terms = torch.cat([first, sign * self.prompt[:, 3::2]], dim=1).sort(dim=1).values + self.radix
+        written = torch.cat([terms, self.number_of_steps[:, None]], dim=1)
+        return (written * (self.radix**3) ** torch.arange(written.shape[1])).sum(1, keepdim=True)
+
     # --- what students write -------------------------------------------------------------------------------------
 
     def length(self, tokens: Tensor) -> Tensor:

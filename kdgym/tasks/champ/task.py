@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import unicodedata
 from functools import cached_property
 from importlib import resources
 from typing import Any
@@ -27,7 +29,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, pools_of, splits_at
+from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, number_of_form, pools_of, splits_at
 from kdgym.tasks.champ.answers import final_answer, is_right, listed_answer
 
 _REQUEST = (
@@ -73,6 +75,7 @@ class Champ(SentenceTask):
         ]
         for problem, eldest in zip(problems, _families(problems), strict=True):
             problem["split"] = _split(problems[eldest]["identifier"], self.version)
+            problem["family"] = int(eldest)
         self._problems = sorted(problems, key=lambda problem: (problem["field"], problem["split"]))
         field, split = (np.array([problem[name] for problem in self._problems]) for name in ("field", "split"))
         count = np.bincount(field * len(SPLITS) + split, minlength=len(_FIELDS) * len(SPLITS))
@@ -115,6 +118,11 @@ class Champ(SentenceTask):
         """The final answer of a text."""
         return final_answer(text)
 
+    def forms(self) -> Tensor:
+        """See `Task.forms`: the text but for case, blanks and punctuation, and the family of siblings."""
+        forms = [(number_of_form(_bare(problem["text"])), problem["family"]) for problem in self._problems]
+        return torch.tensor(forms)
+
     # --- text ----------------------------------------------------------------------------------------------------
 
     def text(self, problem: int) -> str:
@@ -137,6 +145,10 @@ class Champ(SentenceTask):
             return [*self._problems[problem]["next_step"], self.answer_text(problem)]
         sentences: list[str] = self._problems[problem][kind]
         return sentences
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\s.,;:?!]", "", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _unique(sentences: Any) -> list[str]:

@@ -199,6 +199,10 @@ class Code(SentenceTask):
         _, first = np.unique(prompt, axis=0, return_index=True)
         return first % len(steps), prompt[first], order[first]
 
+    def forms(self) -> Tensor:
+        """See `Task.forms`: what the program does."""
+        return self.meaning.unsqueeze(1)
+
     def mistaken(self, misconception: Misconception) -> Tensor:
         steps = self.steps.numpy().copy()
         backwards = torch.isin(self._order, torch.tensor([self._token[word] for word in ORDERS[1]]))

@@ -10,27 +10,26 @@ difficult, which tells subskills apart here. Items are made once and kept in the
 A language model reads the text. A tiny student reads tokens (`kdgym.tasks.reasoning.spelling`): the problem without the words
 that all problems of its dataset have, and the dataset's own token last, where the answer begins.
 
-Splits: a hash of a problem's words, in alphabetical order, assigns it to train, validation or test, so neither a commuted sum
-nor a list in another order carries a problem across. Where most problems have the same words (boards, above all), it is a hash
-of the text.
+Splits: in version 1 a hash of a problem's canonical form (`kdgym.tasks.reasoning.splits`) assigns it to train, validation or
+test, the same for all datasets, so neither a commuted product nor a list in another order carries a problem across. In version 0
+punctuation sticks to the words whose hash decides: of products and gcd most test problems have a commuted twin in train.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdgym.tasks.base import SPLIT_SHARES, SPLITS, Pool, SentenceTask, Skill, Traits, pools_of, splits_at
+from kdgym.tasks.base import SPLITS, Pool, SentenceTask, Skill, Traits, number_of_form, pools_of
 from kdgym.tasks.reasoning.answers import OPEN, UNSUPPORTED, Verifier
 from kdgym.tasks.reasoning.pools import MOST_TOKENS, Items, Wanted, library_version, load_items
 from kdgym.tasks.reasoning.spelling import PADDING, read_answer, spell_answer
+from kdgym.tasks.reasoning.splits import canonical_forms, split_problems
 
 _REQUEST = "\nReply with the answer only."
 _FEWEST, _MOST = 64, 100_000  # items of a dataset
@@ -61,19 +60,23 @@ class Reasoning(SentenceTask):
             left out. A name alone stands for its settings in `SMALL`, or for reasoning-gym's own if it is not there; ``{}``
             always for reasoning-gym's own.
         items: different problems a dataset, as far as it has so many.
+        version: of the splits: 1, or 0, whose held-out problems have twins in train. Settings without it, as those of ``-v0`` ids
+            and of what was saved under them, mean 0.
 
     Raises:
         ImportError: reasoning-gym is not installed.
         ValueError: there is no such dataset, it cannot be taught, it refuses its settings, it has too few problems, or
-            ``items`` is out of range.
+            ``items`` or ``version`` is out of range.
     """
 
     name = "Reasoning"
-    version = 0
 
-    def __init__(self, datasets: Datasets = None, items: int = 4096) -> None:
+    def __init__(self, datasets: Datasets = None, items: int = 4096, version: int = 0) -> None:
         if not _FEWEST <= items <= _MOST:
             raise ValueError(f"items is {items}; choose {_FEWEST} to {_MOST} problems a dataset.")
+        if version not in (0, 1):
+            raise ValueError(f"version is {version}; choose 1, or 0 for splits with twins.")
+        self.version = version
         self.settings = _read_datasets(datasets)
         self.edition = f"reasoning-gym {library_version()}"
         self._parts = load_items([Wanted(name, settings, items) for name, settings in self.settings.items()])
@@ -91,7 +94,7 @@ class Reasoning(SentenceTask):
         orders, solutions, answer_count = [], [], []
         self._answers: list[str] = []
         for k, part in enumerate(self._parts):
-            split = _split(part.problems, self.version)
+            split = split_problems(part.problems, self.version)
             counts[k] = np.bincount(split, minlength=len(SPLITS))
             if not counts[k].all():
                 raise ValueError(
@@ -112,6 +115,13 @@ class Reasoning(SentenceTask):
 
     def _item(self, problem: int) -> tuple[Items, int]:
         return self._parts[int(self.skill_of[problem])], int(self._place[problem])
+
+    def forms(self) -> Tensor:
+        """See `Task.forms` and `kdgym.tasks.reasoning.splits`; what two datasets ask of the same numbers are no twins."""
+        pairs = zip(self.settings, self._parts, strict=True)
+        forms = [[number_of_form(f"{name} {form}") for form in canonical_forms(part.problems)] for name, part in pairs]
+        offset = np.cumsum([0, *map(len, forms[:-1])])[self.skill_of.numpy()]
+        return torch.from_numpy(np.concatenate(forms)[offset + self._place]).unsqueeze(1)
 
     # --- tokens --------------------------------------------------------------------------------------------------
 
@@ -230,17 +240,6 @@ _LOOKS = ("largest number", "words", "characters")
 
 def _looks_of(problem: str) -> tuple[float, float, float]:
     return max((float(n) for n in re.findall(r"[0-9]{1,15}", problem)), default=0.0), len(problem.split()), len(problem)
-
-
-def _split(problems: list[str], version: int) -> npt.NDArray[np.int64]:
-    """Index into `SPLITS` of every problem of a dataset, int64 [n]."""
-    for key in (lambda problem: " ".join(sorted(problem.split())), str):
-        hashed = [hashlib.sha256(f"{version} {key(problem)}".encode()).digest()[:8] for problem in problems]
-        place = np.array([int.from_bytes(digest, "big") / 2**64 for digest in hashed])
-        split = splits_at(place)
-        if np.bincount(split, minlength=len(SPLITS)).min() >= min(SPLIT_SHARES) / 2 * len(problems):
-            break
-    return split
 
 
 def _read_datasets(given: Datasets) -> dict[str, dict[str, Any]]:

@@ -59,6 +59,10 @@ class RegroupedTask(Task):
         first = torch.stack([answers.min() for answers in used])
         return Pool(first, torch.stack([answers.max() for answers in used]) - first + 1)
 
+    def forms(self) -> Tensor:
+        """See `Task.forms`."""
+        return self.original.forms()[self._old]
+
     def judge(self, problem: Tensor, tokens: Tensor) -> Tensor:
         """See `Task.judge`."""
         return self.original.judge(self._old.to(problem.device)[problem], tokens)

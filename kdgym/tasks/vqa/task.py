@@ -190,6 +190,10 @@ class VQA(Task):
         self.argument = torch.from_numpy(np.concatenate(arguments))
         self.skill_of = torch.from_numpy(np.repeat(np.arange(len(RULES)), count.sum(1)))
 
+    def forms(self) -> Tensor:
+        """See `Task.forms`: the images that a picture is composed of, whatever is asked about it."""
+        return self.source[self.scene]
+
     def mistaken(self, misconception: Misconception) -> Tensor:
         answer = self.solution.clone()
         for k, rule in enumerate(RULES):
