@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _FORMAT = 2
 _TABLES = {
@@ -113,14 +113,16 @@ class Notebook:
         if len(records) > 1:
             raise ValueError(f"{self.path} has several records; a notebook has one.")
         notes, record = [Note(*row) for row in rows], Record(*records[0])
-        for entry in (record, *notes):
-            self._check(entry)
+        self._check(record, "record")
+        for note in notes:
+            self._check(note, f"note {note.slot!r:.40}")
         return notes, record
 
-    def _check(self, entry: Note | Record) -> None:
-        for name, value in entry._asdict().items():
+    def _check(self, entry: Note | Record, where: str) -> None:
+        given: dict[str, Any] = entry._asdict()
+        for name, value in given.items():
             kind = {"says": str, "reward": float, "money": float}.get(name, int)
-            if type(value) is not kind or not (kind is str or 0 <= value <= _LARGEST):
+            number: Any = 0 if kind is str else value
+            if type(value) is not kind or not 0 <= number <= _LARGEST:
                 what = "text" if kind is str else f"a number from 0 to {_LARGEST}" + ", whole" * (kind is int)
-                where = f"note {entry.slot!r:.40}" if isinstance(entry, Note) else "record"
                 raise ValueError(f"{self.path}: {name} of the {where} is {value!r:.80}; expected {what}.")
