@@ -414,7 +414,6 @@ def _call(command: list[str], what: str, folder: str | None = None) -> str:
             said = f"The {what} did not end within {_PATIENCE:g} s: {shlex.join(command)}"
             raise CompilationError(said) from error
     if process.returncode:
-        raise CompilationError(
-            f"The {what} failed ({process.returncode}): {shlex.join(command)}\n{words.decode(errors='replace').strip()}"
-        )
+        said = words.decode(errors="replace").strip()
+        raise CompilationError(f"The {what} failed: {shlex.join(command)}\nExit status {process.returncode}. {said}")
     return output.decode(errors="replace")
