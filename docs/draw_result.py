@@ -18,7 +18,7 @@ CONTROL = "uniform"
 TEACHERS = {  # of the board -> what it does
     "lookahead": "upper bound: tries plans on copies of the student, knows the clean sources",
     "adaptive_source": "best rule: also finds out which sources to trust",
-    "ppo": "Stable-Baselines3 PPO, 49,152 steps",
+    "ppo": "Stable-Baselines3 PPO, 100,000 steps",
     "target_proportional": "the teacher above: buys what will be tested",
     CONTROL: "control: the same of everything",
     "no teaching": "nothing is bought",

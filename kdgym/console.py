@@ -100,7 +100,8 @@ def counter(bar: Progress, what: str) -> Callable[[int, int], None]:
 def _print_lines(bar: Progress, done: threading.Event) -> None:
     begun = time.monotonic()
     while not done.wait(max(_EVERY, (time.monotonic() - begun) / 20)):
-        typer.echo("; ".join(map(_line, bar.tasks)), err=True)
+        starting = f"starting, {_clock(time.monotonic() - begun)} so far"
+        typer.echo("; ".join(map(_line, bar.tasks)) or starting, err=True)
 
 
 def _line(task: Task) -> str:

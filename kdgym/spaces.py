@@ -13,6 +13,18 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Text
 
+__all__ = [
+    "Decisions",
+    "Floats",
+    "JsonText",
+    "MixedBox",
+    "PlainSpace",
+    "Shares",
+    "WordedBox",
+    "space_from_plain",
+    "space_to_plain",
+]
+
 Floats = npt.NDArray[np.float32]
 Decisions = dict[str, npt.NDArray[np.float64]]
 
@@ -102,16 +114,25 @@ class WordedBox(PlainSpace, Box):
         """What actions [..., n] decide: name of a decision -> its values, an array [...]."""
         raise NotImplementedError
 
+    def parts(self, decision: str, skills: Sequence[str]) -> int:
+        """How many parts a decision has that can be decided one by one, ``decision.1`` and so on; 0 if it is a whole."""
+        return 0
+
     def compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> Floats:
-        """The action [n] of named decisions, at the scale of `decisions`; what is left out stays neutral.
+        """The action [n] of named decisions or of parts of them, at the scale of `decisions`; what is left out stays neutral.
 
         Raises:
-            ValueError: there is no such decision, or a value is out of range.
+            ValueError: there is no such decision or part, or a value is out of range.
         """
         known = self.decisions(np.zeros(self.shape), skills)
-        unknown = [name for name in decided if name not in known]
-        if unknown:
-            raise ValueError(f"There is no decision {unknown[0]!r}; there are {', '.join(known)}.")
+        for name in decided:
+            whole, _, part = name.rpartition(".")
+            if name not in known and whole not in known:
+                raise ValueError(f"There is no decision {name!r}; there are {', '.join(known)}.")
+            if name not in known and not (part.isdecimal() and 1 <= int(part) <= self.parts(whole, skills)):
+                raise ValueError(
+                    f"{name!r} is no part of {whole}; it has {self.parts(whole, skills)}, numbered from 1."
+                )
         action = self._compose(decided, skills).astype(np.float32)
         if not self.contains(action):
             raise ValueError(f"A value is out of range. The ranges: {self.words}.")
@@ -133,7 +154,7 @@ class Shares(WordedBox):
         seed: seed of ``sample``.
     """
 
-    words = "SKILL=weight, 0 or more"
+    words = "SKILL or SKILL.SOURCE=weight, 0 or more"
 
     def __init__(self, n: int, temperature: float = 4.0, seed: int | None = None) -> None:
         super().__init__(-1.0, 1.0, (n,), np.float32, seed=seed)
@@ -166,9 +187,21 @@ class Shares(WordedBox):
         by_skill = shares.reshape(*shares.shape[:-1], len(skills), -1).sum(-1)
         return dict(zip(skills, np.moveaxis(by_skill, -1, 0), strict=True))
 
+    def parts(self, decision: str, skills: Sequence[str]) -> int:
+        """The sources of a skill."""
+        return self.n // len(skills)
+
     def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
-        weights = np.array([decided.get(skill, 0.0) for skill in skills] if decided else [1.0] * len(skills))
-        return self.encode(weights.repeat(self.shape[0] // len(skills)))
+        sources = self.n // len(skills)
+        return self.encode(
+            [
+                decided.get(f"{skill}.{i + 1}", decided.get(skill, 0.0) / sources)
+                for skill in skills
+                for i in range(sources)
+            ]
+            if decided
+            else np.ones(self.n)
+        )
 
 
 class MixedBox(WordedBox):

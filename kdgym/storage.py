@@ -84,30 +84,54 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     header = metadata.get("header", "")
     if not header or metadata.get("sha256") != _digest(tensors, header):
         raise CorruptFileError(f"The checksum of {path} does not match its content; the file is damaged.")
-    return tensors, json.loads(header)
+    try:
+        content = json.loads(header)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"The header of {path} is not JSON; kdgym did not write this file.") from error
+    if not isinstance(content, dict):
+        raise CorruptFileError(f"The header of {path} is no JSON object; kdgym did not write this file.")
+    return tensors, content
 
 
 def load_or_build(
-    path: Path, header: Mapping[str, Any], build: Callable[[], dict[str, Tensor]], what: str
+    path: Path,
+    header: Mapping[str, Any],
+    build: Callable[[], dict[str, Tensor]],
+    what: str,
+    fits: Callable[[dict[str, Tensor]], bool] = lambda tensors: True,
 ) -> dict[str, Tensor]:
     """Tensors from a file of the cache, or else from ``build``, which is then written there.
 
-    Processes that want the same file at once build it once. A damaged file is reported and built again; a cache that cannot be
-    written is reported, and what was built is used all the same.
+    Processes that want the same file at once build it once. A damaged file, or one of something else, is reported and built
+    again; a cache that cannot be written is reported, and what was built is used all the same.
 
     Args:
         path: the file.
         header: see `save_tensors`.
         build: makes the tensors.
         what: what they are, in the plural, for messages.
+        fits: whether a file's tensors are such as ``build`` makes: names, types, shapes, values.
     """
-    tensors = _read(path, what)
+
+    def read() -> dict[str, Tensor] | None:
+        if not path.is_file():
+            return None
+        try:
+            tensors, found = load_tensors(path)
+            if found != json.loads(json.dumps(header)) or not fits(tensors):
+                raise CorruptFileError(f"{path} holds something else.")
+            return tensors
+        except CorruptFileError as error:
+            warnings.warn(f"{error} The {what} are built again.", RuntimeWarning, stacklevel=4)
+            return None
+
+    tensors = read()
     if tensors is not None:
         return tensors
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            tensors = _read(path, what)  # another process may have built them while this one waited
+            tensors = read()  # another process may have built them while this one waited
             if tensors is None:
                 tensors = build()
                 save_tensors(path, tensors, header)
@@ -119,14 +143,3 @@ def load_or_build(
             stacklevel=3,
         )
     return build() if tensors is None else tensors
-
-
-def _read(path: Path, what: str) -> dict[str, Tensor] | None:
-    """The tensors in a file, or None where there is none or only a damaged one."""
-    if not path.is_file():
-        return None
-    try:
-        return load_tensors(path)[0]
-    except CorruptFileError as error:
-        warnings.warn(f"{error} The {what} are built again.", RuntimeWarning, stacklevel=4)
-        return None

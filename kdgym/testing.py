@@ -18,6 +18,8 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from kdgym.core import SingleEnv, StudentSnapshot
 from kdgym.tasks import SPLITS, Split, Task
 
+__all__ = ["ContractError", "check", "check_splits"]
+
 _STEPS = 3
 _SHOWN = 5  # twins that an error tells
 
@@ -50,6 +52,7 @@ def check(env_id: str, **settings: Any) -> None:
     env = make()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", r".*( is out of date\.|\. Closed: )", DeprecationWarning)  # it makes another one
         gymnasium_check_env(env, skip_render_check=True)
         if isinstance(env.action_space, Box):  # text is not for Stable-Baselines3
             sb3_check_env(env)
@@ -243,8 +246,8 @@ def _problems(task: Task, split: Split) -> npt.NDArray[np.int64]:
 def check_splits(task: Task) -> None:
     """Check that no problem of one split has a twin in another, and that the verifier accepts the solution.
 
-    Twins are problems that share a canonical form (`Task.forms`); all problems are compared. Texts (with their pictures, if any)
-    of up to 200 problems a skill and split are compared as well, since forms may be wrong.
+    Twins are problems that share a canonical form (`Task.forms`); all problems are compared. Forms may be wrong, so texts
+    (with their pictures, if any) of up to 200 problems a skill and split are compared as well.
 
     Raises:
         ContractError: a rule is broken; it says how many twins there are, and which the first ones are.

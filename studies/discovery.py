@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kdgym.cli.errors import run_command
-from kdgym.console import EnvId, console
+from kdgym.console import EnvId, console, progress_bar
 from kdgym.registration import find
 from kdgym.tasks import make_task
 from kdgym.tasks.views.discovery import Discovery, agreement, discover
@@ -40,7 +40,8 @@ def main(
 ) -> None:
     """Find an environment's skills without labels, and how well they agree with its own (adjusted Rand index)."""
     task = make_task(find(id).settings["task"])
-    with console.status("Reading problems ..."):
+    with progress_bar() as bar:
+        bar.add_task("reading problems", total=None)
         found = discover(task, clusters)
     console.print(discovery_table(found))
     agreed = f"adjusted Rand index {agreement(task, found):.3f}, silhouette {found.silhouette:.3f}"

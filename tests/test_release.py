@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
+import pytest
 import yaml
+from safetensors import safe_open
 
 import kdgym
 
@@ -26,6 +30,18 @@ def test_the_version_stands_in_one_place() -> None:
     number = re.compile(rf"(?<![\d.]){re.escape(kdgym.__version__)}(?![\d.])")
     found = {str(p.relative_to(ROOT)) for p in TEXTS if p.suffix != ".png" and number.search(p.read_text())}
     assert found == {"kdgym/__init__.py", "CHANGELOG.md"}
+
+
+def test_a_saved_student_does_not_depend_on_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = []
+    for version in (kdgym.__version__, "9.9.9"):
+        monkeypatch.setattr(kdgym, "__version__", version)
+        env: Any = gym.make("kdgym/DataGen-Math-v0").unwrapped
+        env.reset(seed=0)
+        env.snapshot().save(tmp_path / f"{version}.safetensors")
+        with safe_open(tmp_path / f"{version}.safetensors", "np") as file:
+            saved.append((file.metadata(), {name: file.get_tensor(name).tobytes() for name in file.keys()}))  # noqa: SIM118
+    assert saved[0] == saved[1]
 
 
 def test_one_line_sets_the_address_of_the_project() -> None:

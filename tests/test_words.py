@@ -15,7 +15,7 @@ from typer.main import get_command
 from kdgym.cli import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 LIBRARY = ("kdgym", "envs", "agents", "studies")
 # Phrase -> what to write in its place.
 BANNED = {
@@ -102,7 +102,7 @@ def test_sentences_of_the_readme_are_short() -> None:
 
 def test_the_readme_is_short() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 135
+    assert len(text.splitlines()) <= 140
     assert len(re.sub(r"```.*?```", "", text, flags=re.DOTALL).split()) <= 700
     assert max(table.count("\n") for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)) <= 8 + 2
 

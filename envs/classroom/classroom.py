@@ -157,6 +157,9 @@ class Classroom(CourseEnv):
 
     # --- the decision process ------------------------------------------------------------------------------------
 
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        return {**super()._limits(), **self._market.limits}
+
     def _begin(self, rows: Tensor, restart: str) -> None:
         state, course = self.state, self.course
         if restart == "base":

@@ -174,6 +174,11 @@ class Market:
             "kind": ((pairs,), torch.int64),
             "source_key": ((), torch.int64),  # of the problems that a repetitive source repeats
         }
+        every = torch.iinfo(torch.int64)
+        self.limits: dict[str, tuple[float, float]] = {
+            "kind": (0, len(KINDS) - 1),
+            "source_key": (every.min, every.max),
+        }
 
     def begin(self, state: Fields, rows: Tensor) -> None:
         """Draw the sources of the students ``rows``, int64 [rows]; their first validation is known."""

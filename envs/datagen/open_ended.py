@@ -23,7 +23,7 @@ from kdgym.core.population import Array, Info, common_arguments
 from kdgym.envs.datagen.data_engines import shuffle
 from kdgym.envs.datagen.written_items import MOST_CHARACTERS, REASONS, WrittenLesson, read_lesson
 from kdgym.spaces import JsonText
-from kdgym.students import Batch, Tables
+from kdgym.students import Batch, Tables, is_language_model
 
 _PROBE, _DRAW = range(FIRST_PURPOSE, FIRST_PURPOSE + 2)  # purposes of a student's random streams
 
@@ -127,6 +127,12 @@ class OpenEnded(CourseEnv):
         )
 
     # --- the decision process ------------------------------------------------------------------------------------
+
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        first, number = self._train_problems
+        tokens = torch.inf if is_language_model(self.config.student) else self.task.vocabulary - 1
+        own = {"probe": (int(first.min()), int((first + number).max()) - 1), "given": (0, tokens)}
+        return {**super()._limits(), **own}
 
     def _begin(self, rows: Tensor, restart: str) -> None:
         if restart == "base":

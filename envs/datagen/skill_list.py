@@ -128,6 +128,9 @@ class SkillList(CourseEnv):
         self._market, self._temperature = market, shares.temperature
         super().__init__(course, num_envs, market.observation_space, shares, market.layout, **common)
 
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        return {**super()._limits(), **self._market.limits}
+
     def _begin(self, rows: Tensor, restart: str) -> None:
         if restart == "base":
             self.course.draw_base(self.state, rows)

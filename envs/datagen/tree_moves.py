@@ -22,7 +22,7 @@ class TreeMoves(WordedBox):
         seed: seed of ``sample``.
     """
 
-    words = "explore SKILL=0 or 1, change SKILL=-1 to 1"
+    words = "explore SKILL=0 or 1, change SKILL=-1 to 1 (or SKILL.SUBSKILL)"
 
     def __init__(self, skills: int, subskills: int, largest: float, seed: int | None = None) -> None:
         super().__init__(-1.0, 1.0, (skills * (1 + subskills),), np.float32, seed=seed)
@@ -51,10 +51,15 @@ class TreeMoves(WordedBox):
             f"change {skill}": np.where(explores, 0.0, change)[..., k] for k, skill in enumerate(skills)
         }
 
+    def parts(self, decision: str, skills: Sequence[str]) -> int:
+        """The subskills of a skill, whose changes may differ."""
+        return self.subskills if decision.startswith("change ") else 0
+
     def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
         moves = np.zeros((self.skills, 1 + self.subskills), np.float32)
         moves[:, 0] = [1.0 if decided.get(f"explore {skill}") else -1.0 for skill in skills]
-        moves[:, 1:] = np.array([[decided.get(f"change {skill}", 0.0)] for skill in skills])
+        for k, change in enumerate(f"change {skill}" for skill in skills):
+            moves[k, 1:] = [decided.get(f"{change}.{i + 1}", decided.get(change, 0.0)) for i in range(self.subskills)]
         return moves.ravel()
 
 

@@ -137,6 +137,9 @@ class World(Protocol):
     def begin(self, state: State, rows: Tensor, key: Tensor, anew: bool) -> None:
         """Start streams for ``rows``, int64 [n], with random streams ``key``, int64 [n]; if ``anew``, of other students."""
 
+    def impossible(self, state: State, part: slice | Tensor) -> str:
+        """Which of these students' own fields, restored from a file, holds what this world does not have; ``""`` if none."""
+
     def task_info(self, state: State, rows: Tensor, number: Tensor) -> TaskInfo:
         """The tasks ``number``, int64 [n], of the students ``rows``; the last one again after the last."""
 

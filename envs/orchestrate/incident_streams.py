@@ -70,6 +70,18 @@ class IncidentStreams:
         turn = torch.arange(self.tasks) % count[:, None]
         state["order"][rows] = noise.argsort(dim=-1, stable=True).gather(1, turn)
 
+    def impossible(self, state: State, part: slice | Tensor) -> str:
+        """See `World.impossible`."""
+        case, who, order = (state[name][part] for name in ("case", "who", "order"))
+        for name, value, least, number in (
+            ("case", case, self._offset, self._incidents),
+            ("who", who, 0, self.students),
+        ):
+            if ((value < least) | (value >= least + number)).any():
+                return name
+        count = torch.tensor([len(questions_of(self._split, index)) for index in case.tolist()])
+        return "order" if ((order < 0) | (order >= count[:, None])).any() else ""
+
     def text(self, state: State, rows: Tensor, number: Tensor) -> list[str]:
         """See `World.text`."""
         return [case.question.text for case in self._cases(state, rows, number)[1]]

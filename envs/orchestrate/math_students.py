@@ -86,6 +86,10 @@ class MathWorld:
             tokens=(2.0 + 2 * steps).double(),
         )
 
+    def impossible(self, state: State, part: slice | Tensor) -> str:
+        problem = state["problem"][part]
+        return "" if ((problem >= 0) & (problem < len(self.task.prompt))).all() else "problem"
+
     def text(self, state: State, rows: Tensor, number: Tensor) -> list[str]:
         return [self.task.text(problem) for problem in self._problem(state, rows, number).tolist()]
 

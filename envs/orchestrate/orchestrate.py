@@ -189,6 +189,14 @@ class Orchestrate(PopulationEnv):
             self.state["frozen"][torch.from_numpy(np.asarray(rows, dtype=bool))] = 1
         return outcome
 
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        cues, advices = len(self.world.cues), len(self.world.advices)
+        own = {"key": (0, len(self.world.keys) - 1), "cue": (0, cues - 1), "frozen": (0, 1)}
+        return {**super()._limits(), **own, "note_cue": (-1, cues - 1), "note_advice": (-1, advices - 1)}
+
+    def _impossible(self, part: slice | Tensor) -> str:
+        return super()._impossible(part) or self.world.impossible(self.state, part)
+
     def _begin(self, rows: Tensor, restart: str) -> None:
         state, anew = self.state, restart == "base"
         if anew:

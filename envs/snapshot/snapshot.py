@@ -6,6 +6,7 @@ trajectories, for a fixed part of practice. Here the teacher's action sets the s
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -117,9 +118,10 @@ class Snapshot(PopulationEnv):
 
     ## Budget
     ``budget`` environment steps. Collecting the demonstrator's trajectories took some, which a student pays at the first step
-    that uses a snapshot; so guided students practise less. A student whose budget does not suffice for an update makes none. In
-    the ledger, practice is ``data_engine``, collection is ``teacher``, decisions are ``student_inference``, and transitions
-    learned from, once per epoch, are ``student_training``.
+    that uses a snapshot; so guided students practise less. A student whose budget does not suffice for an update makes none,
+    and one that cannot pay for the trajectories starts ordinarily. No action spends more than the budget. In the ledger,
+    practice is ``data_engine``, collection is ``teacher``, decisions are ``student_inference``, and transitions learned from,
+    once per epoch, are ``student_training``.
 
     ## Splits
     Practice, validation and test start from different random states. Test starts are the same for all students and seeds.
@@ -187,6 +189,9 @@ class Snapshot(PopulationEnv):
 
     # --- the decision process ------------------------------------------------------------------------------------
 
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        return {**super()._limits(), "guided": (0, 1), "collected": (0, 1)}
+
     def _begin(self, rows: Tensor, restart: str) -> None:
         state, simulators = self.state, self.simulators
         if restart == "base":
@@ -223,14 +228,16 @@ class Snapshot(PopulationEnv):
         }
 
     def _rule(self, action: Tensor) -> StartRule:
-        """The start rule of an action. Students who use the demonstrator's trajectories for the first time pay for them."""
+        """The start rule of an action. Students who use the demonstrator's trajectories for the first time pay for them, or,
+        where the budget does not suffice, do without."""
         state, clusters, steps = self.state, self.config.clusters, self.simulators.steps
         share = torch.softmax(self.moves.temperature * action[:, :clusters].double(), dim=1)
         ordinary, horizon, end = action[:, clusters:].double().unbind(1)
         state["guided"][:] *= end <= _END
         ordinary = torch.where(state["guided"] > 0, (ordinary + 1) / 2, 1.0).unsqueeze(1)
-        buys = (ordinary.squeeze(1) < 1) & (state["collected"] == 0)
+        buys = (ordinary.squeeze(1) < 1) & (state["collected"] == 0) & (state["spent"] + steps <= self.config.budget)
         state["collected"][:] += buys
+        ordinary = torch.where(state["collected"].unsqueeze(1) > 0, ordinary, 1.0)
         state["spent"][:] += buys * steps
         ledger.charge(state["ledger"], "teacher", items=buys * steps, money=buys * steps)
         reach = self.moves.shortest * (self.moves.limit / self.moves.shortest) ** ((horizon + 1) / 2)
@@ -240,7 +247,10 @@ class Snapshot(PopulationEnv):
         """The updates of one step; students without budget do none."""
         state, config, number = self.state, self.config, self.config.updates
         cost, decision = config.actors * config.rollout, self.simulators.flops
-        updates = ((config.budget - state["spent"]) / cost).floor().clamp(0, number).long()
+        budget = math.floor(
+            config.budget
+        )  # in whole steps, as all costs are: no quotient is rounded up to one update more
+        updates = ((budget - state["spent"]) / cost).floor().clamp(0, number).long()
 
         def keys(update: int) -> tuple[Tensor, Tensor]:
             at = state["step"] * number + update

@@ -22,6 +22,7 @@ EXTRAS = {
     "leaderboard": ("cryptography", "pyseccomp"),
     "llm": (
         "accelerate",
+        "anyio",
         "champ_dataset",
         "gguf",
         "httpx2",

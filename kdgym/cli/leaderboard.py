@@ -322,8 +322,9 @@ def check_all(boards: _Boards = _FOLDER) -> None:
             finding = check(record)
             if not finding.passed:
                 problems.append(badge_text(path, 0, finding))
-    with tempfile.TemporaryDirectory() as fresh:
-        problems += changed_cards(boards, write(boards, out=Path(fresh)))
+    with tempfile.TemporaryDirectory() as fresh, progress_bar() as bar:
+        for env_id in bar.track(write(boards, out=Path(fresh)), description="boards"):
+            problems += changed_cards(boards, [env_id])
         for page in ("README.md", "schema.json"):
             if not (boards / page).is_file() or (Path(fresh) / page).read_bytes() != (boards / page).read_bytes():
                 problems.append(f"The page {page} is not that of the records; run: kdgym leaderboard build")

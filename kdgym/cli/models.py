@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from kdgym.console import console
+from kdgym.console import console, progress_bar
 
 app = typer.Typer(no_args_is_help=True, help="Prepare language models, as students or as teachers.")
 
@@ -19,7 +19,10 @@ def add_(name: Name) -> None:
     """Download and convert a model, once."""
     from kdgym.llm.models import add
 
-    console.print(f"Model: {add(name)}", soft_wrap=True)
+    with progress_bar() as bar:
+        bar.add_task(f"preparing {name}", total=None)
+        path = add(name)
+    console.print(f"Model: {path}", soft_wrap=True)
 
 
 @app.command("list")

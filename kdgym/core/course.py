@@ -301,6 +301,10 @@ class CourseEnv(PopulationEnv):
                 for s in self.task.skills
             ]
 
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        pool = self.task.pool("validation")
+        return {**super()._limits(), "validation": (int(pool.start.min()), int((pool.start + pool.count).max()) - 1)}
+
     def score(self) -> npt.NDArray[np.float64]:
         """Target-weighted validation accuracy now, [S]."""
         value: npt.NDArray[np.float64] = on_target(self.state, self.state["accuracy"]).cpu().numpy()

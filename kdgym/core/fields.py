@@ -51,6 +51,32 @@ class Fields(dict[str, Tensor]):
         """Copies of the rows ``index`` of every buffer."""
         return [buffer[index].clone() for buffer in self.buffers.values()]
 
+    def check(self, rows: list[Tensor], limits: Mapping[str, tuple[float, float]]) -> None:
+        """Are these rows of such a state?
+
+        Args:
+            rows: of every buffer.
+            limits: field -> least and largest value; without an entry, whole numbers are not negative.
+
+        Raises:
+            ValueError: a buffer is missing, or of another type or width, or a value is out of its limits.
+        """
+        given, wanted = ([(b.dtype, *b.shape[1:]) for b in found] for found in (rows, self.buffers.values()))
+        if given != wanted:
+            raise ValueError(
+                f"The students given are rows of {given}, those here of {wanted} (type, numbers of a student)."
+            )
+        for name, (buffer, part) in self._places.items():
+            value, default = rows[buffer][:, part], (-torch.inf, torch.inf)
+            if not value.is_floating_point():
+                default = (0, torch.iinfo(torch.int64).max)
+            low, high = limits.get(name, default)
+            if value.dtype == torch.bool:
+                value, high = value.view(torch.uint8), 1
+            wrong = value[(value < low) | (value > high)]
+            if len(wrong):
+                raise ValueError(f"A student's {name} is {wrong[0].item()}; {low} to {high} are allowed.")
+
     def put(self, index: Tensor | slice, rows: list[Tensor]) -> None:
         """Overwrite the rows ``index`` of every buffer by rows of any device; those read from a file are on the CPU."""
         for buffer, row in zip(self.buffers.values(), rows, strict=True):

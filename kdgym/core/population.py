@@ -117,6 +117,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         self.single_observation_space, self.single_action_space = text_space or observation_space, action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(action_space, num_envs)
+        self._boxes: dict[str, Any] = observation_space.spaces
         self._widths = {key: spaces.flatdim(box) for key, box in observation_space.spaces.items()}
         self._started = False
         self._finished = np.zeros(num_envs, dtype=bool)
@@ -343,17 +344,38 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
                 go on as they themselves would.
 
         Raises:
-            ValueError: the snapshot was taken under other settings, or holds another number of students.
+            ValueError: the snapshot was taken under other settings, holds another number of students, or is of none that this
+                environment can have. All students are then as they were.
         """
         part = self._part(students)
         snapshot.require(self.settings, len(self.state["seed"][part]))
-        rows = snapshot.rows
+        self.state.check(snapshot.rows, self._limits())
+        rows, before = snapshot.rows, self.state.rows(part)
         if not random_streams:
             rows = [row.clone() for row in rows]
-            self.state.overwrite(rows, _RANDOM_STREAMS, self.state.rows(part))
+            self.state.overwrite(rows, _RANDOM_STREAMS, before)
         self.state.put(part, rows)
+        wrong = self._impossible(part)
+        if wrong:
+            self.state.put(part, before)
+            raise ValueError(f"The snapshot is of no student that this environment can have: see its {wrong}.")
         self._started = True
         self._finished = self.state["done"].cpu().numpy() > 0
+
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        """Field -> least and largest value. Whole numbers that are not listed are not negative."""
+        money = (0, torch.finfo(torch.float64).max)
+        return {"step": (0, self.steps), "done": (0, 1), "ledger": money, "billed": money, "spent": money}
+
+    def _impossible(self, part: slice | Tensor) -> str:
+        """What of these students' fields and observations leaves its range; NaN, which a diverged student has, does not."""
+        if ((self.state["step"] >= self.steps) & (self.state["done"] == 0))[part].any():
+            return "step"
+        for (name, box), seen in zip(self._boxes.items(), self._seen(), strict=True):
+            low, high = (torch.from_numpy(bound).to(seen.device) for bound in (box.low, box.high))
+            if ((seen < low) | (seen > high))[part].any():
+                return name
+        return ""
 
     def _part(self, students: Who) -> slice | Tensor:
         if isinstance(students, int):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdgym.storage import load_tensors, save_tensors
+from kdgym.storage import CorruptFileError, load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,13 @@ class StudentSnapshot:
             ValueError: it was taken under other settings, or holds another number of students.
         """
         if self.settings is not settings and self.settings != settings:
-            other = {k for k in settings if self.settings.get(k) != settings[k]}
+            names = {*settings, *self.settings}
+            other = {k for k in names if k not in self.settings or self.settings[k] != settings.get(k)}
             raise ValueError(f"The snapshot belongs to an environment with other settings: {sorted(other)} differ.")
-        if len(self.rows[0]) != students:
+        held = sorted({len(row) for row in self.rows}) or [0]
+        if held != [students]:
             raise ValueError(
-                f"The snapshot holds {len(self.rows[0])} students, and {students} are to be restored; "
+                f"The snapshot holds {', '.join(map(str, held))} students, and {students} are to be restored; "
                 "the numbers must agree."
             )
 
@@ -67,7 +69,17 @@ class StudentSnapshot:
 
         Raises:
             FileNotFoundError: there is no such file.
-            CorruptFileError: the file is damaged.
+            CorruptFileError: the file is damaged, or is no snapshot; or a number in it is infinite or NaN.
         """
         tensors, header = load_tensors(Path(path))
-        return cls(header["settings"], [tensors[str(i)] for i in range(len(tensors))])
+        settings, names = header.get("settings"), [str(i) for i in range(len(tensors))]
+        if not isinstance(settings, dict) or header.keys() != {"settings"} or tensors.keys() != {*names} or not names:
+            raise CorruptFileError(f"{path} is no snapshot: it holds {sorted(header)} and tensors {sorted(tensors)}.")
+        rows = [tensors[name] for name in names]
+        if any(row.dim() != 2 for row in rows):
+            raise CorruptFileError(
+                f"{path} is no snapshot: its tensors have {[row.dim() for row in rows]} dimensions, not 2."
+            )
+        if not all(row.isfinite().all() for row in rows):
+            raise CorruptFileError(f"{path} holds numbers that are infinite or NaN, so no student can go on from it.")
+        return cls(settings, rows)

@@ -47,7 +47,7 @@ def _name(result: RawResult) -> str:
     name = (
         f"{result.agent} *" if result.upper_bound else result.agent.partition(":")[0]
     )  # not the file of a trained one
-    failed = f" (failed questions {100 * result.failed_questions:.0f} %)"
+    failed = f"\nfailed questions {100 * result.failed_questions:.0f} %"
     return name + failed if result.failed_questions > MOST_FAILED else name
 
 

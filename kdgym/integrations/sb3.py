@@ -26,8 +26,8 @@ from kdgym.integrations import sb3_policies
 class PopulationVecEnv(VecEnv):
     """A population as SB3's ``VecEnv``. Both reset finished episodes in the step that ends them, so the adapter is thin.
 
-    It monitors: infos of a step that ends an episode hold ``episode``, its return ``r`` and its length ``l`` in steps, from which
-    SB3 logs ``rollout/ep_rew_mean``.
+    It monitors: the info of a step that ends an episode holds ``episode``, its return ``r`` and length ``l`` in steps. SB3 logs
+    ``rollout/ep_rew_mean`` from these.
 
     Args:
         population: what ``gym.make_vec`` returns for a kdgym id, or another vector environment that resets in the same step.

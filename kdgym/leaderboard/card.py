@@ -13,13 +13,14 @@ from typing import Any
 
 from kdgym.leaderboard.submit import board_seeds, open_board
 from kdgym.registration import find
+from kdgym.spaces import space_to_plain
 from kdgym.storage import write_atomically
 
 Card = dict[str, Any]
 
 
 def make_card(env_id: str) -> Card:
-    """Students, length, measure, control, and all settings of the environment, budget and splits among them."""
+    """Students, length, measure, control, all settings (budget and splits among them), skills, and the space of actions."""
     entry, seeds = find(env_id), board_seeds(env_id)
     envs = open_board(env_id, 1, {})
     card = {
@@ -29,6 +30,8 @@ def make_card(env_id: str) -> Card:
         "measure": entry.measure,
         "control": entry.controls[0],
         "settings": envs.settings,
+        "skills": [skill["name"] for skill in envs.metadata.get("skills", [])],
+        "actions": space_to_plain(envs.single_action_space),
     }
     plain: Card = json.loads(json.dumps(card))
     return plain

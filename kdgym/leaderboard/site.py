@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 
 from kdgym.evaluation.statistics import Interval, mean_interval
 from kdgym.leaderboard.board import Board, Row, read_boards
-from kdgym.leaderboard.card import read_cards
+from kdgym.leaderboard.card import Card, read_cards
 from kdgym.leaderboard.record import Record
 from kdgym.leaderboard.submit import open_board
-from kdgym.spaces import WordedBox
+from kdgym.spaces import WordedBox, space_from_plain
 from kdgym.storage import write_atomically
 from kdgym.tasks.base import UnreadableError
 
@@ -71,8 +71,8 @@ def build_site(
     for board in boards:
         for row in board.rows:
             page = pages.get_template("submission.html").render(
-                board=board, row=row, curve=_curves(board, [row]), lesson=_lesson(board, row), ledger=_ledger(row),
-                written=written_items(row.record),
+                board=board, row=row, curve=_curves(board, [row]), lesson=_lesson(row, cards.get(board.entry.id, {})),
+                ledger=_ledger(row), written=written_items(row.record),
             )  # fmt: skip
             write_atomically(site / board.entry.id / f"{row.stem}.html", page.encode())
             progress(1, sum(len(board.rows) for board in boards))
@@ -82,11 +82,15 @@ def build_site(
 def written_items(record: Record) -> tuple[int, int] | None:
     """How many training items the teacher wrote, and how many of those are problems held out for examinations.
 
-    The environment refuses these: students never learn them. None where teachers do not write.
+    The environment refuses these: students never learn them. None where teachers do not write, and without the packages that
+    the board's task needs.
     """
     if record.trace is None or record.trace.kind != "text":
         return None
-    task = open_board(record.env_id, 1, record.agent.settings).task
+    try:
+        task = open_board(record.env_id, 1, record.agent.settings).task
+    except ImportError:
+        return None
 
     @cache
     def held_out(problem: str) -> bool:
@@ -179,16 +183,14 @@ def _bands(curve: tuple[tuple[float, ...], ...]) -> list[Interval]:
     return [mean_interval(column) for column in np.array(curve).T]
 
 
-def _lesson(board: Board, row: Row) -> Markup | None:
-    """What was decided at each step, mean over the students; None of texts."""
+def _lesson(row: Row, card: Card) -> Markup | None:
+    """What was decided at each step, mean over the students, by the names that the board's card knows; None of texts."""
     trace = row.record.trace
     if trace is None or trace.kind == "text":
         return None
-    envs: Any = open_board(board.entry.id, 1, row.record.agent.settings)
-    skills = [skill["name"] for skill in envs.metadata.get("skills", [])]
-    done, space = np.stack(trace.actions()), envs.single_action_space
-    if isinstance(space, WordedBox):
-        decisions = space.decisions(done, skills)
+    done, space = np.stack(trace.actions()), space_from_plain(card["actions"]) if "actions" in card else None
+    if isinstance(space, WordedBox) and trace.kind == "box":
+        decisions = space.decisions(done, card["skills"])
     else:
         decisions = {f"entry {i}": done[..., i] for i in range(done.shape[2])}
     names, values = list(decisions), np.stack([done.mean(1) for done in decisions.values()])

@@ -86,7 +86,11 @@ class Teacher:
         return {}
 
     def remarks(self) -> dict[str, int]:
-        """Counts that are reported with the score."""
+        """Counts that are reported with the score, of this teacher since it was made.
+
+        ``questions`` asked of a language model and how many ``failed`` decide whether a score is marked and a leaderboard takes
+        it; see `kdgym.evaluation.failed_share`.
+        """
         return {}
 
 

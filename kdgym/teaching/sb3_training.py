@@ -55,7 +55,7 @@ class _Checkpoints(BaseCallback):
         envs: PopulationEnv = self.model.get_env().population  # type: ignore[union-attr]
         snapshot = envs.snapshot()
         tensors = {f"row{i}": row for i, row in enumerate(snapshot.rows)} | generators()
-        tensors["episode_starts"] = torch.from_numpy(self.model._last_episode_starts.copy())
+        tensors["episode_starts"] = torch.tensor(self.model._last_episode_starts)
         tensors["model"] = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
         header = {"identity": self.identity, "steps": self.num_timesteps, "settings": snapshot.settings}
         header |= {"rollouts": self.rollouts, "updates": getattr(self.model, "_n_updates", 0)}

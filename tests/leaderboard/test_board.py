@@ -211,6 +211,7 @@ def test_a_board_is_what_its_card_says(boards: Path) -> None:
     cards = json.loads((boards / "cards.json").read_text())
     assert (cards[ID]["students"], cards[ID]["steps"], cards[ID]["control"]) == (3, 12, "random_real")
     assert cards[ID]["settings"]["budget"] > 0
+    assert cards[ID]["actions"]["space"] == "kdgym.spaces:JsonText"
     cards[ID]["settings"]["budget"] += 1
     (boards / "cards.json").write_text(json.dumps(cards))
     said = run("check", "--boards", str(boards)).output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +33,42 @@ def person(env_id: str = ID, **settings: Any) -> HumanTeacher:
 def test_weights_of_skills_and_of_sources_become_shares() -> None:
     me = person()
     space = me.space
-    shares = np.exp(4 * me.read("sub=3 mul:2=1").astype(float)).reshape(14, 4)
+    shares = np.exp(4 * me.read("sub=3 mul.2=1").astype(float)).reshape(14, 4)
     shares /= shares.sum()
     sub, mul = me.skills.index("sub"), me.skills.index("mul")
     np.testing.assert_allclose(shares[sub], 3 / 16, atol=0.01)
     assert shares[mul, 1] == pytest.approx(1 / 4, abs=0.01)
     assert space.contains(me.read("sub"))
+    assert np.ptp(me.read("")) == 0  # the even split
+
+
+def test_a_source_of_its_own_weight_stands_beside_the_skills() -> None:
+    me = person()
+    shares = me.space.decode(me.read("add=4, add.1=3")).reshape(14, 4)[me.skills.index("add")]
+    np.testing.assert_allclose(shares, np.array([3, 1, 1, 1]) / 6, atol=0.01)
+
+
+def test_subskills_of_a_tree_are_changed_one_by_one() -> None:
+    me = person("kdgym/DataGen-Math-SkillTree-v0")
+    moves = me.read("change add=0.5, change add.3=-1, explore mul").reshape(14, -1)
+    assert moves[me.skills.index("add"), 1:5].tolist() == [0.5, 0.5, -1, 0.5]
+    assert moves[me.skills.index("mul"), 0] == 1
+    with pytest.raises(ValueError, match=r"'explore add.1' is no part"):
+        me.read("explore add.1=1")
 
 
 @pytest.mark.parametrize(
     ("said", "answer"),
     [
-        ("", "at least one skill"),
-        ("nonsense=1", "There is no skill 'nonsense'"),
-        ("add:9", "numbered from 1 to 4"),
+        ("nonsense=1", "There is no decision 'nonsense'"),
+        ("nonsense.1=1", "There is no decision 'nonsense.1'"),
+        ("add.9", "'add.9' is no part of add; it has 4, numbered from 1"),
+        ("add.0", "'add.0' is no part of add"),
+        ("add.x", "'add.x' is no part of add"),
         ("add=much", "has no number; write add=2"),
-        ("add=-1", "negative or too large"),
-        ("add=inf", "negative or too large"),
+        ("add=-1", "finite, non-negative and not all zero"),
+        ("add=inf", "finite, non-negative and not all zero"),
+        ("add=0", "finite, non-negative and not all zero"),
     ],
 )
 def test_what_cannot_be_read_is_answered(said: str, answer: str) -> None:
@@ -90,12 +110,62 @@ def test_choices_are_typed_as_numbers_and_texts_as_they_are() -> None:
     assert person("kdgym/DataGen-Math-OpenEnded-v0").read('[{"draw": 3}]') == '[{"draw": 3}]'
 
 
+def test_items_are_bought_by_the_number_of_an_error() -> None:
+    me = person("kdgym/DataGen-Math-OpenEnded-v0")
+    me.seen = [json.dumps({"errors": [{"problem": "1 + 1"}, {"problem": {"cells": [], "question": "two?"}}]})]
+    assert json.loads(me.read("40, 20 like 2")) == [
+        {"draw": 40},
+        {"draw": 20, "like": {"cells": [], "question": "two?"}},
+    ]
+    assert me.read("") == "[]"
+    for said, answer in [
+        ("5 like 3", "numbered from 1 to 2"),
+        ("5 like 0", "no error 0"),
+        ("many", "neither JSON nor"),
+    ]:
+        with pytest.raises(ValueError, match=answer):
+            me.read(said)
+
+
+def taught(env_id: str, typed: str, *options: str) -> str:
+    done = CliRunner(env={"COLUMNS": "160"}).invoke(app, ["teach", env_id, *options], input=typed)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_what_can_be_bought_is_shown_by_the_name_that_buys_it() -> None:
+    """Sources of skills with a target; of all skills when asked for."""
+    shown = taught(ID, "quit\n")
+    assert "Split the step's money by weights" in shown
+    assert " add_three.4 " in shown and " gcd.1 " not in shown  # this student's targets, see below
+    assert " gcd.1 " in taught(ID, "all\nquit\n")
+    assert "price: money an item of each source costs" in taught(ID, "help\nquit\n")
+    assert "Stopped; nothing was written." in shown
+
+
+def test_what_a_written_lesson_shows_is_a_table_and_tells_no_skill() -> None:
+    shown = taught("kdgym/DataGen-Math-OpenEnded-v0", "quit\n")
+    assert "practice tried 32, right" in shown
+    assert "right answer" in shown and '{"problem": "In base' not in shown
+    assert "add_three" not in shown
+
+
+def test_the_student_before_can_be_decided_again_while_nobody_has_learned(tmp_path: Path) -> None:
+    once = ["--set", "steps=2"]
+    straight = taught(ID, "mul\nsub\n\n\n", *once)
+    again = taught(ID, "gcd\nundo\nmul\nsub\nundo\n\n\n", *once)
+    assert "There is nothing to take back" in again
+    assert "Your last decision earned" in straight
+    assert straight.splitlines()[-1] == again.splitlines()[-1]
+    assert straight.splitlines()[-1].startswith("Test score")
+
+
 def test_a_persons_record_is_sound_replays_and_stands_on_the_board(tmp_path: Path) -> None:
     lessons = "add=1 sub=2\nwhat\nmul\n" + "\n" * 22  # the second student's first line is asked again
     command = ["teach", ID, "--name", "by hand", "--authors", "Ada", "--boards", str(tmp_path)]
     done = CliRunner(env={"COLUMNS": "120"}).invoke(app, command, input=lessons)
     assert done.exit_code == 0, done.output
-    assert "There is no skill 'what'" in done.output
+    assert "There is no decision 'what'" in done.output
     assert "student 2 of 2" in done.output
     assert "Test score" in done.output
     record = load_record(tmp_path / ID / "by-hand--ada.json")

@@ -14,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect, sync_playwright
 
+from kdgym.leaderboard.card import freeze
 from kdgym.leaderboard.record import Badge, Record
 from kdgym.leaderboard.site import build_site
 from kdgym.leaderboard.submit import make_record
@@ -61,7 +62,10 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     disputed(make_record(ID, "target_proportional", "Too-good-(to-be true)", ["Eve O'Neil"])).save(
         folder / ID / "too-good-to-be-true--eve-o-neil.json"
     )
-    build_site(folder)
+    freeze(folder, [ID])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kdgym.leaderboard.site.open_board", None)  # the card has all that pages need
+        build_site(folder)
     return folder
 
 

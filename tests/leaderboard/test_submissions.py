@@ -163,6 +163,14 @@ def test_another_kind_of_machine_has_a_tolerance_which_the_finding_states(record
     assert not far.passed
 
 
+def test_another_version_of_kdgym_is_the_same_kind_of_machine(record: Record) -> None:
+    earlier = changed(record, lambda r: r["conditions"].update(kdgym="0.0.1"))
+    assert check(earlier).passed
+    assert replay(earlier, FEW).text == "3 students replayed bit for bit"
+    after = [score + 0.05 for score in earlier.outcome.after]
+    assert not replay(changed(earlier, lambda r: r["outcome"].update(after=after)), FEW).passed
+
+
 def test_a_kernel_named_by_its_source_is_the_one_with_the_same_outputs(
     record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,7 +102,13 @@ def keep(
             def pretrained() -> dict[str, Tensor]:
                 return {"weights": build(Cohort(pool, members))[:, : students.weights].cpu().clone()}
 
-            _loaded[name, cohort] = load_or_build(path, recipe, pretrained, "base students")["weights"]
+            def fits(found: dict[str, Tensor]) -> bool:
+                kept, shape = found.get("weights"), (len(members), students.weights)
+                if kept is None or len(found) > 1 or kept.shape != shape or kept.dtype != students.dtype:
+                    return False
+                return bool(kept.isfinite().all())
+
+            _loaded[name, cohort] = load_or_build(path, recipe, pretrained, "base students", fits)["weights"]
         return _loaded[name, cohort]
 
     together = torch.cat([weights(cohort) for cohort in cohorts.tolist()])

@@ -1,9 +1,10 @@
 """The fast path on a CPU: ``kernel.c``, compiled once for a network's sizes, and called on many students.
 
 The compiled library lies in the user's cache under a name that depends on the source, the sizes, the compiler and the
-processor. Compiling takes three seconds, loading ten milliseconds. `torch.utils.cpp_extension.load` loads as fast, but takes
-0.1 s to import, wants Ninja and setuptools at run time, and compiles nothing anew for another processor. cffi compiles anew
-in every process.
+processor, with its checksum beside it. It gets there after a trial in a process of its own
+(`kdgym.students.tiny.kernel_trial`), so a library that crashes does not end the user's process. Compiling takes three
+seconds, loading ten milliseconds. `torch.utils.cpp_extension.load` loads as fast, but takes 0.1 s to import, wants Ninja and
+setuptools at run time, and compiles nothing anew for another processor. cffi compiles anew in every process.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,11 +30,14 @@ from filelock import FileLock
 from torch import Tensor
 
 from kdgym import random
-from kdgym.storage import cache_directory
+from kdgym.storage import cache_directory, write_atomically
 from kdgym.students.base import Batch, Tables
 from kdgym.students.tiny.network import Network, NetworkShape
 
 _SOURCES = [Path(__file__).with_name(name) for name in ("kernel.c", "layers.h", "linear_algebra.h")]
+_TRIAL = Path(__file__).with_name("kernel_trial.py")
+_FUNCTIONS = ("workspace", "train", "evaluate", "sample", "gradient", "decode")
+_PATIENCE = 120.0  # seconds, for a compiler that takes three, and for another process that is compiling
 _WIDEST = 16  # floats of the widest vector; matrices have rows of whole vectors
 _SUMS = 1e-3  # from 1, what a soft target may sum to
 _OPTIONS = ["-std=gnu11", "-O3", "-funroll-loops", "-fPIC", "-shared"]
@@ -40,6 +47,10 @@ _OPTIONS += ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fas
 
 class KernelUnavailableError(RuntimeError):
     """The kernel cannot be had on this machine or for these sizes; the message says why and what helps."""
+
+
+class CompilationError(KernelUnavailableError):
+    """There is a compiler, and it failed, or made a library that does not work: perhaps in this process alone."""
 
 
 class _CTables(ctypes.Structure):
@@ -240,33 +251,93 @@ def _library(sizes: tuple[str, ...]) -> ctypes.CDLL:
     compiler = _compiler()
     target = [*_OPTIONS, *_processor(), *sizes]
     identity = "\0".join([*(path.read_text() for path in _SOURCES), *compiler, *target, _predefined(compiler)])
-    name = hashlib.sha256(identity.encode()).hexdigest()[:24] + ".so"
-    path = cache_directory() / "kernels" / name
+    path = cache_directory() / "kernels" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.so"
+    library = _cached(path)
+    if library is not None:
+        return library
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            return _load_or_compile(compiler, target, path)
-    except OSError:  # a cache that cannot be written or read: compile for this process alone, which shows other causes
-        with tempfile.TemporaryDirectory() as folder:
-            return _load_or_compile(compiler, target, Path(folder) / name)
+        with FileLock(path.with_suffix(".lock"), timeout=_PATIENCE):
+            library = _cached(path)  # another process may have compiled it while this one waited
+            if library is not None:
+                return library
+            if path.is_file() and _checksum(path).is_file():
+                warnings.warn(f"{path} is damaged; it is compiled again.", RuntimeWarning, stacklevel=6)
+            return _compile(compiler, target, path)
+    except (OSError, CompilationError) as error:  # for this process alone, which shows other causes
+        library = _compile_elsewhere(compiler, target, path.name)
+        warnings.warn(
+            f"The kernel cannot be kept in {path.parent} ({error}), so it is compiled anew in every process. Set "
+            "KDGYM_CACHE to a directory you can write to.",
+            RuntimeWarning,
+            stacklevel=6,
+        )
+        return library
 
 
-def _load_or_compile(compiler: list[str], options: list[str], path: Path) -> ctypes.CDLL:
-    if not path.is_file():
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            output = Path(folder) / path.name
-            _call([*compiler, *options, str(_SOURCES[0]), "-o", str(output), "-lm"])
-            os.replace(output, path)
+def _checksum(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _cached(path: Path) -> ctypes.CDLL | None:
+    """A library that was tried, or None. Loading a damaged one would end this process by a signal, or change numbers."""
+    try:
+        if hashlib.sha256(path.read_bytes()).hexdigest().encode() == _checksum(path).read_bytes():
+            return _load(path)
+    except (OSError, AttributeError):
+        pass
+    return None
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    """A library; OSError if the system refuses it, AttributeError if it lacks a function."""
     library = ctypes.CDLL(str(path))
+    for name in _FUNCTIONS:
+        getattr(library, f"kdgym_{name}")
     library.kdgym_workspace.restype = ctypes.c_int64
     return library
 
 
+def _compile(compiler: list[str], options: list[str], path: Path) -> ctypes.CDLL:
+    """Compile, try, and keep under a path.
+
+    Raises:
+        CompilationError: the compiler failed, or what it made.
+        OSError: the file cannot be written or loaded.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        output = Path(folder) / path.name
+        _call([*compiler, *options, str(_SOURCES[0]), "-o", str(output), "-lm"], "C compiler", folder)
+        sizes = [option.removeprefix("-D") for option in options if option.startswith("-D")]
+        _call([sys.executable, "-I", "-S", str(_TRIAL), str(output), *sizes], "trial of the compiled kernel", folder)
+        content = output.read_bytes()
+    # The checksum last: a library without one is compiled again, and one with another's is damaged.
+    _checksum(path).unlink(missing_ok=True)
+    write_atomically(path, content)
+    write_atomically(_checksum(path), hashlib.sha256(content).hexdigest().encode())
+    return _load(path)
+
+
+def _compile_elsewhere(compiler: list[str], options: list[str], name: str) -> ctypes.CDLL:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return _compile(compiler, options, Path(folder) / name)
+    except OSError as error:
+        raise CompilationError(
+            f"The kernel can be kept neither in the cache nor in a temporary folder ({error})."
+        ) from error
+
+
 def _compiler() -> list[str]:
     """The C compiler: ``$CC``, or the first of cc, gcc and clang."""
-    given = os.environ.get("CC")
-    if given:
-        return shlex.split(given)
+    given = os.environ.get("CC", "").strip()
+    try:
+        if given:
+            return shlex.split(given)
+    except ValueError as error:
+        raise KernelUnavailableError(
+            f"$CC is {given!r}, which is no command ({error}); correct or unset it."
+        ) from error
     found = next((path for path in map(shutil.which, ("cc", "gcc", "clang")) if path), None)
     if found is None:
         raise KernelUnavailableError(
@@ -283,7 +354,7 @@ def _processor() -> list[str]:
 
 def _predefined(compiler: list[str]) -> str:
     """What the compiler says of itself and of this processor's instructions."""
-    return _call([*compiler, *_processor(), "-dM", "-E", "-x", "c", os.devnull])
+    return _call([*compiler, *_processor(), "-dM", "-E", "-x", "c", os.devnull], "C compiler")
 
 
 @functools.cache
@@ -316,10 +387,32 @@ def fingerprint() -> str:
     return hashlib.sha256(b"".join(output.numpy().tobytes() for output in outputs)).hexdigest()[:8]
 
 
-def _call(command: list[str]) -> str:
+def _call(command: list[str], what: str, folder: str | None = None) -> str:
+    """What a command prints. It gets `_PATIENCE`, keeps temporary files in ``folder``, and leaves no process behind.
+
+    Raises:
+        CompilationError: it failed, or did not end.
+        KernelUnavailableError: it cannot be run.
+    """
+    environment = os.environ if folder is None else {**os.environ, "TMPDIR": folder}
+    pipe, group = subprocess.PIPE, {"start_new_session": True}
     try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment, **group
+        )
     except FileNotFoundError as error:
-        raise KernelUnavailableError(f"The C compiler {command[0]!r} does not exist; correct $CC.") from error
-    except subprocess.CalledProcessError as error:
-        raise KernelUnavailableError(f"The C compiler failed: {shlex.join(command)}\n{error.stderr.strip()}") from error
+        raise KernelUnavailableError(f"The {what} {command[0]!r} does not exist; correct $CC.") from error
+    except OSError as error:
+        raise KernelUnavailableError(f"The {what} {command[0]!r} cannot be run ({error}); correct $CC.") from error
+    with process:
+        try:
+            output, words = (text.decode(errors="replace") for text in process.communicate(timeout=_PATIENCE))
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            said = f"The {what} did not end within {_PATIENCE:g} s: {shlex.join(command)}"
+            raise CompilationError(said) from error
+    if process.returncode:
+        raise CompilationError(f"The {what} failed ({process.returncode}): {shlex.join(command)}\n{words.strip()}")
+    return output

@@ -26,7 +26,7 @@ from kdgym.settings import Settings
 from kdgym.students.adamw import AdamWConfig, adamw_step
 from kdgym.students.base import Batch, Tables
 from kdgym.students.base_students.pool import base_students, draw_numbers
-from kdgym.students.tiny.kernel import Kernel, KernelUnavailableError, check_batch
+from kdgym.students.tiny.kernel import CompilationError, Kernel, KernelUnavailableError, check_batch, fingerprint
 from kdgym.students.tiny.network import Cache, Network, NetworkShape
 from kdgym.tasks.base import Task
 from kdgym.tasks.feedback import KINDS, GivenFeedback, give_feedback
@@ -83,7 +83,8 @@ class TransformerStudents:
         config: architecture and optimiser.
         device: where the population lives, for example ``"cpu"`` or ``"cuda"``.
         dtype: floating-point type of weights and activations.
-        engine: ``"torch"`` (the reference), ``"kernel"``, or ``"auto"``: the kernel wherever it can be had.
+        engine: ``"torch"`` (the reference), ``"kernel"``, or ``"auto"``: the kernel wherever it can be had, else the
+            reference, with a warning. That depends on the machine alone, not on what failed in this process.
 
     Attributes:
         engine: which of the two it is, ``"torch"`` or ``"kernel"``.
@@ -92,7 +93,7 @@ class TransformerStudents:
 
     Raises:
         KernelUnavailableError: ``engine="kernel"``, and it cannot be had: on another device, in another type, for such
-            sizes, or without a C compiler.
+            sizes, or without a C compiler. With ``"auto"``: the compiler failed, and yet there is a kernel on this machine.
     """
 
     training_flops = 3.0
@@ -151,9 +152,14 @@ class TransformerStudents:
         except KernelUnavailableError as error:
             if required:
                 raise
+            if isinstance(error, CompilationError) and fingerprint() != "none":  # records would name the kernel
+                raise CompilationError(
+                    f"{error}\nOther students on this machine are trained by the kernel, and torch operations round "
+                    "otherwise. Mend the compiler, or choose engine='torch'."
+                ) from error
             warnings.warn(
-                f"{error}\nStudents are trained by torch operations instead, several times slower. (engine='torch' chooses "
-                "that without this warning.)",
+                f"{error}\nStudents are trained by torch operations instead, several times slower. They round otherwise, so "
+                "scores differ a little from the kernel's. (engine='torch' chooses that without this warning.)",
                 RuntimeWarning,
                 stacklevel=4,
             )

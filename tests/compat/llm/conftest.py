@@ -100,16 +100,16 @@ class Proxy:
     """Passes TCP connections on to a server; ``fault`` says what goes wrong on the way back."""
 
     def __init__(self, upstream: int) -> None:
-        self.upstream, self.port, self.fault, self.failures, self.connections = upstream, 0, "", -1, 0
+        self.upstream, self.port, self.fault, self.first, self.failures, self.connections = upstream, 0, "", 0, -1, 0
         self._loop = asyncio.new_event_loop()
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
         self._thread.start()
         ready.wait(10)
 
-    def break_with(self, fault: str, failures: int = -1) -> None:
-        """Break the next ``failures`` connections (all, if negative): reset, slow, drip, 429, truncated or garbage."""
-        self.fault, self.failures, self.connections = fault, failures, 0
+    def break_with(self, fault: str, failures: int = -1, first: int = 0) -> None:
+        """Break ``failures`` connections (all, if negative) from ``first`` on: reset, slow, drip, 429, truncated, garbage."""
+        self.fault, self.failures, self.first, self.connections = fault, failures, first, 0
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -128,9 +128,9 @@ class Proxy:
         self._loop.close()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        fault = self.fault if self.failures != 0 and self.connections >= self.first else ""
         self.connections += 1
-        fault = self.fault if self.failures != 0 else ""
-        self.failures -= self.failures > 0
+        self.failures -= self.failures > 0 and fault != ""
         # The client may leave first, or the test be over.
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             head = await reader.readuntil(b"\r\n\r\n")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kdgym.llm.chat import UnreachableError
 from kdgym.llm.connect import connect
 from kdgym.llm.endpoint import Endpoint
 
@@ -24,9 +25,15 @@ def endpoint(port: int, retries: int = 1, timeout: float = 60.0, **limits: float
 
 def test_nobody_there() -> None:
     """Port 9 (discard) has no listener."""
-    (answer,) = endpoint(9, retries=0).answer([QUESTION])
-    assert answer.text == ""
-    assert "Connection" in answer.error
+    with pytest.raises(UnreachableError, match="no connection"):
+        endpoint(9, retries=0).answer([QUESTION])
+
+
+def test_a_page_instead_of_an_answer_stops_at_the_first_question(proxy: Proxy) -> None:
+    proxy.break_with("garbage")
+    with pytest.raises(UnreachableError, match="no chat completion"):
+        endpoint(proxy.port).answer([QUESTION] * 3, SCHEMA)
+    assert proxy.connections == 1
 
 
 @pytest.mark.parametrize("limit", ["token", "wall-time"])
@@ -71,7 +78,7 @@ def test_a_passing_fault_is_retried(proxy: Proxy, fault: str) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "said"),
-    [("reset", "Connection"), ("429", "429"), ("truncated", "Connection"), ("garbage", "no chat completion")],
+    [("reset", "Connection"), ("429", "429"), ("truncated", "Connection")],
 )
 def test_a_lasting_fault_is_told(proxy: Proxy, fault: str, said: str) -> None:
     proxy.break_with(fault)

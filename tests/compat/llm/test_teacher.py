@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from kdgym.cli import app
 from kdgym.evaluation import Result, evaluate
 from tests.compat.llm.conftest import documented
+from tests.llm.endpoint import serving
 
 if TYPE_CHECKING:
     from tests.compat.llm.conftest import Proxy
@@ -24,7 +25,7 @@ WRITERS = ("llm_arte", "llm_corrections", "llm_engine", "llm_variants", "ssb")
 TEACHERS = [*((name, WRITE) for name in WRITERS), ("llm_policy", TREE), ("llm_lanes", LANES)]
 # Every connection breaks; where that takes long, the budget of wall time ends it.
 FAULTS: dict[str, dict[str, float]] = {
-    "reset": {}, "429": {}, "truncated": {}, "garbage": {}, "slow": {"seconds_budget": 2}, "drip": {"seconds_budget": 2},
+    "reset": {}, "429": {}, "truncated": {}, "slow": {"seconds_budget": 2}, "drip": {"seconds_budget": 2},
 }  # fmt: skip
 Records = list[dict[str, Any]]
 
@@ -53,22 +54,27 @@ def small(env_id: str, **settings: Any) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("env_id", list(CONTROL))
-def test_without_an_endpoint_it_teaches_as_the_control_and_says_so(env_id: str, tmp_path: Path) -> None:
-    with pytest.warns(RuntimeWarning, match="no usable answer to 2 of 2 questions"):
-        result, records = teach("llm", env_id, 9, tmp_path / "transcript.jsonl")
+def test_an_endpoint_out_of_order_leaves_the_control_and_says_so(env_id: str, tmp_path: Path) -> None:
+    with serving() as broken:
+        broken.fault = lambda number: 503
+        with pytest.warns(RuntimeWarning, match="no usable answer to 2 of 2 questions"):
+            result, records = teach("llm", env_id, broken.server_address[1], tmp_path / "transcript.jsonl")
     assert [record["default"] for record in records] == [True] * 2
-    assert all("Connection" in record["error"] and record["prompt"] for record in records)
-    assert result.remarks == {"questions": 2, "without a usable answer": 2}
+    assert all("HTTP 503" in record["error"] and record["prompt"] for record in records)
+    assert result.remarks == {"questions": 2, "without a usable answer": 2, "failed": 2}
     assert (result.after == control(env_id).after).all()
     assert (result.cost["teacher"]["tokens"] == 0).all()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("agent", "env_id"), TEACHERS)
-def test_no_teacher_loses_an_episode_without_an_endpoint(agent: str, env_id: str, tmp_path: Path) -> None:
-    with pytest.warns(RuntimeWarning, match="no usable answer"):
-        result, records = teach(agent, env_id, 9, tmp_path / "transcript.jsonl", {"seconds_budget": 1})
+def test_no_teacher_loses_an_episode_to_an_endpoint_out_of_order(agent: str, env_id: str, tmp_path: Path) -> None:
+    with serving() as broken:
+        broken.fault = lambda number: 503
+        with pytest.warns(RuntimeWarning, match="no usable answer"):
+            result, records = teach(agent, env_id, broken.server_address[1], tmp_path / "transcript.jsonl")
     assert result.curve.shape[0] == 2
+    assert result.failed_questions == 1
     assert result.remarks["without a usable answer"] == len(records) > 0
 
 
@@ -114,11 +120,11 @@ def test_an_endpoint_that_breaks_costs_defaults_and_no_episode(fault: str, proxy
 
 
 def test_an_endpoint_that_recovers_is_heard_again(proxy: Proxy, tmp_path: Path) -> None:
-    """Garbage for the first two students, answers afterwards."""
-    proxy.break_with("garbage", failures=2)
+    """An answer, garbage twice, and answers afterwards."""
+    proxy.break_with("garbage", failures=2, first=1)
     with pytest.warns(RuntimeWarning, match="no usable answer"):
         result, records = teach("llm", LIST, proxy.port, tmp_path / "transcript.jsonl", steps=2)
-    assert [record["default"] for record in records[:2]] == [True] * 2
+    assert [record["default"] for record in records[1:3]] == [True] * 2
     assert not all(record["default"] for record in records)
     assert result.remarks["without a usable answer"] == sum(record["default"] for record in records)
     assert result.cost["teacher"]["tokens"].sum() > 0

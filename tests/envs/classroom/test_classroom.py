@@ -115,6 +115,17 @@ def test_bad_actions_name_the_teacher_and_change_nothing(change: Any, message: s
     assert all(bool((a == b).all()) for a, b in zip(before, parts.snapshot().rows, strict=True))
 
 
+def test_a_limit_truncates_for_every_teacher() -> None:
+    parts = parallel_env(max_cycles=3, max_episode_steps=2, **SMALL)
+    parts.reset(seed=0)
+    for cut in (False, True):
+        actions = {agent: parts.action_space(agent).sample() for agent in parts.agents}
+        _, _, ended, truncated, infos = parts.step(actions)
+        assert set(truncated.values()) == {cut} and not any(ended.values())
+        assert all(np.isscalar(value) for info in infos.values() for value in info.values())
+    assert not parts.agents
+
+
 def test_snapshots_continue_bitwise() -> None:
     parts = parallel_env(max_cycles=3, **SMALL)
     with pytest.raises(RuntimeError, match="call reset first"):

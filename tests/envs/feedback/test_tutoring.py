@@ -128,6 +128,18 @@ def test_pupils_do_not_see_their_examiners_books() -> None:
     assert set(turns.fields[PUPIL]) < set(turns.fields[TUTOR])
 
 
+def test_a_limit_truncates_for_both() -> None:
+    turns = tutoring_env(max_cycles=3, max_episode_steps=2, **SMALL)
+    turns.reset(seed=0)
+    seen = []
+    for agent in turns.agent_iter():
+        _, _, ended, truncated, info = turns.last()
+        seen.append((ended, truncated))
+        assert all(np.isscalar(value) for value in info.values())
+        turns.step(None if truncated else turns.action_space(agent).sample())
+    assert seen == [(False, False)] * 4 + [(False, True)] * 2
+
+
 def test_bad_turns_are_refused() -> None:
     turns = tutoring_env(max_cycles=2, **SMALL)
     with pytest.raises(RuntimeError, match="call reset first"):

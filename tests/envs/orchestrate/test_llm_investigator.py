@@ -12,7 +12,8 @@ import torch
 
 from kdgym.envs.orchestrate.frozen_students import NO_ADVICE, AttemptResult
 from kdgym.envs.orchestrate.llm_investigator import LLMIncidentWorld
-from kdgym.llm.chat import Answer, Conversation
+from kdgym.llm.chat import Answer, Conversation, UnreachableError
+from tests.llm.endpoint import serving
 from tests.students.language.tiny_model import write_model
 
 pytestmark = pytest.mark.slow
@@ -47,14 +48,22 @@ def test_an_untrained_model_goes_through_an_episode(tiny: str) -> None:
     assert terminated.all()
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_dead_endpoint_costs_answers_and_no_episode() -> None:
+def test_a_dead_endpoint_stops_at_the_first_question() -> None:
     envs = make(DEAD, tasks=1)
     envs.reset(seed=0)
-    _, _, terminated, _, info = envs.step(envs.moves.encode(2, lane="auto", plan="own", operation="keep"))
+    with pytest.raises(UnreachableError, match=r"nobody at http://127.0.0.1:9/v1 does not answer"):
+        envs.step(envs.moves.encode(2, lane="auto", plan="own", operation="keep"))
+
+
+def test_an_endpoint_out_of_order_costs_answers_and_no_episode() -> None:
+    with serving() as endpoint:
+        endpoint.fault = lambda number: 503
+        envs = make(f"nobody@{endpoint.url}", tasks=1)
+        envs.reset(seed=0)
+        _, _, terminated, _, info = envs.step(envs.moves.encode(2, lane="auto", plan="own", operation="keep"))
     assert not info["cost/tools/items"].any()
     for events in envs.session.events:
-        assert all("onnect" in event["error"] for event in events if event["what"] == "attempt")
+        assert all("HTTP 503" in event["error"] for event in events if event["what"] == "attempt")
     assert terminated.all()
     assert not envs.outcome()["success"].any()
 

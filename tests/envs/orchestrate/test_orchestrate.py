@@ -21,6 +21,8 @@ from kdgym.envs.orchestrate import memory as notes
 from kdgym.envs.orchestrate.memory import OPERATIONS, PLANS
 from kdgym.envs.orchestrate.memory_file import Note, Notebook, Record
 from kdgym.envs.orchestrate.supervision import LANES
+from kdgym.llm.chat import UnreachableError
+from tests.llm.endpoint import serving
 from tests.students.language.tiny_model import write_model
 
 pytestmark = pytest.mark.slow
@@ -305,16 +307,23 @@ def test_a_memory_survives_being_killed_while_it_is_written(tmp_path: Path) -> N
 # --- a language model behind the lanes -------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("lane", ["paired", pytest.param("coach", marks=pytest.mark.thorough)])
-def test_a_teacher_that_cannot_be_reached_finds_no_fault(lane: str) -> None:
-    envs, alone = make(2, tasks=1, teacher="nobody@http://127.0.0.1:9/v1"), make(2, tasks=1)
-    for each in (envs, alone):
-        each.reset(seed=0)
-    info = envs.step(act(envs, lane=lane, plan="own", operation="keep"))[4]
+def test_a_teacher_out_of_order_finds_no_fault(lane: str) -> None:
+    with serving() as endpoint:
+        endpoint.fault = lambda number: 503
+        envs = make(2, tasks=1, teacher=f"nobody@{endpoint.url}")
+        envs.reset(seed=0)
+        info = envs.step(act(envs, lane=lane, plan="own", operation="keep"))[4]
     assert not info["cost/teacher/tokens"].any()
     assert not any(event["what"] == "advice" for events in envs.session.events for event in events)
     assert (info["cost/teacher/items"] == (2 if lane == "coach" else 1)).all()
+
+
+def test_a_teacher_that_cannot_be_reached_stops_at_the_first_question() -> None:
+    envs = make(2, tasks=1, teacher="nobody@http://127.0.0.1:9/v1")
+    envs.reset(seed=0)
+    with pytest.raises(UnreachableError, match=r"nobody at http://127.0.0.1:9/v1 does not answer"):
+        envs.step(act(envs, lane="paired", plan="own", operation="keep"))
 
 
 def test_a_teacher_with_no_such_name_is_refused() -> None:

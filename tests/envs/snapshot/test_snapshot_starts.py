@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.evaluation import evaluate
@@ -99,6 +102,51 @@ def test_who_has_spent_the_budget_practises_no_more() -> None:
     assert (spent <= 2 * practice).all() and total["data_engine"]["items"][1] == 2 * practice
     assert total["data_engine"]["items"][0] < 2 * practice
     assert (info["cost/data_engine/items"] == 0).all() and seen["budget"][1, 0] == 0
+
+
+CORNERS = st.sampled_from([-1.0, 1.0, 0.0, 0.9, float(np.nextafter(np.float32(0.9), np.float32(1))), -0.999])
+
+
+@pytest.mark.parametrize(
+    "task",
+    ["CartPole", "MountainCar", "Acrobot", "Pendulum", "PointMaze", pytest.param("Hopper", marks=pytest.mark.thorough)],
+)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_no_action_spends_more_than_the_budget(task: str, data: st.DataObject) -> None:
+    """Whatever is bought, and whenever: the ledger, the state and the observed budget agree that it is within the budget."""
+    id, collection, update = f"kdgym/Snapshot-{task}-v0", steps_of(task), 2 * 32
+    small = {**SMALL, **HOPPER, "steps": 3, "updates": 1, "epochs": 1}
+    near = [collection, update, collection + update, 3 * update, collection + 2 * update]
+    budget = data.draw(st.sampled_from(near), "near") + data.draw(st.sampled_from([-1, -0.5, -1e-10, 0, 0.5, 1]), "off")
+    envs = gym.make_vec(id, num_envs=2, budget=budget, autoreset=False, **small)
+    envs.reset(seed=0)
+    width = envs.single_action_space.shape[0]
+    actions = st.lists(CORNERS | st.floats(-1, 1, width=32), min_size=2 * width, max_size=2 * width)
+    for _ in range(small["steps"]):
+        seen, *_ = envs.step(np.array(data.draw(actions, "actions"), np.float32).reshape(2, width))
+    total = envs.ledger()
+    spent = total["data_engine"]["money"] + total["teacher"]["money"]
+    assert (spent <= budget).all()
+    np.testing.assert_allclose(seen["budget"][:, 0], 1 - spent / budget, atol=1e-6)
+    assert np.isin(total["teacher"]["money"], [0, collection]).all()
+
+
+@functools.cache
+def steps_of(task: str) -> int:
+    envs: Any = make(1, f"kdgym/Snapshot-{task}-v0", **HOPPER)
+    return int(envs.simulators.steps)
+
+
+def test_who_cannot_pay_for_trajectories_practises_from_ordinary_starts() -> None:
+    envs = make(1, budget=2.0 * 2 * 8 * 64)
+    assert envs.simulators.steps > 2 * 8 * 64 / 2
+    envs.reset(seed=0)
+    first, *_ = envs.step(encoded(envs, ordinary=1.0))
+    guided, _, _, _, info = envs.step(encoded(envs, ordinary=0.0))
+    assert info["cost"]["teacher"]["money"] == 0
+    assert guided["visits"].sum() == 0
+    assert first["budget"][0, 0] == 0.5 and guided["budget"][0, 0] == 0
 
 
 def test_rewards_sum_to_the_growth_of_the_score_and_the_examination_leaves_no_trace() -> None:

@@ -25,7 +25,7 @@ ID = "kdgym/DataGen-Math-v0"
 
 
 class _Endpoint(BaseHTTPRequestHandler):
-    """Answers every question with equal weights, as an OpenAI-compatible server does; remembers what it was asked."""
+    """Answers every question with one purchase, as an OpenAI-compatible server does; remembers what it was asked."""
 
     asked: list[tuple[str, str | None, Any]]
 
@@ -33,7 +33,7 @@ class _Endpoint(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append((self.path, self.headers["Authorization"], body["model"]))
         self.send_response(302 if "redirect" in str(body) else 200)
-        said = {"role": "assistant", "content": json.dumps({"weights": [1] * 14})}
+        said = {"role": "assistant", "content": json.dumps({"buy": [{"skill": "add", "source": 1, "percent": 100}]})}
         answer = {"choices": [{"index": 0, "finish_reason": "stop", "message": said}]}
         text = json.dumps({**answer, "usage": {"prompt_tokens": 7, "completion_tokens": 5}}).encode()
         self.send_header("Location", "http://127.0.0.1:1/elsewhere")
@@ -121,7 +121,7 @@ def test_a_doorway_counts_and_says_what_is_wrong(endpoint: tuple[str, list[Any]]
 
 
 def test_a_language_models_record_is_run_again_at_its_endpoint(endpoint: tuple[str, list[Any]], tmp_path: Path) -> None:
-    """From submission to level 2; the model is this test's own, which weighs all skills alike."""
+    """From submission to level 2; the model is this test's own, which always buys the same."""
     url, asked = endpoint
     options = {"base_url": url, "model": "equal/weights"}
     make_record(ID, "llm", "asks", ["Ada"], kind="llm", model="equal/weights", options=options).save(
