@@ -52,7 +52,9 @@ def check(env_id: str, **settings: Any) -> None:
     env = make()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.filterwarnings("ignore", r".*( is out of date\.|\. Closed: )", DeprecationWarning)  # it makes another one
+        warnings.filterwarnings(
+            "ignore", r".*( is out of date\.|\. Closed: )", DeprecationWarning
+        )  # it makes another one
         gymnasium_check_env(env, skip_render_check=True)
         if isinstance(env.action_space, Box):  # text is not for Stable-Baselines3
             sb3_check_env(env)
