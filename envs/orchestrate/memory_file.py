@@ -6,15 +6,16 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _FORMAT = 2
-_TABLES = (
-    "CREATE TABLE IF NOT EXISTS world (name TEXT NOT NULL, edition TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS record (tasks INTEGER NOT NULL, reward REAL NOT NULL, money REAL NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS notes (slot INTEGER PRIMARY KEY, cue INTEGER NOT NULL, advice INTEGER NOT NULL, "
+_TABLES = {
+    "world": "CREATE TABLE world (name TEXT NOT NULL, edition TEXT NOT NULL)",
+    "record": "CREATE TABLE record (tasks INTEGER NOT NULL, reward REAL NOT NULL, money REAL NOT NULL)",
+    "notes": "CREATE TABLE notes (slot INTEGER PRIMARY KEY, cue INTEGER NOT NULL, advice INTEGER NOT NULL, "
     "says TEXT NOT NULL, born INTEGER NOT NULL, hits INTEGER NOT NULL, reward REAL NOT NULL, money REAL NOT NULL)",
-)
+}
+_LARGEST = 2**53  # of whole numbers: far from where sums of them overflow
 
 
 class Note(NamedTuple):
@@ -62,16 +63,18 @@ class Notebook:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with self._open() as file:
-                version, own = file.execute("PRAGMA user_version").fetchone()[0], _tables(file)
-                if own - {"world", "record", "notes"} or (own and version != _FORMAT):
+                version = file.execute("PRAGMA user_version").fetchone()[0]
+                own = dict(file.execute("SELECT name, sql FROM sqlite_master").fetchall())
+                # These tables word for word, or none: no view, trigger or computed column, which would run others' SQL.
+                if own and (own != _TABLES or version != _FORMAT):
                     raise ValueError(f"{path} is a database, but not a notebook of format {_FORMAT}.")
-                for table in _TABLES:
+                for table in _TABLES.values() if not own else ():
                     file.execute(table)
                 file.execute(f"PRAGMA user_version = {_FORMAT}")
                 found = file.execute("SELECT name, edition FROM world").fetchone()
                 if found is None:
                     file.execute("INSERT INTO world VALUES (?, ?)", (world, edition))
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeError) as error:
             raise ValueError(f"{path} is not a notebook: {error}.") from error
         if found not in (None, (world, edition)):
             raise ValueError(
@@ -96,11 +99,30 @@ class Notebook:
             file.executemany("INSERT INTO notes VALUES (?, ?, ?, ?, ?, ?, ?, ?)", notes)
 
     def load(self) -> tuple[list[Note], Record]:
-        """What the notebook holds: notes by slot, and the record that they are compared with."""
-        with self._open() as file:
-            record = file.execute("SELECT * FROM record").fetchone() or ()
-            return [Note(*row) for row in file.execute("SELECT * FROM notes ORDER BY slot")], Record(*record)
+        """What the notebook holds: notes by slot, and the record that they are compared with.
 
+        Raises:
+            ValueError: the file is damaged, or holds what no memory does.
+        """
+        try:
+            with self._open() as file:
+                records = file.execute("SELECT * FROM record LIMIT 2").fetchall() or [Record()]
+                rows = file.execute("SELECT * FROM notes ORDER BY slot").fetchall()
+        except (sqlite3.DatabaseError, UnicodeError) as error:
+            raise ValueError(f"{self.path} is not a notebook: {error}.") from error
+        if len(records) > 1:
+            raise ValueError(f"{self.path} has several records; a notebook has one.")
+        notes, record = [Note(*row) for row in rows], Record(*records[0])
+        self._check(record, "record")
+        for note in notes:
+            self._check(note, f"note {note.slot!r:.40}")
+        return notes, record
 
-def _tables(file: sqlite3.Connection) -> set[str]:
-    return {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    def _check(self, entry: Note | Record, where: str) -> None:
+        given: dict[str, Any] = entry._asdict()
+        for name, value in given.items():
+            kind = {"says": str, "reward": float, "money": float}.get(name, int)
+            number: Any = 0 if kind is str else value
+            if type(value) is not kind or not 0 <= number <= _LARGEST:
+                what = "text" if kind is str else f"a number from 0 to {_LARGEST}" + ", whole" * (kind is int)
+                raise ValueError(f"{self.path}: {name} of the {where} is {value!r:.80}; expected {what}.")

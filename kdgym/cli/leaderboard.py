@@ -312,7 +312,9 @@ def check_all(boards: _Boards = _FOLDER) -> None:
     problems = []
     known, paths = known_verifiers(boards), sorted(boards.glob("*/*-v*/*.json"))
     with progress_bar() as bar:
-        for path in bar.track(paths, description="records"):
+        advance = counter(bar, "records")
+        for path in paths:
+            advance(1, len(paths))
             record, place = load_record(path), path.relative_to(boards)
             for number, badge in enumerate(record.badges, 1):
                 if badge.verifier not in known:
@@ -323,7 +325,9 @@ def check_all(boards: _Boards = _FOLDER) -> None:
             if not finding.passed:
                 problems.append(badge_text(path, 0, finding))
     with tempfile.TemporaryDirectory() as fresh, progress_bar() as bar:
-        for env_id in bar.track(write(boards, out=Path(fresh)), description="boards"):
+        advance, ids = counter(bar, "boards"), write(boards, out=Path(fresh))
+        for env_id in ids:
+            advance(1, len(ids))
             problems += changed_cards(boards, [env_id])
         for page in ("README.md", "schema.json"):
             if not (boards / page).is_file() or (Path(fresh) / page).read_bytes() != (boards / page).read_bytes():

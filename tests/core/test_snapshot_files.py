@@ -154,8 +154,7 @@ def test_whatever_stands_in_a_field_it_is_refused_or_the_student_goes_on(
     snapshot.save(file)
     try:
         envs.restore(StudentSnapshot.load(file))
-    except ValueError as error:
-        assert name in str(error) or "snapshot" in str(error)
+    except ValueError:
         assert all(torch.equal(a, b) for a, b in zip(untouched.rows, envs.state.rows(slice(None)), strict=True))
     else:
         envs.step(envs.action_space.sample())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -177,6 +179,82 @@ def test_the_database_can_only_be_read_and_not_for_long(database: Database, atte
     with pytest.raises(QueryError):
         database.query(ATTEMPTS[attempt])
     assert database.query("SELECT count(*), min(time), max(time) FROM logons").rows == before
+
+
+LONG = "(SELECT substr(group_concat(ip), 1, {n}) FROM (SELECT ip FROM logons LIMIT 130))"
+FLOODS = {
+    "trim": "SELECT count(trim(x, x)) FROM {logs}, (SELECT {long} AS x)",
+    "ltrim": "SELECT count(ltrim(x, x || 'z')) FROM {logs}, (SELECT {long} AS x)",
+    "rtrim": "SELECT count(rtrim(x, x)) FROM {logs}, (SELECT {long} AS x)",
+    "replace": "SELECT count(replace(x, substr(x, 2), '')) FROM {logs}, (SELECT {long} AS x)",
+    "instr": "SELECT sum(instr(x, substr(x, 1, 900) || 'z')) FROM {logs}, (SELECT {long} AS x)",
+    "like": "SELECT count(*) FROM {logs}, (SELECT {long} AS x) WHERE x LIKE '%1%1%1%1%1%1%1%1%1%1%1%1%z'",
+    "glob": "SELECT count(*) FROM {logs}, (SELECT {long} AS x) WHERE x GLOB '*[0-9]*[0-9]*[0-9]*[0-9]*[0-9]*z'",
+    "upper": "SELECT max(upper(lower(x))) FROM {logs}, (SELECT {long} AS x)",
+    "concatenation": "SELECT max(x || a.ip || b.ip) FROM {logs}, (SELECT {long} AS x)",
+    "window": "SELECT group_concat(a.ip) OVER (ORDER BY a.time ROWS 5 PRECEDING) FROM {logs}",
+    "dates": "SELECT count(strftime('%Y-%j-%W', a.time, '+1 day', 'start of month')) FROM {logs}",
+    "sort": "SELECT x || a.ip || b.ip AS y FROM {logs}, (SELECT {long} AS x) ORDER BY y",
+    "distinct": "SELECT DISTINCT x || a.ip || b.ip FROM {logs}, (SELECT {long} AS x)",
+    "rounding": "SELECT sum(round(abs(a.rowid * 1.5), 12)) FROM {logs}",
+}
+
+
+@pytest.mark.parametrize("n", [10, 1800])
+@pytest.mark.parametrize("flood", FLOODS)
+def test_no_function_runs_for_long(database: Database, flood: str, n: int) -> None:
+    begin = time.monotonic()
+    with contextlib.suppress(QueryError):
+        database.query(FLOODS[flood].format(logs="logons a, logons b", long=LONG.format(n=n)))
+    assert time.monotonic() - begin < 20
+    assert database.query("SELECT count(*) FROM logons").rows[0][0] > 3000  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "uses", ["t{0} a, t{0} b", "t{0} a, t{0} b, t{0} c", "(SELECT * FROM t{0} UNION SELECT * FROM t{0}) a"]
+)
+@pytest.mark.parametrize("number", [5, 30, 150])
+def test_names_that_double_what_is_compiled_are_refused(database: Database, uses: str, number: int) -> None:
+    named = [f"t{i + 1}(x) AS (SELECT 1 FROM {uses.format(i)})" for i in range(number)]
+    for keyword in ("WITH", "with", "wItH"):
+        with pytest.raises(QueryError, match="WITH"):
+            database.query(f"{keyword} t0(x) AS (SELECT 1), {', '.join(named)} SELECT * FROM t{number}")
+
+
+@pytest.mark.parametrize("value", ["x'00ff'", "CAST(ip AS BLOB)", "9e999", "-9e999", "CAST(x'ff' AS TEXT)", "x''"])
+def test_what_is_no_text_or_number_is_refused(database: Database, value: str) -> None:
+    with pytest.raises(QueryError):
+        database.query(f"SELECT {value} FROM logons")
+
+
+@pytest.mark.parametrize("when", ["'now'", "' NOW '", "time, 'localtime'", "time, 'utc'", "", "'n' || 'ow'"])
+@pytest.mark.parametrize("function", ["date(", "datetime(", "time(", "julianday(", "unixepoch(", "strftime('%s', "])
+def test_no_answer_depends_on_the_clock(database: Database, function: str, when: str) -> None:
+    call = f"{function}{when})".replace(", )", ")")
+    with pytest.raises(QueryError):
+        database.query(f"SELECT {call} FROM logons")
+
+
+def test_answers_are_cut_after_some_characters(database: Database) -> None:
+    long = LONG.format(n=1500)
+    answer = database.query(f"SELECT {', '.join(['x'] * 90)} FROM logons, (SELECT {long} AS x)", most_rows=10**6)
+    assert answer.cut
+    assert 800_000 < sum(len(str(value)) for row in answer.rows for value in row) <= 1_000_000
+
+
+PLAIN = st.none() | st.integers(-9, 99) | st.floats(-9, 9) | st.text("aAbB %_*?[1.", max_size=12)
+
+
+@given(st.lists(PLAIN, min_size=3, max_size=3))
+def test_functions_are_those_of_sqlite(values: list[object]) -> None:
+    """Counted functions give what uncounted ones do."""
+    opened, plain = open_database("train", 0), sqlite3.connect(":memory:")
+    calls = "replace(?1, ?2, ?3), trim(?1), trim(?1, ?2), ltrim(?1, ?2), rtrim(?1, ?2), instr(?1, ?2), ?1 LIKE ?2, ?1 GLOB ?2"
+    for call in [*calls.split("), "), "date(?1, '+3 days')"]:
+        whole = f"SELECT {call if call.count('(') == call.count(')') else call + ')'}, ?1, ?2, ?3"
+        assert opened.query(whole, values).rows == plain.execute(whole, values).fetchall()  # type: ignore[arg-type]
+    opened.close()
+    plain.close()
 
 
 def test_the_work_limit_is_counted_and_not_timed(database: Database) -> None:

@@ -395,10 +395,10 @@ def _call(command: list[str], what: str, folder: str | None = None) -> str:
         KernelUnavailableError: it cannot be run.
     """
     environment = os.environ if folder is None else {**os.environ, "TMPDIR": folder}
-    pipe, group = subprocess.PIPE, {"start_new_session": True}
+    none, pipe = subprocess.DEVNULL, subprocess.PIPE
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment, **group
+            command, stdin=none, stdout=pipe, stderr=pipe, env=environment, start_new_session=True
         )
     except FileNotFoundError as error:
         raise KernelUnavailableError(f"The {what} {command[0]!r} does not exist; correct $CC.") from error
@@ -406,7 +406,7 @@ def _call(command: list[str], what: str, folder: str | None = None) -> str:
         raise KernelUnavailableError(f"The {what} {command[0]!r} cannot be run ({error}); correct $CC.") from error
     with process:
         try:
-            output, words = (text.decode(errors="replace") for text in process.communicate(timeout=_PATIENCE))
+            output, words = process.communicate(timeout=_PATIENCE)
         except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
             if not isinstance(error, subprocess.TimeoutExpired):
@@ -414,5 +414,7 @@ def _call(command: list[str], what: str, folder: str | None = None) -> str:
             said = f"The {what} did not end within {_PATIENCE:g} s: {shlex.join(command)}"
             raise CompilationError(said) from error
     if process.returncode:
-        raise CompilationError(f"The {what} failed ({process.returncode}): {shlex.join(command)}\n{words.strip()}")
-    return output
+        raise CompilationError(
+            f"The {what} failed ({process.returncode}): {shlex.join(command)}\n{words.decode(errors='replace').strip()}"
+        )
+    return output.decode(errors="replace")

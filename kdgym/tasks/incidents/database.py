@@ -1,18 +1,22 @@
 """An incident as a SQLite database, open to queries and closed to changes.
 
 Queries come from students, also from language models that read what intruders wrote into logs, so each one runs fenced in: only
-SELECT on the tables there are, a limit on the work it may do (counted in SQLite's virtual-machine instructions, so that the
-same query stops at the same place on every machine), on the rows it returns, and on the size of any value.
+SELECT on the tables there are, a limit on the work it may do (counted in SQLite's virtual-machine instructions and in what
+functions read, so that the same query stops at the same place on every machine), on the rows and characters it returns, and
+on the size of any value. A limit in seconds is far behind those, for machines that are much slower.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 import sqlite3
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 
@@ -23,11 +27,15 @@ from kdgym.tasks.incidents.schema import TABLES, entity_columns
 
 MOST_ROWS = 50
 MOST_WORK = 3_000_000  # virtual-machine instructions; a scan of the largest table takes about 40,000
+MOST_CHARACTERS = 1_000_000  # of an answer
+_MOST_SECONDS = 30.0
 _CHECK_EVERY = 1000
+_CALL, _READ = 20, 32  # instructions that a call counts as, and pairs of characters that it compares in one more
 _MOST_MEMORY = 2**30  # bytes, of all of SQLite in this process
 _LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: 100_000,
+    sqlite3.SQLITE_LIMIT_LENGTH: 2000,  # bytes of a value, or of a row of a sorter
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 10_000,
+    sqlite3.SQLITE_LIMIT_COLUMN: 100,
     sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 8,
     sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 50,
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
@@ -39,6 +47,21 @@ _FUNCTIONS = frozenset(
         "min nullif replace round rtrim strftime substr substring sum time total trim unixepoch upper"
     ).split()
 )
+# One call takes as long as all pairs of two arguments' characters, or reads the clock, yet is one instruction to SQLite.
+_COMPARING = {
+    "glob": 2,
+    "instr": 2,
+    "like": -1,
+    "ltrim": -1,
+    "replace": 3,
+    "rtrim": -1,
+    "trim": -1,
+}  # -> arguments, -1 for any
+_DATING = ("date", "datetime", "julianday", "strftime", "time", "unixepoch")
+_CLOCK = re.compile(r"now|localtime|utc", re.IGNORECASE)
+_NAMED_TWICE = re.compile(
+    r"\bwith\b", re.IGNORECASE | re.ASCII
+)  # each use is compiled again: exponential, and not counted
 
 
 class QueryError(ValueError):
@@ -51,7 +74,7 @@ class Answer(NamedTuple):
     Attributes:
         columns: names of the columns.
         rows: the first rows.
-        cut: whether there were more.
+        cut: whether there were more, or more than `MOST_CHARACTERS`.
     """
 
     columns: tuple[str, ...]
@@ -74,11 +97,29 @@ class Database:
             self._connection.setlimit(limit, value)
         self._connection.set_authorizer(_authorise)
         self._connection.set_progress_handler(self._tick, _CHECK_EVERY)
-        self._work = 0
+        self._plain = sqlite3.connect(":memory:")
+        for name, arguments in {**_COMPARING, **dict.fromkeys(_DATING, -1)}.items():
+            self._connection.create_function(name, arguments, self._counted(name), deterministic=True)
+        self._work, self._until = 0, math.inf
+
+    def _counted(self, name: str) -> Callable[..., Any]:
+        """SQLite's own function of a name, whose work counts and which does not ask for the time."""
+
+        def call(*given: Any) -> Any:
+            texts = sorted(len(str(value)) for value in given)
+            self._work += _CALL + math.prod(max(length, 1) for length in texts[-2:]) // _READ
+            if self._work > MOST_WORK:
+                raise QueryError
+            dated = given[1:] if name == "strftime" else given
+            if name in _DATING and (not dated or any(_CLOCK.fullmatch(str(value).strip()) for value in dated)):
+                raise QueryError
+            return self._plain.execute(f"SELECT {name}({', '.join('?' * len(given))})", given).fetchone()[0]
+
+        return call
 
     def _tick(self) -> bool:
         self._work += _CHECK_EVERY
-        return self._work > MOST_WORK
+        return self._work > MOST_WORK or time.monotonic() > self._until
 
     def query(self, sql: str, parameters: Sequence[str | int | float] = (), most_rows: int = MOST_ROWS) -> Answer:
         """Run one SELECT.
@@ -91,20 +132,35 @@ class Database:
         Raises:
             QueryError: the statement is not one SELECT on these tables, has an error, or is too much work.
         """
-        self._work = 0
+        if _NAMED_TWICE.search(sql):
+            raise QueryError("Refused: the word WITH is not allowed; write subqueries in FROM.")
+        self._work, self._until = 0, time.monotonic() + _MOST_SECONDS
+        rows: list[tuple[Any, ...]] = []
+        left = MOST_CHARACTERS
         try:
             with contextlib.closing(self._connection.execute(sql, parameters)) as cursor:
                 if cursor.description is None:
                     raise QueryError("That is no SELECT; the database can only be read.")
-                rows = cursor.fetchmany(most_rows + 1)
                 columns = tuple(column[0] for column in cursor.description)
-        except (sqlite3.Error, sqlite3.Warning, MemoryError, UnicodeError) as error:
+                for row in cursor:
+                    left -= sum(len(str(value)) for value in row)
+                    rows.append(row)
+                    if len(rows) > most_rows or left < 0:
+                        break
+        except (sqlite3.Error, sqlite3.Warning, MemoryError, OverflowError, UnicodeError) as error:
             raise QueryError(self._explain(error)) from error
-        return Answer(columns, rows[:most_rows], len(rows) > most_rows)
+        if any(isinstance(v, bytes) or (isinstance(v, float) and not math.isfinite(v)) for row in rows for v in row):
+            raise QueryError(
+                "The query has an error: its answer has bytes or infinite numbers; ask for text and numbers."
+            )
+        cut = len(rows) > most_rows or left < 0
+        return Answer(columns, rows[:most_rows] if left >= 0 else rows[:-1], cut)
 
     def _explain(self, error: Exception) -> str:
-        if self._work > MOST_WORK:
+        if self._work > MOST_WORK or time.monotonic() > self._until:
             return "The query was stopped: it is too much work. Look for less at once, or add a WHERE."
+        if "user-defined function" in str(error):
+            return "The query has an error: wrong arguments, or a date of now, localtime or utc."
         if "not authorized" in str(error) or "prohibited" in str(error) or "authorizer" in str(error):
             return f"Refused ({error}): only SELECT on {', '.join(TABLES)} is allowed, with SQLite's plain functions."
         return f"The query has an error: {error}."
@@ -112,6 +168,7 @@ class Database:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+        self._plain.close()
 
 
 def _authorise(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:

@@ -6,14 +6,16 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from kdgym import random
-from kdgym.storage import load_tensors
+from kdgym.storage import load_tensors, save_tensors
 from kdgym.students import TransformerStudents
 from kdgym.students.base_students import pool
 from kdgym.students.base_students.pool import POOLS, base_students
@@ -139,6 +141,36 @@ def test_a_damaged_file_is_built_again(
     content = path.read_bytes()
     flipped = content[:-9] + bytes([content[-9] ^ 4]) + content[-8:]
     path.write_bytes({"flip": flipped, "truncate": content[: len(content) // 2], "empty": b""}[damage])
+    forget(monkeypatch)
+    with pytest.warns(RuntimeWarning, match="built again"):
+        again = base_students(engine, "train", RECIPE, EVERYBODY)
+    assert torch.equal(again, built)
+    assert torch.equal(load_tensors(path)[0]["weights"], built)
+
+
+FORGED: dict[str, Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], Any]]] = {
+    "no tensors": lambda t, h: ({}, h),
+    "another name": lambda t, h: ({"w": t["weights"]}, h),
+    "a tensor more": lambda t, h: ({**t, "w": t["weights"].clone()}, h),
+    "fewer students": lambda t, h: ({"weights": t["weights"][:-1]}, h),
+    "narrower": lambda t, h: ({"weights": t["weights"][:, :-1]}, h),
+    "flat": lambda t, h: ({"weights": t["weights"].flatten()}, h),
+    "another type": lambda t, h: ({"weights": t["weights"].double()}, h),
+    "NaN": lambda t, h: ({"weights": t["weights"] * float("nan")}, h),
+    "infinity": lambda t, h: ({"weights": t["weights"] + float("inf")}, h),
+    "another recipe": lambda t, h: (t, {**h, "task": "large"}),
+    "no recipe": lambda t, h: (t, {}),
+    "a list": lambda t, h: (t, [h]),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGED)
+def test_a_sound_file_of_something_else_is_built_again(
+    engine: TransformerStudents, monkeypatch: pytest.MonkeyPatch, cache: Path, forgery: str
+) -> None:
+    built = base_students(engine, "train", RECIPE, EVERYBODY)
+    (path,) = files(cache)
+    save_tensors(path, *FORGED[forgery](*load_tensors(path)))
     forget(monkeypatch)
     with pytest.warns(RuntimeWarning, match="built again"):
         again = base_students(engine, "train", RECIPE, EVERYBODY)
