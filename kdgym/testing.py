@@ -52,6 +52,9 @@ def check(env_id: str, **settings: Any) -> None:
     env = make()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings(
+            "ignore", r".*( is out of date\.|\. Closed: )", DeprecationWarning
+        )  # it makes another one
         gymnasium_check_env(env, skip_render_check=True)
         if isinstance(env.action_space, Box):  # text is not for Stable-Baselines3
             sb3_check_env(env)
@@ -245,8 +248,8 @@ def _problems(task: Task, split: Split) -> npt.NDArray[np.int64]:
 def check_splits(task: Task) -> None:
     """Check that no problem of one split has a twin in another, and that the verifier accepts the solution.
 
-    Twins are problems that share a canonical form (`Task.forms`); all problems are compared. Texts (with their pictures, if any)
-    of up to 200 problems a skill and split are compared as well, since forms may be wrong.
+    Twins are problems that share a canonical form (`Task.forms`); all problems are compared. Forms may be wrong, so texts
+    (with their pictures, if any) of up to 200 problems a skill and split are compared as well.
 
     Raises:
         ContractError: a rule is broken; it says how many twins there are, and which the first ones are.

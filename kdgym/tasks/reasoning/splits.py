@@ -1,8 +1,8 @@
 """Which split a problem of reasoning-gym is in, and which problems are twins.
 
-A problem's canonical form is its numbers in alphabetical order; in a dataset where they tell few problems apart, its words and
-numbers. Where most problems have the same words (boards, above all), it is all signs, words and numbers as they stand. Where only
-blanks tell problems apart, it is the text.
+A problem's canonical form is its numbers in alphabetical order; in a dataset where they tell few problems apart, its words
+and numbers. Where most problems have the same words (boards, above all), it is all signs, words and numbers as they stand.
+Where only blanks tell problems apart, it is the text.
 """
 
 from __future__ import annotations
