@@ -365,7 +365,13 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     def _limits(self) -> dict[str, tuple[float, float]]:
         """Field -> least and largest value. Whole numbers that are not listed are not negative."""
         money = (0, torch.finfo(torch.float64).max)
-        return {"step": (0, self.steps), "done": (0, _TERMINATED | _TRUNCATED), "ledger": money, "billed": money, "spent": money}
+        return {
+            "step": (0, self.steps),
+            "done": (0, _TERMINATED | _TRUNCATED),
+            "ledger": money,
+            "billed": money,
+            "spent": money,
+        }
 
     def _impossible(self, part: slice | Tensor) -> str:
         """What of these students' fields and observations leaves its range; NaN, which a diverged student has, does not."""
