@@ -18,7 +18,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from kdgym.core import SingleEnv, StudentSnapshot
 from kdgym.tasks import SPLITS, Split, Task
 
-__all__ = ["ContractError", "check", "check_splits"]
+__all__ = ["ContractError", "check", "check_splits", "find_twins"]
 
 _STEPS = 3
 _SHOWN = 5  # twins that an error tells

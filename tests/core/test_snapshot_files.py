@@ -116,7 +116,7 @@ def test_numbers_that_are_none_are_refused_in_every_field(id: str, bad: float, f
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("step", -1), ("step", 3), ("step", 2**62), ("done", 2), ("done", -1), ("episode", -1), ("seed", -1)]
+    [("step", -1), ("step", 3), ("step", 2**62), ("done", 4), ("done", -1), ("episode", -1), ("seed", -1)]
     + [(name, value) for name in ("ledger", "billed", "spent") for value in (-1e-9, -1e300)],
 )
 @pytest.mark.parametrize("id", IDS)
