@@ -38,9 +38,10 @@ _STREAM, _WORK = range(2)  # purposes of a student's random streams
 class Orchestrate(PopulationEnv):
     """Decide, task by task, how closely frozen students are supervised and what they are given to remember.
 
-    ## Description Each student gets a stream of tasks. Its weights never change, but it has a memory of notes. A note is an
-    advice, kept under the cue of a task. For every task the teacher chooses a *lane*, the note the student starts from, and a
-    memory operation afterwards:
+    ## Description
+    Each student gets a stream of tasks. Its weights never change, but it has a memory of notes. A note is an advice, kept under
+    the cue of a task. For every task the teacher chooses a *lane*, the note the student starts from, and a memory operation
+    afterwards:
 
     | lane | what happens |
     |---|---|
@@ -78,12 +79,13 @@ class Orchestrate(PopulationEnv):
     1 for a success (a true score of 1, not the judge's), minus the task's cost divided by ``worth``, the money that one success
     is worth.
 
-    ## Starting State An empty memory. ``reset(options={"restart": "continue"})`` gives the same student another stream, with
-    its memory and an empty history. ``options={"memory": "frozen"}`` does so too, and no note is written or pruned in that
-    episode.
+    ## Starting State
+    An empty memory. ``reset(options={"restart": "continue"})`` gives the same student another stream, with its memory and an
+    empty history. ``options={"memory": "frozen"}`` does so too, and no note is written or pruned in that episode.
 
-    ## Episode End ``terminated`` after the last task, or when the budget is spent. Tasks that were not reached count as
-    failures. Truncated by ``max_episode_steps`` alone.
+    ## Episode End
+    ``terminated`` after the last task, or when the budget is spent. Tasks that were not reached count as failures. Truncated by
+    ``max_episode_steps`` alone.
 
     ## Student
     Math: a small transformer with habitual errors (`kdgym.envs.orchestrate.math_students`). Incidents: a small network that
@@ -91,13 +93,14 @@ class Orchestrate(PopulationEnv):
     (`kdgym.envs.orchestrate.investigator`). Weights
     are frozen: the score is that of student and supervision together.
 
-    ## Budget ``budget`` is the money of an episode: tokens times the ``prices`` of their actors. The student pays for tasks,
-    notes, advice and tool results it reads and for answers it writes; the supervisor (``teacher`` in the ledger), the judge and
-    the memory pay for what they read and write. A stage that has begun is finished; without money left, no further stage
-    begins.
+    ## Budget
+    ``budget`` is the money of an episode: tokens times the ``prices`` of their actors. The student pays for tasks, notes,
+    advice and tool results it reads and for answers it writes; the supervisor (``teacher`` in the ledger), the judge and the
+    memory pay for what they read and write. A stage that has begun is finished; without money left, no further stage begins.
 
-    ## Splits Streams of ``pool="train"`` and ``"evaluation"`` share no task, and no student was pretrained on their tasks. Math
-    has different students in each, Incidents the same sixteen.
+    ## Splits
+    Streams of ``pool="train"`` and ``"evaluation"`` share no task, and no student was pretrained on their tasks. Math has
+    different students in each, Incidents the same sixteen.
 
     ## Determinism
     Equal settings, seeds and actions give bitwise equal observations on one machine at one thread.

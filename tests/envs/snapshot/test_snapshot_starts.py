@@ -83,7 +83,7 @@ def test_collection_is_paid_once_by_those_who_guide() -> None:
     bills = [envs.step(guides)[4] for _ in range(2)]
     steps = envs.simulators.steps
     assert steps > 500
-    assert [bill["teacher"]["items"].tolist() for bill in bills] == [[steps, 0], [0, 0]]
+    assert [bill["cost/teacher/items"].tolist() for bill in bills] == [[steps, 0], [0, 0]]
     practice = 2 * 8 * 64
     assert bills[0]["cost/data_engine/items"].tolist() == [practice, practice]
     assert bills[0]["cost/student_training/items"].tolist() == [4 * practice] * 2
@@ -144,7 +144,7 @@ def test_who_cannot_pay_for_trajectories_practises_from_ordinary_starts() -> Non
     envs.reset(seed=0)
     first, *_ = envs.step(encoded(envs, ordinary=1.0))
     guided, _, _, _, info = envs.step(encoded(envs, ordinary=0.0))
-    assert info["cost"]["teacher"]["money"] == 0
+    assert info["cost/teacher/money"] == 0
     assert guided["visits"].sum() == 0
     assert first["budget"][0, 0] == 0.5 and guided["budget"][0, 0] == 0
 
