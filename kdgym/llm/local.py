@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,6 +131,8 @@ class VLLM:
             ) from error
         with loading(model):
             self.llm: Any = LLM(resolve(model), **options)
+        # Its own clean-up may come after multiprocessing's, which waits for the engine's process, and so for ever.
+        atexit.register(self.llm.llm_engine.engine_core.shutdown)
 
     def answer(
         self, conversations: list[Conversation], schema: dict[str, Any] | None = None, max_tokens: int = 512

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from kdgym.cli import app
 from kdgym.llm.models import add, directory, prepared, resolve
-from tests.compat.llm.conftest import ENVIRONMENT
+from tests.compat.llm.conftest import ENVIRONMENT, STARTING
 
 LIGHT = """
 import sys
@@ -93,7 +93,13 @@ def test_vllm_in_process_answers_as_transformers_does(model: str, tmp_path: Path
     script, file = Path(__file__).with_name("in_process.py"), tmp_path / "answers.json"
     command = [sys.executable, str(script), model, str(file)]
     done = subprocess.run(
-        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | ENVIRONMENT
+        command,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | ENVIRONMENT,
+        timeout=STARTING,
     )
     assert done.returncode == 0, done.stdout[-4000:]
     for served, expected in json.loads(file.read_text()):
