@@ -350,4 +350,4 @@ class Orchestrate(PopulationEnv):
         )
 
     def _arguments(self) -> dict[str, Any]:
-        return self.config.model_dump(exclude={"notebooks"})  # a student's notes are state
+        return {**super()._arguments(), "notebooks": None}  # a student's notes are state

@@ -44,7 +44,7 @@ _COMMON: Layout = {
     "billed": (ledger.SHAPE, torch.float64),
 }
 # What a copy has beside its settings and its state.
-_CARRIED = {"_started", "_finished", "_np_random", "_np_random_seed", "spec", "commentator", "max_episode_steps"}
+_CARRIED = {"_started", "_finished", "_np_random", "_np_random_seed", "spec", "commentator"}
 _CARRIED |= {"action_space", "single_action_space", "observation_space", "single_observation_space"}
 _TERMINATED, _TRUNCATED = 1, 2  # bits of the field done
 _RANDOM_STREAMS = ("seed", "episode")  # fields that all of a student's random streams come from
@@ -168,8 +168,8 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """One student's lesson so far, as a person would want to see it."""
 
     def _arguments(self) -> dict[str, Any]:
-        """What makes an environment of equal settings."""
-        return self.config.model_dump()
+        """What makes an environment of equal settings, and as long."""
+        return {"max_episode_steps": self.max_episode_steps, **self.config.model_dump()}
 
     # --- the Gymnasium interface ---------------------------------------------------------------------------------
 
@@ -332,7 +332,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         rows = self.state.rows(self._part(students))
         if not random_streams:
             self.state.overwrite(rows, _RANDOM_STREAMS)
-        return StudentSnapshot(self.settings, rows)
+        return StudentSnapshot.taken(self.settings, rows)
 
     def restore(self, snapshot: StudentSnapshot, students: Who = slice(None), random_streams: bool = True) -> None:
         """Put students back: from here on everything happens bitwise as it did after `snapshot`.
@@ -349,13 +349,15 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         """
         part = self._part(students)
         snapshot.require(self.settings, len(self.state["seed"][part]))
-        self.state.check(snapshot.rows, self._limits())
-        rows, before = snapshot.rows, self.state.rows(part)
+        rows, foreign = snapshot.rows, not snapshot.untouched
+        if foreign:
+            self.state.check(rows, self._limits())
+        before = self.state.rows(part) if foreign or not random_streams else []
         if not random_streams:
             rows = [row.clone() for row in rows]
             self.state.overwrite(rows, _RANDOM_STREAMS, before)
         self.state.put(part, rows)
-        wrong = self._impossible(part)
+        wrong = self._impossible(part) if foreign else ""
         if wrong:
             self.state.put(part, before)
             raise ValueError(f"The snapshot is of no student that this environment can have: see its {wrong}.")
@@ -403,8 +405,8 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         snapshot = self.snapshot()
         page: Any = type(self)
         branches: PopulationEnv = page(self.num_envs * k, autoreset=False, **self._arguments())
-        branches.max_episode_steps = self.max_episode_steps
-        branches.restore(StudentSnapshot(self.settings, [row.repeat_interleave(k, dim=0) for row in snapshot.rows]))
+        rows = [row.repeat_interleave(k, dim=0) for row in snapshot.rows]
+        branches.restore(StudentSnapshot.taken(self.settings, rows))
         return branches
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,17 @@ class StudentSnapshot:
 
     settings: dict[str, Any]
     rows: list[Tensor]
+    _taken: list[tuple[int, int]] = field(default_factory=list, repr=False, compare=False)
+
+    @classmethod
+    def taken(cls, settings: dict[str, Any], rows: list[Tensor]) -> StudentSnapshot:
+        """Of students of a population, who need no check when they are put back; see `untouched`."""
+        return cls(settings, rows, _versions(rows))
+
+    @property
+    def untouched(self) -> bool:
+        """Whether these are the very tensors that were `taken`, unchanged since."""
+        return bool(self._taken) and self._taken == _versions(self.rows)
 
     def require(self, settings: dict[str, Any], students: int) -> None:
         """Refuse environments this snapshot does not fit.
@@ -83,3 +94,8 @@ class StudentSnapshot:
         if not all(row.isfinite().all() for row in rows):
             raise CorruptFileError(f"{path} holds numbers that are infinite or NaN, so no student can go on from it.")
         return cls(settings, rows)
+
+
+def _versions(rows: list[Tensor]) -> list[tuple[int, int]]:
+    """Which tensors, and how often each was changed in place."""
+    return [(id(row), row._version) for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,36 @@ def test_a_snapshot_is_a_copy() -> None:
     before = [row.clone() for row in snapshot.rows]
     go_on(env, lesson(2, seed=1))
     assert all((a == b).all() for a, b in zip(before, snapshot.rows, strict=True))
+
+
+def test_what_was_taken_here_is_put_back_without_a_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = taught()
+    snapshot, expected = env.snapshot(), env.students.observe()
+
+    def looked() -> None:
+        raise AssertionError("restoring computes what the teacher sees")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(env.students, "_observe", looked)
+        env.restore(snapshot)
+    assert all(np.array_equal(env.students.observe()[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("how", ["in place", "another list", "another snapshot"])
+def test_what_was_changed_since_is_checked(how: str) -> None:
+    env = taught()
+    snapshot = env.snapshot()
+    buffer, part = env.students.state._places["step"]
+    changed = [row.clone() for row in snapshot.rows]
+    changed[buffer][:, part] = 99
+    if how == "in place":
+        snapshot.rows[buffer][:, part] = 99
+    elif how == "another list":
+        snapshot.rows[:] = changed
+    else:
+        snapshot = replace(snapshot, rows=changed)
+    with pytest.raises(ValueError, match="step is 99"):
+        env.restore(snapshot)
 
 
 def test_restore_from_disk_into_an_environment_never_reset(tmp_path: Path) -> None:
