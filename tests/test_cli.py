@@ -219,7 +219,7 @@ def test_ctrl_c_in_training_says_how_to_go_on(tmp_path: Path, monkeypatch: pytes
     def interrupted(*_: object, **__: object) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(kdgym.agents.datagen.constant, "train", interrupted)
+    monkeypatch.setattr(kdgym.agents.datagen.constant.Agent, "train", interrupted)
     result = runner.invoke(app, ["train", ID, "--agent", "constant", "--out", str(tmp_path)])
     assert result.exit_code == 130
     assert "goes on from the last checkpoint" in result.output

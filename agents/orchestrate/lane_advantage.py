@@ -90,10 +90,7 @@ class Agent(Teacher):
 
     def act(self, observation: dict[str, Floats]) -> Floats:
         if self.model is None:
-            raise ValueError(
-                "The lane_advantage agent has to be trained first: kdgym train ID --agent lane_advantage --out DIR, then "
-                "lane_advantage:DIR/model.json."
-            )
+            raise self._untrained("model.json")
         seen, weights, unknown = look(observation), self.model["weights"], [0.0] * len(TRIED)
         self.students = [
             self.model["students"].get(" at ".join(each), who) for each, who in zip(seen, self.students, strict=True)

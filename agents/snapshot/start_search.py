@@ -7,19 +7,15 @@ start_search --out runs/start-search``. It starts from uniform shares and from s
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kdgym.teaching import Floats, Teacher
-from kdgym.teaching.search import cross_entropy
+from kdgym.teaching import Floats
+from kdgym.teaching.search import Searched
 
 FIRST = np.array([0, 0, 0, 0, 0, -2, 2, 0, -1, 2, 0], np.float64)
-SPREAD = np.ones(len(FIRST))
 
 
 def decide(action_space: Any, observation: dict[str, Floats], numbers: npt.NDArray[np.float64]) -> Floats:
@@ -43,32 +39,7 @@ def _logistic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-x.clip(-30, 30))))
 
 
-class Agent(Teacher):
-    def __init__(self, observation_space: Any, action_space: Any, seed: int = 0) -> None:
-        super().__init__(observation_space, action_space, seed)
-        self.numbers = FIRST
-
-    def load(self, path: Path) -> None:
-        """Use the numbers of a search."""
-        self.numbers = np.array(json.loads(path.read_text())["numbers"])
-
-    def act(self, observation: dict[str, Floats]) -> Floats:
-        return decide(self.action_space, observation, np.tile(self.numbers, (len(observation["time"]), 1)))
-
-
-def train(
-    env_id: str,
-    steps: int,
-    out: Path,
-    seed: int = 0,
-    report: Callable[[int, str], None] = lambda done, text: None,
-    settings: Mapping[str, Any] | None = None,
-) -> Path:
-    """Search the numbers on training students; returns the file they are in."""
-    mean, done = cross_entropy(
-        env_id, decide, FIRST, SPREAD, steps, least=0.05, seed=seed, report=report, settings=settings
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "numbers.json"
-    path.write_text(json.dumps({"numbers": mean.tolist(), "steps": done}, indent=2) + "\n")
-    return path
+class Agent(Searched):
+    mean, spread, least, file = FIRST, np.ones(len(FIRST)), 0.05, "numbers.json"
+    numbers = FIRST
+    decide = staticmethod(decide)

@@ -93,6 +93,12 @@ class Teacher:
         """
         return {}
 
+    def _untrained(self, file: str) -> ValueError:
+        name = type(self).__module__.rpartition(".")[2]
+        return ValueError(
+            f"The {name} agent has to be trained first: kdgym train ID --agent {name} --out DIR, then {name}:DIR/{file}."
+        )
+
 
 class Fixed(Teacher):
     """Always the same action: ``rule``, as ``action_space.encode`` takes it."""

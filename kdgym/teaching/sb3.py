@@ -91,11 +91,7 @@ class SB3Teacher(Teacher):
             ValueError: nothing was.
         """
         if self.trained is None:
-            name = type(self).__module__.rpartition(".")[2]
-            raise ValueError(
-                f"The {name} agent has to be trained first: kdgym train ID --agent {name} --out DIR, "
-                f"then {name}:DIR/model.zip."
-            )
+            raise self._untrained("model.zip")
         return self.trained
 
     @classmethod

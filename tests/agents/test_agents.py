@@ -15,8 +15,8 @@ from stable_baselines3 import PPO
 
 import kdgym.agents
 import kdgym.teaching.search
-from kdgym.agents.datagen.constant import train as search
-from kdgym.agents.orchestrate.lane_search import train as search_lanes
+from kdgym.agents.datagen.constant import Agent as Constant
+from kdgym.agents.orchestrate.lane_search import Agent as LaneSearch
 from kdgym.catalogue import agent_names, rule
 from kdgym.evaluation import agent_class, encoding, introduce, load_agent
 from kdgym.integrations.sb3 import as_vec_env
@@ -137,7 +137,7 @@ def short_search(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("short_search")
 def test_the_search_of_constant_writes_what_it_loads(tmp_path: Path) -> None:
     lines: list[str] = []
-    path = search(ID, 100, tmp_path, seed=1, report=lambda _, text: lines.append(text))
+    path = Constant.train(ID, 100, tmp_path, seed=1, report=lambda _, text: lines.append(text))
     agent: Any = load_agent(f"constant:{path}", make(1))
     assert len(lines) == 2
     assert agent.numbers != load_agent("constant", make(1)).numbers  # type: ignore[attr-defined]
@@ -147,7 +147,7 @@ def test_the_search_of_constant_writes_what_it_loads(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("short_search")
 def test_the_search_of_lanes_writes_what_it_loads(tmp_path: Path) -> None:
     lanes = "kdgym/Orchestrate-Math-v0"
-    path = search_lanes(lanes, 1, tmp_path, seed=1)
+    path = LaneSearch.train(lanes, 1, tmp_path, seed=1)
     envs = make(2, lanes)
     agent: Any = load_agent(f"lane_search:{path}", envs)
     observation, _ = envs.reset(seed=0)
