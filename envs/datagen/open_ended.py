@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
-from kdgym.core.course import FIRST_PURPOSE, TARGET, Course, CourseEnv, draw_targets
+from kdgym.core.course import FIRST_PURPOSE, Course, CourseEnv
 from kdgym.core.course_settings import CourseSettings
 from kdgym.core.population import Array, Info, common_arguments
 from kdgym.envs.datagen.data_engines import shuffle
@@ -137,8 +137,7 @@ class OpenEnded(CourseEnv):
     def _begin(self, rows: Tensor, restart: str) -> None:
         if restart == "base":
             self.course.draw_base(self.state, rows)
-        target = draw_targets(self.stream(TARGET)[rows], len(self.task.skills), self.config.max_targets)
-        self.course.begin(self.state, rows, target)
+        self.course.begin(self.state, rows, self.course.draw_targets(self.state, rows))
         self._practise(rows)
 
     def _receive(self, actions: Sequence[str]) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kdgym.core import SingleEnv
-from kdgym.core.course import TARGET, Course, CourseEnv, draw_targets
+from kdgym.core.course import Course, CourseEnv
 from kdgym.core.population import Array, common_arguments
 from kdgym.envs.datagen.data_engines import Market, MarketSettings
 from kdgym.spaces import Shares
@@ -134,8 +134,7 @@ class SkillList(CourseEnv):
     def _begin(self, rows: Tensor, restart: str) -> None:
         if restart == "base":
             self.course.draw_base(self.state, rows)
-        target = draw_targets(self.stream(TARGET)[rows], len(self.task.skills), self.config.max_targets)
-        self.course.begin(self.state, rows, target)
+        self.course.begin(self.state, rows, self.course.draw_targets(self.state, rows))
         self._market.begin(self.state, rows)
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv
-from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, TARGET, Course, CourseEnv, draw_targets
+from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, Course, CourseEnv
 from kdgym.core.course_settings import CourseSettings
 from kdgym.core.population import Array, common_arguments
 from kdgym.core.validation import checked_choices
@@ -147,7 +147,7 @@ class SkillTree(CourseEnv):
         state, (skills, subskills) = self.state, self._shape
         if restart == "base":
             self.course.draw_base(state, rows)
-        self.course.begin(state, rows, draw_targets(self.stream(TARGET)[rows], skills, self.config.max_targets))
+        self.course.begin(state, rows, self.course.draw_targets(state, rows))
         turn = random.bits(self.stream(_OPENING)[rows], skills * subskills).view(-1, skills, subskills)
         state["turn"][rows] = turn.argsort(dim=2).argsort(dim=2)
         for name in ("open", "allocation", "money"):

@@ -1,4 +1,4 @@
-"""Who may be commented on, where a pupil decides what it asks about: those of its attempts that it is least sure of."""
+"""Questions of a pupil: it asks about the attempts that it is least sure of, and only these may get feedback."""
 
 from __future__ import annotations
 

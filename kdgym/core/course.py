@@ -140,6 +140,10 @@ class Course(Generic[Config_co]):
             base = self._pretrained.draw_base(key, self.config.pool, recipe)
         state["student"][rows, : self.students.weights] = base
 
+    def draw_targets(self, state: Fields, rows: Tensor) -> Tensor:
+        """Goals of the students ``rows``: one to ``max_targets`` skills, float32 [rows, K]; see `draw_targets`."""
+        return draw_targets(random.stream(state, TARGET)[rows], len(self.task.skills), self.config.max_targets)
+
     def begin(self, state: Fields, rows: Tensor, target: Tensor) -> None:
         """Start an episode with the weights that the students ``rows`` have, a new optimiser, and a first validation.
 

@@ -198,15 +198,14 @@ def decide(agent: Any, envs: PopulationEnv, observation: Observation) -> Any:
 def conclude(agent: Any, reward: npt.ArrayLike, done: npt.ArrayLike) -> None:
     """A step is over: tell it to an agent that has a hook for it, see `kdgym.teaching.Teacher.after_step`."""
     if hasattr(agent, "after_step"):
-        agent.after_step(
-            np.array(reward, dtype=np.float64), np.array(done, dtype=bool)
-        )  # copies: it may do with them as it likes
+        # Copies, which the agent may change.
+        agent.after_step(np.array(reward, dtype=np.float64), np.array(done, dtype=bool))
 
 
 class Policy:
     """An agent as a function from what it sees to what it does, for one episode of these students; see `load_agent`.
 
-    Whoever steps the environment tells it by ``after_step(reward, done)`` what came of each step.
+    After every step of the environment, call ``after_step(reward, done)`` with what came of it.
     """
 
     def __init__(self, name: str, envs: PopulationEnv, seed: int = 0) -> None:
