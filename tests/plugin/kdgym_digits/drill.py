@@ -8,7 +8,7 @@ from gymnasium import spaces
 from pydantic import Field
 from torch import Tensor
 
-from kdgym.core import PopulationEnv, SingleEnv, ledger
+from kdgym.core import PopulationEnv, SingleEnv, common_arguments, ledger
 from kdgym.core.examiner import Examiner
 from kdgym.core.rendering import Lesson
 from kdgym.random import uniform
@@ -46,9 +46,8 @@ class DrillSettings(Settings):
 class Drill(PopulationEnv):
     """A student practises items of three skills that count differently; the teacher splits them."""
 
-    def __init__(
-        self, num_envs: int = 1, render_mode: str | None = None, autoreset: bool = True, **settings: Any
-    ) -> None:
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        common = common_arguments(settings)
         self.config = DrillSettings.parse(settings)
         self.task = make_task(self.config.task)
         self.students = make_students(self.config.student, self.task, self.config.device)
@@ -68,8 +67,7 @@ class Drill(PopulationEnv):
             },
             settings={"family": "Drill", "version": 0, **self.config.model_dump(mode="json")},
             device=self.students.device,
-            render_mode=render_mode,
-            autoreset=autoreset,
+            **common,
         )
         self.metadata["skills"] = [{"name": skill.name, "description": skill.description} for skill in self.task.skills]
         self._everyone = torch.arange(num_envs, device=self.device)
