@@ -28,12 +28,13 @@ def _limit(limits: dict[str, int]) -> None:
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
     first = _read(requests)
     _limit(first["limits"])
-    # Imported within the limits, and before anything of the agent's runs.
-    from kdgym.evaluation import load_agent
+    from kdgym.evaluation import load_agent  # within the limits
     from kdgym.spaces import space_from_plain
 
     observed, allowed = map(space_from_plain, first["spaces"])
     seen: Any = SimpleNamespace(single_observation_space=observed, single_action_space=allowed)
+    answers.write(pack({"done": None}))  # the sandbox works: what goes wrong from here on is the agent's own
+    answers.flush()
     agent: Any = load_agent(first["agent"], seen, seed=first["seed"], options=first["options"])
     answers.write(pack({"done": None}))
     answers.flush()

@@ -1,17 +1,30 @@
-"""What an agent's process and the verifier's say to each other: frames of JSON over pipes, of known size. Never pickle."""
+"""What an agent's process and the verifier's say to each other: frames of JSON over pipes, of known size. Never pickle.
+
+The verifier takes nothing for granted: a frame is no longer than an answer needs, and an answer is data of the action space's kind
+before the environment gets it.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 import struct
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
 
-LARGEST = 64 * 1024**2  # bytes of a frame
+from kdgym.leaderboard.printable import printable
+
 HEAD = struct.Struct(">Q")
+SHORTEST = 8192  # bytes that any frame may have: an acknowledgement, or why the agent broke down
+_LARGEST = 16 * 1024**2  # bytes of the longest answer, so that reading it takes about a second
+_NUMBER = 32  # bytes of a number in JSON, and of what stands between two
+_CHARACTER = 12  # bytes of a character in JSON at most, two escapes
 _TYPES = ("float32", "float64", "int32", "int64", "bool")
+_DIMENSIONS, _ENTRIES = 8, 2**40
 
 
 def pack(value: Any) -> bytes:
@@ -27,9 +40,82 @@ def unpack(content: bytes) -> Any:
         ValueError: the content is not JSON, or an array is not what it says.
     """
     try:
-        return json.loads(content, object_hook=_array)
+        return json.loads(content.decode(), object_hook=_array)
     except RecursionError as error:
         raise ValueError("The frame is nested too deep.") from error
+
+
+def longest(space: spaces.Space[Any], students: int) -> int:
+    """Bytes of a frame that holds actions of so many students; ``space`` is that of one."""
+    if isinstance(space, spaces.Text):
+        return min(SHORTEST + students * (_CHARACTER * space.max_length + 4), _LARGEST)
+    return min(SHORTEST + students * math.prod(space.shape or (1,)) * _NUMBER, _LARGEST)
+
+
+def checked_answer(answer: Any, space: spaces.Space[Any], students: int) -> list[str] | npt.NDArray[Any]:
+    """An answer that is actions of S students, by form; whether they are within the space is for the environment to say.
+
+    Args:
+        answer: what `unpack` made.
+        space: of one student's actions.
+        students: S.
+
+    Returns:
+        S texts where the space is of texts; otherwise finite numbers, an array [S, ...].
+
+    Raises:
+        ValueError: the answer is something else.
+    """
+    if isinstance(space, spaces.Text):
+        return _checked_texts(answer, space.max_length, students)
+    expected = (students, *(space.shape or ()))
+    array = answer if isinstance(answer, np.ndarray) else _numbers(answer, expected)
+    if array.shape != expected:
+        raise ValueError(f"The actions have shape {_said(array.shape)}; {expected} is wanted.")
+    if not np.isfinite(array).all():
+        raise ValueError("An action is not finite (NaN or inf).")
+    return array
+
+
+def _checked_texts(answer: Any, most: int, students: int) -> list[str]:
+    if not isinstance(answer, list) or len(answer) != students:
+        raise ValueError(f"The actions are {_kind(answer)}; a list of {students} texts is wanted.")
+    for i, text in enumerate(answer):
+        if not isinstance(text, str):
+            raise ValueError(f"The action of student {i} is {_kind(text)}; a text is wanted.")
+        if len(text) > most:
+            raise ValueError(f"The action of student {i} has {len(text)} characters; {most} are allowed.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"The action of student {i} is no text: it has half of a surrogate pair.") from error
+    return answer
+
+
+def _numbers(answer: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Lists of lists of numbers as an array of this shape."""
+    level = [answer]
+    for size in shape:
+        for part in level:
+            if not isinstance(part, list) or len(part) != size:
+                raise ValueError(f"The actions have {_kind(part)} where {size} entries are wanted; their shape is {shape}.")
+        level = [entry for part in level for entry in part]
+    kinds = {type(number) for number in level}
+    if not kinds <= {int, float}:
+        raise ValueError("Among the actions is something that is no number.")
+    try:
+        return np.array(level, np.float64 if float in kinds else np.int64).reshape(shape)
+    except OverflowError as error:
+        raise ValueError("Among the actions is a number that is too large.") from error
+
+
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    return f"{name} of {len(value)}" if isinstance(value, list | str | dict) else name
+
+
+def _said(value: Any) -> str:
+    return printable(value, 80)
 
 
 def _plain(value: Any) -> Any:
@@ -44,15 +130,28 @@ def _plain(value: Any) -> Any:
 
 
 def _array(value: dict[str, Any]) -> Any:
+    """An array that `_plain` wrote; a dict of anything else stays one. Nothing is made before its size is known to be right."""
     if set(value) != {"array", "shape", "type"}:
         return value
-    shape, kind = value["shape"], value["type"]
-    if kind not in _TYPES or not isinstance(shape, list) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise ValueError(f"An array of {kind!r} in the shape {shape!r} was sent.")
+    data, shape, kind = value["array"], value["shape"], value["type"]
+    if not isinstance(kind, str) or kind not in _TYPES or not _is_shape(shape):
+        raise ValueError(f"An array of {_said(kind)} in the shape {_said(shape)} was sent.")
+    if not isinstance(data, str):
+        raise ValueError(f"An array's content cannot be read: it is {_kind(data)}.")
     try:
-        content = base64.b64decode(value["array"], validate=True)
-    except (TypeError, ValueError) as error:
+        content = base64.b64decode(data, validate=True)
+    except ValueError as error:
         raise ValueError(f"An array's content cannot be read ({error}).") from error
-    if len(content) != int(np.prod(shape, dtype=object)) * np.dtype(kind).itemsize:
+    if len(content) != math.prod(shape) * np.dtype(kind).itemsize:
         raise ValueError(f"An array of shape {shape} came with {len(content)} bytes.")
-    return np.frombuffer(content, dtype=kind).reshape(shape).copy()
+    if kind == "bool":  # whose bytes may be others than 0 and 1
+        return np.frombuffer(content, np.uint8).reshape(shape) != 0
+    return np.frombuffer(content, kind).reshape(shape).copy()
+
+
+def _is_shape(shape: Any) -> bool:
+    if not isinstance(shape, list) or len(shape) > _DIMENSIONS:
+        return False
+    if not all(type(n) is int and n >= 0 for n in shape):
+        return False
+    return math.prod(max(n, 1) for n in shape) < _ENTRIES  # numpy cannot make others, not even empty ones
