@@ -142,9 +142,16 @@ class OpenEnded(CourseEnv):
 
     def _receive(self, actions: Sequence[str]) -> Tensor:
         """Read what the teachers wrote."""
-        texts = [actions] if isinstance(actions, str) else list(actions)
+        many = isinstance(actions, list | tuple) or (isinstance(actions, np.ndarray) and actions.ndim == 1)
+        texts = list(actions) if many else [actions]
         if len(texts) != self.num_envs or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"The actions are {len(texts)} of {type(actions).__name__}; give {self.num_envs} texts.")
+            given = f"{len(texts)} of {type(actions).__name__}" if many else f"one {type(actions).__name__}"
+            raise ValueError(f"The actions are {given}; give {self.num_envs} texts.")
+        for i, text in enumerate(texts):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"The text of student {i} has half of a surrogate pair in it; leave it out.") from error
         most = torch.floor(self.course.allowance(self.state)).long().clamp(0, self.course.step_items).tolist()
         self._lessons = [read_lesson(self.task, str(text), n) for text, n in zip(texts, most, strict=True)]
         return torch.tensor([lesson.processed for lesson in self._lessons], device=self.device)

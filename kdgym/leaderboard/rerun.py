@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from kdgym.evaluation import NO_TEACHING, load_agent, make_unseen, teach
+from kdgym.leaderboard.printable import printable
 from kdgym.leaderboard.record import Record
 from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
 from kdgym.leaderboard.sandbox.llm_proxy import LLMProxy
@@ -59,7 +60,8 @@ def rerun(
         base_url: the endpoint where a language model's teacher finds the model that the record names.
 
     Raises:
-        RerunError: the agent cannot be run again (a person; a language model without its endpoint; without its weights).
+        RerunError: the agent cannot be run again (a person; a language model without its endpoint, or whose endpoint does not
+            answer; without its weights).
         RuntimeError: there is no sandbox on this machine.
     """
     rng = secret_generator(record, b"re-run")
@@ -79,7 +81,7 @@ def rerun(
     except AgentSandboxError as error:
         return Finding(False, f"the re-run failed: {error}")
     except ValueError as error:
-        return Finding(False, f"the environment refused an action: {error}"[:400])
+        return Finding(False, printable(f"the environment refused an action: {error}"))
     claimed, found = np.array(record.outcome.after), outcome["after"]
     if record.agent.name != control:
         what = f"gain over {control}"
@@ -159,5 +161,16 @@ def _teacher(
         if agent.source is not None:  # of an SB3 zip there is none
             file = Path(folder) / "agent.py"
             file.write_text(moved(agent.source), encoding="utf-8")
-        sandbox = AgentSandbox("", spaces, file, weights if agent.weights else None, limits, endpoint=endpoint)
-        yield Rounded(stack.enter_context(sandbox))
+        try:
+            sandbox = AgentSandbox("", spaces, file, weights if agent.weights else None, limits, endpoint=endpoint)
+            yield Rounded(stack.enter_context(sandbox))
+        except ValueError:
+            _require_answers(endpoint)
+            raise
+        _require_answers(endpoint)
+
+
+def _require_answers(endpoint: LLMProxy | None) -> None:
+    """Whatever an agent did without its language model says nothing of the agent."""
+    if endpoint is not None and endpoint.failure:
+        raise RerunError(f"the endpoint {endpoint.failure}: no badge either way; see to it and start again")

@@ -25,6 +25,8 @@ from kdgym.leaderboard.sandbox.wire import HEAD, SHORTEST, checked_answer, longe
 from kdgym.llm.chat import UNIX
 from kdgym.spaces import space_to_plain
 
+__all__ = ["AgentSandbox", "AgentSandboxError", "Limits"]
+
 _WORKER = "kdgym.leaderboard.sandbox.agent_worker"
 _AT_ONCE = 65536  # bytes of a read or a write
 

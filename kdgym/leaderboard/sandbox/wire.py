@@ -145,7 +145,7 @@ def _array(value: dict[str, Any]) -> Any:
     if len(content) != math.prod(shape) * np.dtype(kind).itemsize:
         raise ValueError(f"An array of shape {shape} came with {len(content)} bytes.")
     if kind == "bool":  # whose bytes may be others than 0 and 1
-        return np.frombuffer(content, np.uint8).reshape(shape) != 0
+        return np.frombuffer(content, np.uint8).reshape(shape).astype(bool)
     return np.frombuffer(content, kind).reshape(shape).copy()
 
 

@@ -196,20 +196,25 @@ HOSTILE: dict[str, tuple[str, str]] = {
         "import ctypes; r = ctypes.CDLL(None).ptrace(16, 1, 0, 0)\nraise ValueError(f'ptrace {r}')",
         "ptrace -1",
     ),
-    "looks at other processes": (
-        "import os; raise ValueError(f'{[p for p in os.listdir(\"/proc\") if p.isdigit() and int(p) > 9]}')",
+    "looks at other processes": (  # at most bubblewrap's own first one, which is another user's
+        "import os; raise ValueError(f'{[p for p in os.listdir(\"/proc\") if p.isdigit() and int(p) > 2]}')",
         r"ValueError: \[\]",
+    ),
+    "starts threads": (
+        "import threading, time\nfor i in range(1000): threading.Thread(target=time.sleep, args=(60,)).start()",
+        "RuntimeError: can't start new thread",
     ),
     "changes kdgym's files": ("import kdgym; open(kdgym.__file__, 'a').write('x')", "Read-only file system"),
     "leaves": ("raise SystemExit", "has ended"),
-    "dies": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "has ended"),
+    "dies": ("import ctypes; ctypes.string_at(0)", "has ended"),
+    "uses up its processor time": ("import time\nwhile True: time.process_time()", "has ended"),
     "breaks the wire": (
         "import os\nfor fd in range(3, 20):\n    try: os.write(fd, b'x' * 64)\n    except OSError: pass",
         "bytes; .* are allowed|cannot be read|no answer",
     ),
     "answers too much": ("return np.zeros((2, 10**8), np.float32)", "are allowed|longer than|MemoryError|has ended"),
     "answers what is no data": ("return object()", "TypeError: Object of type object is not JSON serializable"),
-    "answers for the verifier": ("return {'failed': 'x', 'done': None}", ""),
+    "answers for the verifier": ("return {'failed': 'x', 'done': None}", "no action"),
     "speaks in escapes": ("raise ValueError('\\x1b]0;owned\\x07\\x1b[31m')", r"ValueError: \?\]0;owned\?\?\[31m"),
 }
 
@@ -221,13 +226,9 @@ def test_hostile_agents_are_contained(name: str, sandboxed: Callable[..., AgentS
         with pytest.raises(AgentSandboxError, match=said):
             sandboxed(code(setup="import time; time.sleep(1e6)"), Limits(start=6))
         return
-    sandbox = sandboxed(code(act))
-    with sandbox:
-        if said:
-            with pytest.raises(AgentSandboxError, match=said):
-                sandbox.act(seen)
-        else:
-            assert not isinstance(sandbox.act(seen), np.ndarray)
+    sandbox = sandboxed(code(act), Limits(start=60, act=30, cpu=8) if "processor" in name else SHORT)
+    with sandbox, pytest.raises(AgentSandboxError, match=said):
+        sandbox.act(seen)
     assert sandbox._process.poll() is not None  # whatever it did, it is gone
 
 
@@ -235,19 +236,25 @@ def test_hostile_agents_are_contained(name: str, sandboxed: Callable[..., AgentS
     ("act", "said"),
     [
         ("return np.full((2, 56), np.nan, np.float32)", "finite"),
+        ("return [[float('nan')] * 56] * 2", "finite"),
         ("return np.full((2, 56), 1e30, np.float32)", "1e\\+30|leaves|outside|within"),
+        ("return np.ones((2, 56), bool)", "dtype"),
         ("return np.zeros((2, 5), np.float32)", "shape"),
+        ("return np.zeros(())", "shape"),
         ("return 'a lesson'", "shape"),
+        ("return None", "shape"),
+        ("return {}", "shape"),
+        ("return True", "shape"),
+        ("return [[None] * 56] * 2", "no number"),
+        ("return [[10**400] * 56] * 2", "too large|cannot be read"),
     ],
 )
 def test_wild_actions_are_refused_and_harm_no_student(
     act: str, said: str, sandboxed: Callable[..., AgentSandbox], seen: Any, envs: Any
 ) -> None:
     before = envs.snapshot()
-    with sandboxed(code(act)) as sandbox:
-        action = sandbox.act(seen)
-    with pytest.raises(ValueError, match=said):
-        envs.step(action)
+    with sandboxed(code(act)) as sandbox, pytest.raises(ValueError, match=said):
+        envs.step(sandbox.act(seen))
     assert all((a == b).all() for a, b in zip(envs.snapshot().rows, before.rows, strict=True))
 
 
@@ -263,6 +270,131 @@ def test_patching_the_environment_changes_the_agents_own_process_only(
         sandbox.act(seen)
     np.testing.assert_array_equal(envs.examine("test")["score"], before)
     assert (before < 1).all()
+
+
+# Each counts what worked; none may.
+ESCAPES: dict[str, str] = {
+    "settings of the kernel": """
+for root, _, names in os.walk("/proc/sys"):
+    for name in names:
+        attempt(lambda: os.close(os.open(f"{root}/{name}", os.O_WRONLY)))
+for name in ("sysrq-trigger", "irq/default_smp_affinity", "self/oom_score_adj", "self/uid_map", "1/oom_adj"):
+    attempt(lambda: open(f"/proc/{name}", "wb"))
+""",
+    "memory of process 1": """
+attempt(lambda: os.getpid() == 1 or open("/proc/1/mem", "rb").read(1) or True if os.getpid() != 1 else 1 / 0)
+attempt(lambda: open("/proc/1/mem", "r+b"))
+""",
+    "files of process 1": """
+for number in range(20):
+    attempt(lambda: os.write(os.open(f"/proc/1/fd/{number}", os.O_WRONLY | os.O_APPEND), b"bwrap: ") and not null(number))
+""",
+    "memory that nothing counts": """
+attempt(lambda: os.memfd_create("x"))
+attempt(lambda: call("memfd_secret", 447, 0))
+attempt(lambda: call("shmget", 29, 0, 4096, 0o1600))
+attempt(lambda: call("shmat", 30, 0, 0, 0))
+attempt(lambda: call("semget", 64, 0, 1, 0o1600))
+attempt(lambda: call("msgget", 68, 0, 0o1600))
+attempt(lambda: call("mq_open", 240, b"x", os.O_CREAT | os.O_RDWR, 0o600, 0))
+attempt(lambda: call("io_setup", 206, 16, ctypes.byref(ctypes.c_ulong())))
+a, b = os.pipe()
+vector = (ctypes.c_void_p * 2)(ctypes.addressof(ctypes.create_string_buffer(4096)), 4096)
+attempt(lambda: call("vmsplice", 278, b, vector, 1, 0))
+c, d = os.pipe()
+os.write(b, b"x" * 9)
+attempt(lambda: call("tee", 276, a, d, 4, 0))
+attempt(lambda: call("splice", 275, a, 0, d, 0, 4, 0))
+""",
+    "other processes": """
+attempt(lambda: os.pidfd_open(os.getpid()))
+attempt(lambda: os.pidfd_open(1))
+attempt(lambda: call("pidfd_getfd", 438, 0, 2, 0))
+attempt(lambda: call("kcmp", 312, os.getpid(), os.getpid(), 0, 0, 0))
+attempt(lambda: call("process_madvise", 440, 0, 0, 0, 0, 0))
+attempt(lambda: call("process_vm_readv", 310, os.getpid(), 0, 0, 0, 0, 0))
+attempt(lambda: call("ptrace", 101, 0, 0, 0, 0))
+""",
+    "sockets": """
+for family in range(64):
+    for type in (1, 2, 3, 5):
+        if family != socket.AF_UNIX:
+            attempt(lambda: socket.socket(family, type))
+            attempt(lambda: socket.socketpair(family, type))
+attempt(lambda: call("socket", 41, socket.AF_VSOCK | 1 << 32, 1, 0))
+attempt(lambda: call("socket", 41, socket.AF_UNIX | 1 << 32, 1, 0))
+""",
+    "mounts": """
+attempt(lambda: call("open_tree", 428, -100, b"/", 1))
+attempt(lambda: call("fsopen", 430, b"tmpfs", 0))
+attempt(lambda: call("fspick", 433, -100, b"/tmp", 0))
+attempt(lambda: call("mount_setattr", 442, -100, b"/", 0, 0, 0))
+attempt(lambda: call("unshare", 272, 0x10000000))
+attempt(lambda: call("clone", 56, 0x10000000 | 17, 0, 0, 0, 0))
+attempt(lambda: call("chroot", 161, b"/tmp"))
+""",
+    "to outlive the verifier": """
+attempt(lambda: call("prctl", 157, 1, 0, 0, 0, 0))
+attempt(lambda: call("prctl", 157, 1, 1 << 32 | 9, 0, 0, 0))
+attempt(lambda: call("prctl", 157, 1 | 1 << 32, 0, 0, 0, 0))
+""",
+    "to be somebody": """
+attempt(lambda: os.setuid(0))
+attempt(lambda: os.setresuid(0, -1, -1))
+attempt(lambda: os.setgroups([0]))
+attempt(lambda: os.getuid() == 0 or 1 / 0)
+attempt(lambda: int(open("/proc/self/status").read().split("CapEff:")[1].split()[0], 16) or 1 / 0)
+""",
+    "more of what is limited": """
+for name in ("AS", "FSIZE", "CPU", "NOFILE", "NPROC", "CORE", "MSGQUEUE", "MEMLOCK"):
+    limit = getattr(resource, f"RLIMIT_{name}")
+    attempt(lambda: resource.setrlimit(limit, (resource.RLIM_INFINITY,) * 2))
+    attempt(lambda: resource.getrlimit(limit)[1] == resource.RLIM_INFINITY or 1 / 0)
+attempt(lambda: [os.open("/dev/null", os.O_RDONLY) for _ in range(300)])
+""",
+}
+TRYING = """
+import ctypes, os, resource, socket
+libc, worked = ctypes.CDLL(None, use_errno=True), []
+def attempt(what):
+    try:
+        if what() is not False:
+            worked.append(what.__code__.co_firstlineno)
+    except (OSError, ValueError, ZeroDivisionError, AttributeError):
+        pass
+def call(name, number, *arguments):
+    if os.uname().machine != "x86_64":
+        raise OSError("other numbers there")
+    result = libc.syscall(ctypes.c_long(number), *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments))
+    if result == -1 and ctypes.get_errno() in (1, 38):
+        raise OSError("refused")
+    return result
+def null(number):
+    return os.path.samefile(f"/proc/1/fd/{number}", "/dev/null") or os.path.realpath(f"/proc/1/fd/{number}").startswith("/proc/1/fd/pipe")
+"""
+
+
+@pytest.mark.parametrize("name", tiered(ESCAPES, list(ESCAPES)[::2]))
+def test_nothing_that_leads_out_works(name: str, sandboxed: Callable[..., AgentSandbox], seen: Any) -> None:
+    """System calls are refused by number, whatever their arguments: one that fails for another reason counts as allowed."""
+    with sandboxed(code(TRYING + ESCAPES[name] + "raise ValueError(f'worked: {worked}')")) as sandbox:
+        with pytest.raises(AgentSandboxError, match=r"ValueError: worked: \[\]$"):
+            sandbox.act(seen)
+
+
+def test_an_agent_is_not_root_on_the_machine(sandboxed: Callable[..., AgentSandbox], seen: Any) -> None:
+    """As seen from outside, where a namespace cannot pretend; and no two have the same user, where the verifier is root."""
+    with sandboxed(code("import time; time.sleep(600)"), Limits(start=60, act=0.1)) as sandbox:
+        for inmate in descendants(sandbox._process.pid):
+            status = (Path("/proc") / str(inmate) / "status").read_text()
+            if "agent_worker" not in (Path("/proc") / str(inmate) / "cmdline").read_text().partition("--chdir")[0]:
+                continue
+            users = {int(uid) for uid in status.partition("Uid:")[2].split("\n")[0].split()}
+            assert 0 not in users
+            assert users == {os.geteuid()} or os.geteuid() == 0
+            break
+        else:
+            pytest.fail("there is no process of the agent's")
 
 
 def test_pickled_weights_are_not_unpickled(sandboxed: Callable[..., AgentSandbox], envs: Any, tmp_path: Path) -> None:
@@ -314,23 +446,6 @@ def test_a_space_that_an_agent_describes_is_data_to_the_verifier(
 ) -> None:
     (tmp_path / "planted.py").write_text("raise SystemExit('the verifier imported it')")
     monkeypatch.syspath_prepend(tmp_path)
-    with sandboxed(code("return {'space': 'planted:Space', 'arguments': {}}")) as sandbox:
-        assert sandbox.act(seen) == {"space": "planted:Space", "arguments": {}}
-
-
-@pytest.mark.parametrize(
-    "frame",
-    [
-        b"{",
-        b"[" * 100_000,
-        b'{"array": "AAAA", "shape": [1e9], "type": "float32"}',
-        b'{"array": "AAAA", "shape": [2], "type": "float32"}',
-        b'{"array": 5, "shape": [1], "type": "float32"}',
-        b'{"array": "AAAA", "shape": [-1], "type": "float32"}',
-        b'{"array": "AAAA", "shape": [1], "type": "object"}',
-        b'{"array": "AAAA", "shape": [99999999999999999999], "type": "float32"}',
-    ],
-)
-def test_frames_that_lie_are_refused(frame: bytes) -> None:
-    with pytest.raises(ValueError, match=r"rray|nested|Expecting|recursion|large"):
-        unpack(frame)
+    sandbox = sandboxed(code("return {'space': 'planted:Space', 'arguments': {}}"))
+    with sandbox, pytest.raises(AgentSandboxError, match="no action"):
+        sandbox.act(seen)
