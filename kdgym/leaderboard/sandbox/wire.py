@@ -93,20 +93,20 @@ def _checked_texts(answer: Any, most: int, students: int) -> list[str]:
 
 
 def _numbers(answer: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Lists of lists of numbers as an array of this shape."""
+    """Lists of lists of numbers, or of arrays, as an array of this shape."""
     level = [answer]
-    for size in shape:
+    for depth, size in enumerate(shape):
         for part in level:
-            if not isinstance(part, list) or len(part) != size:
+            whole = isinstance(part, np.ndarray) and part.shape == shape[depth:]
+            if not whole and not (isinstance(part, list) and len(part) == size):
                 raise ValueError(f"The actions have {_kind(part)} where {size} entries are wanted; their shape is {shape}.")
-        level = [entry for part in level for entry in part]
-    kinds = {type(number) for number in level}
-    if not kinds <= {int, float}:
-        raise ValueError("Among the actions is something that is no number.")
-    try:
-        return np.array(level, np.float64 if float in kinds else np.int64).reshape(shape)
-    except OverflowError as error:
-        raise ValueError("Among the actions is a number that is too large.") from error
+        level = [entry for part in level if isinstance(part, list) for entry in part]
+    for number in level:
+        if type(number) not in (int, float) and not (isinstance(number, np.ndarray) and number.ndim == 0):
+            raise ValueError(f"Among the actions is {_kind(number)} where a number is wanted.")
+        if type(number) is int and not -(2**63) <= number < 2**63:
+            raise ValueError("Among the actions is a number that is too large.")
+    return np.array(answer)  # of a known shape, and of numbers alone
 
 
 def _kind(value: Any) -> str:

@@ -95,7 +95,8 @@ def test_every_action_of_a_space_is_let_through_unchanged(space: Space[Any], stu
     """As an array, and as lists; the longest texts, which take the most bytes, too."""
     space.seed(0)
     actions = [space.sample() for _ in range(students)]
-    forms = [actions] if isinstance(space, Text) else [np.array(actions), np.array(actions).tolist()]
+    array = np.array(actions)
+    forms: list[Any] = [actions] if isinstance(space, Text) else [array, array.tolist(), [np.asarray(one) for one in array]]
     if isinstance(space, Text):
         forms += [["\U0010ffff" * space.max_length] * students]
     for form in forms:
@@ -103,6 +104,7 @@ def test_every_action_of_a_space_is_let_through_unchanged(space: Space[Any], stu
         assert len(frame) - HEAD.size <= longest(space, students)
         answer = checked_answer(unpack(frame[HEAD.size :])["done"], space, students)
         np.testing.assert_array_equal(answer, form)
+        assert isinstance(space, Text) or answer.dtype == np.asarray(form).dtype
 
 
 def test_frames_are_as_long_as_their_space_needs() -> None:
