@@ -7,7 +7,6 @@ teacher sees what the student got wrong and writes what it should learn.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -140,7 +139,7 @@ class OpenEnded(CourseEnv):
         self.course.begin(self.state, rows, self.course.draw_targets(self.state, rows))
         self._practise(rows)
 
-    def _receive(self, actions: Sequence[str]) -> Tensor:
+    def _receive(self, actions: Any) -> Tensor:
         """Read what the teachers wrote."""
         many = isinstance(actions, list | tuple) or (isinstance(actions, np.ndarray) and actions.ndim == 1)
         texts = list(actions) if many else [actions]
@@ -151,7 +150,9 @@ class OpenEnded(CourseEnv):
             try:
                 text.encode()
             except UnicodeEncodeError as error:
-                raise ValueError(f"The text of student {i} has half of a surrogate pair in it; leave it out.") from error
+                raise ValueError(
+                    f"The text of student {i} has half of a surrogate pair in it; leave it out."
+                ) from error
         most = torch.floor(self.course.allowance(self.state)).long().clamp(0, self.course.step_items).tolist()
         self._lessons = [read_lesson(self.task, str(text), n) for text, n in zip(texts, most, strict=True)]
         return torch.tensor([lesson.processed for lesson in self._lessons], device=self.device)

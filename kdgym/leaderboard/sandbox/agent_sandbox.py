@@ -134,8 +134,10 @@ class AgentSandbox:
         except AgentSandboxError as error:
             self.close()
             said.seek(0)
-            words = printable(said.read(1000).decode(errors="replace").strip()) or str(error)
-            raise RuntimeError(f"The sandbox for strangers' agents does not work on this machine: {words}") from error
+            words = said.read().decode(errors="replace").strip().rpartition("\n")[2]  # of a traceback, what happened
+            raise RuntimeError(
+                f"The sandbox for strangers' agents does not work on this machine: {printable(words or error)}"
+            ) from error
 
     def _ask(self, request: dict[str, Any], seconds: float, what: str, most: int = SHORTEST) -> Any:
         deadline = _Deadline(seconds, what)

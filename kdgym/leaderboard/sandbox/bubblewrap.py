@@ -1,9 +1,9 @@
-"""How an agent's process is shut in: bubblewrap's arguments, the seccomp filter, a user of its own, a cgroup where there is one.
+"""How an agent's process is shut in: bubblewrap, a seccomp filter, a user of its own, a cgroup where there is one.
 
-Two ways, by who runs the verifier. An ordinary user's agent lives in a user namespace, and is process 1 of its own. The agent of
-a verifier that is root must not be the machine's root in any namespace: bubblewrap mounts as root and `setpriv` then gives up
-that user and all capabilities for good, before Python starts. bubblewrap itself stays process 1 there, as another user, whom the
-agent can neither signal nor look into.
+Two ways, by who runs the verifier. An ordinary user's agent lives in a user namespace, and is process 1 of its own. The
+agent of a verifier that is root must not be the machine's root in any namespace. There bubblewrap mounts as root, and
+`setpriv` gives up that user and all capabilities for good, before Python starts. bubblewrap itself stays process 1, as another
+user, whom the agent can neither signal nor look into.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _INT = 0xFFFFFFFF  # the kernel reads so much of an argument that is an int
 # Nothing of these is needed by numpy, torch or an agent.
 _FORBIDDEN = (
     # To leave a sandbox, or to look into other processes.
-    "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease", "kcmp", "pidfd_open",
-    "pidfd_getfd", "mount", "umount2", "unshare", "setns", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen", "fsconfig",
-    "fsmount", "fspick", "mount_setattr", "bpf", "userfaultfd", "perf_event_open", "io_uring_setup", "keyctl", "add_key",
-    "request_key", "open_by_handle_at", "fanotify_init", "syslog",
+    "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease", "kcmp",
+    "pidfd_open", "pidfd_getfd", "mount", "umount2", "unshare", "setns", "pivot_root", "chroot", "open_tree", "move_mount",
+    "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr", "bpf", "userfaultfd", "perf_event_open", "io_uring_setup",
+    "keyctl", "add_key", "request_key", "open_by_handle_at", "fanotify_init", "syslog",
     # To hold memory that no limit of a process counts.
     "memfd_create", "memfd_secret", "shmget", "shmat", "semget", "msgget", "mq_open", "splice", "vmsplice", "tee", "io_setup",
 )  # fmt: skip
@@ -80,7 +80,7 @@ def start(
 
     Args:
         worker: the module.
-        limits: those of memory, disk and threads are for all of the sandbox, where systemd can do that. The process sets its own.
+        limits: of its folders; and of all of the sandbox, where systemd can do that. The process itself sets the others.
         files: place in the sandbox -> a file, of which it gets a copy that it cannot change.
         sockets: place in the sandbox -> a Unix socket, which everybody may write to.
         stderr: takes what is said before the worker runs.
@@ -171,7 +171,7 @@ def _visible(limits: Limits) -> list[str]:
     specs = [importlib.util.find_spec(name) for name in ("kdgym", "kdgym.agents", "kdgym.envs", *plugin_packages())]
     packages = {str(Path(path).resolve()) for spec in specs if spec for path in spec.submodule_search_locations or ()}
     command = ["--proc", "/proc", "--dev", "/dev"]
-    for place in ("/tmp", "/dev/shm"):  # noqa: S108  # first, as Python may lie in such a folder
+    for place in ("/tmp", "/dev/shm"):  # first, as Python may lie in such a folder
         command += ["--perms", "1777", "--size", str(limits.disk), "--tmpfs", place]
     shown = [path for path in (*_FILES_OF_THE_SYSTEM, *sorted(homes | packages)) if Path(path).exists()]
     # bubblewrap would make the folders above these for its own user alone.
@@ -188,16 +188,22 @@ def _scope(limits: Limits, root: bool) -> tuple[list[str], dict[str, str]]:
     run = shutil.which("systemd-run")
     if run is None or not _SYSTEMD.is_dir():
         return [], {}
-    bounds = (f"MemoryMax={limits.memory}", "MemorySwapMax=0", f"TasksMax={limits.threads + 8}")  # bubblewrap's are among them
+    bounds = (
+        f"MemoryMax={limits.memory}",
+        "MemorySwapMax=0",
+        f"TasksMax={limits.threads + 8}",
+    )  # bubblewrap's are among them
     scope = [run, "--scope", "--quiet", "--collect", *([] if root else ["--user"])]
     scope += [part for bound in bounds for part in ("--property", bound)]
     session = {name: os.environ[name] for name in _SESSION if name in os.environ}
-    tried = subprocess.run([*scope, "--", "true"], env=session, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    tried = subprocess.run(
+        [*scope, "--", "true"], env=session, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
     return ([*scope, "--"], session) if tried.returncode == 0 else ([], {})
 
 
 def _write_filter(file: IO[bytes]) -> None:
-    """A seccomp program that refuses new processes (threads are allowed) and whatever leads out of a sandbox, or past its limits."""
+    """A seccomp program that refuses new processes, but no threads, and what leads out of a sandbox or past its limits."""
     try:
         import pyseccomp as s
     except (ImportError, RuntimeError, OSError) as error:  # RuntimeError: libseccomp.so is not there
@@ -210,7 +216,9 @@ def _write_filter(file: IO[bytes]) -> None:
         try:
             rules.add_rule(refused, name)
         except OSError as error:
-            raise RuntimeError(f"libseccomp does not know the system call {name}; install version 2.5.3 or newer.") from error
+            raise RuntimeError(
+                f"libseccomp does not know the system call {name}; install version 2.5.3 or newer."
+            ) from error
     rules.add_rule(refused, "clone", s.Arg(0, s.MASKED_EQ, _CLONE_THREAD, 0))
     rules.add_rule(s.ERRNO(errno.ENOSYS), "clone3")  # its flags cannot be seen; libc falls back to clone
     for name in ("socket", "socketpair"):  # others reach the network, the hypervisor or the kernel

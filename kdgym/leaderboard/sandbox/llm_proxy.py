@@ -1,9 +1,9 @@
 """The one way out of the sandbox, for agents that are language models: chat completions of one model at one endpoint.
 
 The agent's process has no network. A Unix socket is bound into its file system. What comes through is read here, in the
-verifier's process, and nothing of it is passed on as it is: `Request` says what an agent may ask, and a request is written anew
-from that. It goes to the endpoint that the verifier named, with the verifier's key. Nothing that an agent sends chooses a host, a
-path, a header, or a file or an address that the endpoint would fetch.
+verifier's process, and nothing of it is passed on as it is: `Request` says what an agent may ask, and a request is written
+anew from that. It goes to the endpoint that the verifier named, with the verifier's key. Nothing that an agent sends chooses a
+host, a path, a header, or a file or an address that the endpoint would fetch.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class LLMProxy:
 
     @property
     def failure(self) -> str:
-        """What kept the endpoint from answering a request, in words; empty if all have their answers, at once or when repeated."""
+        """What kept the endpoint from answering, in words; empty if all requests have answers, at once or when repeated."""
         with self._lock:
             reasons = list(self._unanswered.values())
         asked = f"{len(reasons)} of its {self.passed} requests"

@@ -1,7 +1,7 @@
 """What an agent's process and the verifier's say to each other: frames of JSON over pipes, of known size. Never pickle.
 
-The verifier takes nothing for granted: a frame is no longer than an answer needs, and an answer is data of the action space's kind
-before the environment gets it.
+The verifier takes nothing for granted: a frame is no longer than an answer needs, and an answer is data of the action space's
+kind before the environment gets it.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def _numbers(answer: Any, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         for part in level:
             whole = isinstance(part, np.ndarray) and part.shape == shape[depth:]
             if not whole and not (isinstance(part, list) and len(part) == size):
-                raise ValueError(f"The actions have {_kind(part)} where {size} entries are wanted; their shape is {shape}.")
+                raise ValueError(
+                    f"The actions have {_kind(part)} where {size} entries are wanted; their shape is {shape}."
+                )
         level = [entry for part in level if isinstance(part, list) for entry in part]
     for number in level:
         if type(number) not in (int, float) and not (isinstance(number, np.ndarray) and number.ndim == 0):
@@ -154,4 +156,4 @@ def _is_shape(shape: Any) -> bool:
         return False
     if not all(type(n) is int and n >= 0 for n in shape):
         return False
-    return math.prod(max(n, 1) for n in shape) < _ENTRIES  # numpy cannot make others, not even empty ones
+    return bool(math.prod(max(n, 1) for n in shape) < _ENTRIES)  # numpy cannot make others, not even empty ones

@@ -122,11 +122,25 @@ def test_nothing_observable_depends_on_the_test_split(env_id: str) -> None:
     [
         *(
             (wrong, "give 2 texts")
-            for wrong in ("text", ["a"], [1, 2], ["a", None], [], [["a"], ["b"]], None, 1.5, float("nan"), True, {}, {"a": 1, "b": 2}, b"ab")
+            for wrong in (
+                "text",
+                ["a"],
+                [1, 2],
+                ["a", None],
+                [],
+                [["a"], ["b"]],
+                None,
+                1.5,
+                float("nan"),
+                True,
+                {},
+                {"a": 1, "b": 2},
+                b"ab",
+            )
         ),
         *((np.array(wrong, dtype=object), "give 2 texts") for wrong in (None, "ab", [["a", "b"]], ["a", 1])),
         (["a", "\ud800"], "student 1 has half of a surrogate pair"),
-        (["[\"\udfff\"]", "b"], "student 0 has half of a surrogate pair"),
+        (['["\udfff"]', "b"], "student 0 has half of a surrogate pair"),
     ],
 )
 def test_actions_that_are_no_texts_are_refused(wrong: Any, message: str) -> None:

@@ -207,7 +207,10 @@ HOSTILE: dict[str, tuple[str, str]] = {
         "import threading, time\nfor i in range(1000): threading.Thread(target=time.sleep, args=(60,)).start()",
         "RuntimeError: can't start new thread",
     ),
-    "changes kdgym's files": ("import kdgym; open(kdgym.__file__, 'a').write('x')", "Read-only file system|Permission denied"),
+    "changes kdgym's files": (
+        "import kdgym; open(kdgym.__file__, 'a').write('x')",
+        "Read-only file system|Permission denied",
+    ),
     "leaves": ("raise SystemExit", "has ended"),
     "dies": ("import ctypes; ctypes.string_at(0)", "has ended"),
     "uses up its processor time": ("import time\nwhile True: time.process_time()", "has ended"),
@@ -379,9 +382,9 @@ def call(name, number, *arguments):
 @pytest.mark.parametrize("name", tiered(ESCAPES, list(ESCAPES)[::2]))
 def test_nothing_that_leads_out_works(name: str, sandboxed: Callable[..., AgentSandbox], seen: Any) -> None:
     """System calls are refused by number, whatever their arguments: one that fails for another reason counts as allowed."""
-    with sandboxed(code(TRYING + ESCAPES[name] + "raise ValueError(f'worked: {worked}')")) as sandbox:
-        with pytest.raises(AgentSandboxError, match=r"ValueError: worked: \[\]$"):
-            sandbox.act(seen)
+    sandbox = sandboxed(code(TRYING + ESCAPES[name] + "raise ValueError(f'worked: {worked}')"))
+    with sandbox, pytest.raises(AgentSandboxError, match=r"ValueError: worked: \[\]$"):
+        sandbox.act(seen)
 
 
 def test_an_agent_is_not_root_on_the_machine(sandboxed: Callable[..., AgentSandbox]) -> None:
@@ -444,14 +447,19 @@ def test_a_machine_without_namespaces_is_no_agents_fault(
     if program == "setpriv":  # which is run inside
         monkeypatch.setattr(bubblewrap, "_FILES_OF_THE_SYSTEM", (*bubblewrap._FILES_OF_THE_SYSTEM, str(tmp_path)))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(RuntimeError, match="does not work on this machine: (no namespaces|the agent)") as found:
+    with pytest.raises(RuntimeError, match=r"does not work on this machine: (no namespaces|the agent)") as found:
         AgentSandbox("random", (envs.single_observation_space, envs.single_action_space), limits=Limits(start=4))
     assert not isinstance(found.value, AgentSandboxError)
 
 
 @pytest.mark.parametrize(("works", "joined"), [(True, True), (False, False)])
 def test_systemd_bounds_the_whole_sandbox_where_it_can(
-    works: bool, joined: bool, sandboxed: Callable[..., AgentSandbox], seen: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    works: bool,
+    joined: bool,
+    sandboxed: Callable[..., AgentSandbox],
+    seen: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Here it is a script that writes down what it is asked."""
     script = f'echo "$@" >> {tmp_path}/asked; while [ "$1" != -- ]; do shift; done; shift; exec "$@"'
@@ -467,7 +475,9 @@ def test_systemd_bounds_the_whole_sandbox_where_it_can(
 
 
 @pytest.mark.parametrize("release", ["5.13.0-1", "4.18.0", "3.10"])
-def test_an_old_kernel_is_refused_where_it_would_not_count_threads(release: str, envs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_kernel_is_refused_where_it_would_not_count_threads(
+    release: str, envs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(bubblewrap.platform, "release", lambda: release)
     monkeypatch.setattr(bubblewrap.os, "geteuid", lambda: 1000)
     with pytest.raises(RuntimeError, match=f"Linux {release} cannot limit"):

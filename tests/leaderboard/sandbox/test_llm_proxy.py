@@ -159,7 +159,9 @@ REFUSED: dict[str, bytes] = {
     "no messages": b'{"model": "m"}',
     "empty messages": written(messages=[]),
     "messages of something else": written(messages=["hello"]),
-    "an address": written(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]),
+    "an address": written(
+        messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}]
+    ),
     "parts of text": written(messages=[{"role": "user", "content": [{"type": "text", "text": "x"}]}]),
     "a tool's role": written(messages=[{"role": "tool", "content": "x"}]),
     "a message with a name": written(messages=[{"role": "user", "content": "x", "name": "y"}]),
@@ -184,7 +186,9 @@ REFUSED: dict[str, bytes] = {
     "a format that is unknown": written(response_format={"type": "grammar"}),
     "a schema from elsewhere": written(response_format=schema({"items": [{"$ref": "http://example.com"}]})),
     "a schema of a megabyte": written(response_format=schema({"title": "x" * 2**17})),
-    "a schema that is deep": written(response_format=schema(0)).replace(b'"schema": 0', b'"schema": {"a": ' + b"[" * 900 + b"]" * 900 + b"}"),
+    "a schema that is deep": written(response_format=schema(0)).replace(
+        b'"schema": 0', b'"schema": {"a": ' + b"[" * 900 + b"]" * 900 + b"}"
+    ),
     "a schema with more beside it": written(response_format=schema({}, path="/etc")),
     "an array": b"[]",
     "depth": b"[" * 100_000,
@@ -208,16 +212,25 @@ def test_requests_that_ask_for_more_are_refused_in_a_sentence(name: str, server:
 @pytest.mark.parametrize(
     "more",
     [
-        {"max_tokens": 100, "temperature": 0.0, "response_format": schema({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object"}}})},
+        {
+            "max_tokens": 100,
+            "temperature": 0.0,
+            "response_format": schema({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object"}}}),
+        },
         {"max_completion_tokens": 5, "seed": 3, "stop": ["a", "b"], "top_p": 0.5, "max_tokens": None},
         {"max_tokens": 7, "stop": "x", "response_format": {"type": "json_object"}},
-        {"messages": [{"role": role, "content": "ä\u2028"} for role in ("system", "user", "assistant")], "max_tokens": 7},
+        {
+            "messages": [{"role": role, "content": "ä\u2028"} for role in ("system", "user", "assistant")],
+            "max_tokens": 7,
+        },
     ],
 )
 def test_what_may_be_asked_arrives_and_nothing_else(more: dict[str, Any], server: Any) -> None:
     """Written anew: another order, blanks and things said needlessly are gone."""
     with LLMProxy(server.url, "m") as proxy:
-        sent = json.dumps({**more, "n": 1, "stream": False, **{k: v for k, v in ASKED.items() if k not in more}}, indent=3)
+        sent = json.dumps(
+            {**more, "n": 1, "stream": False, **{k: v for k, v in ASKED.items() if k not in more}}, indent=3
+        )
         assert proxy.answer(WAY, sent.encode())[0] == 200
     expected = {key: value for key, value in {**ASKED, **more}.items() if value is not None}
     assert json.loads(server.bodies[0]) == expected
@@ -312,7 +325,9 @@ class Agent:
 """
 
 
-@pytest.mark.parametrize("end", ["pass", "raise ValueError('no answer')", "return None", "return np.full((2, *self.shape), 9.0)"])
+@pytest.mark.parametrize(
+    "end", ["pass", "raise ValueError('no answer')", "return None", "return np.full((2, *self.shape), 9.0)"]
+)
 @pytest.mark.parametrize("dead", [True, False])
 def test_without_its_endpoint_a_rerun_says_nothing_of_the_agent(dead: bool, end: str, claim: Any, server: Any) -> None:
     """Neither that it passed nor that it failed; with it, an agent that breaks down has failed."""

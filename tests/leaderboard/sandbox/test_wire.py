@@ -16,7 +16,15 @@ from hypothesis.extra import numpy as hnp
 from kdgym.leaderboard.sandbox.wire import HEAD, checked_answer, longest, pack, unpack
 from kdgym.spaces import JsonText, Shares
 
-SPACES = [Shares(3), Box(-1, 1, (2, 2)), Box(0, 1, ()), MultiDiscrete([3, 4]), Discrete(5), Text(20), JsonText(20, "draw")]
+SPACES = [
+    Shares(3),
+    Box(-1, 1, (2, 2)),
+    Box(0, 1, ()),
+    MultiDiscrete([3, 4]),
+    Discrete(5),
+    Text(20),
+    JsonText(20, "draw"),
+]
 any_text = st.text(st.characters(exclude_categories=()), max_size=30)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | any_text | st.integers(2**62, 2**70),
@@ -37,13 +45,21 @@ def is_action(answer: Any, space: Space[Any], students: int) -> bool:
         return (
             type(answer) is list
             and len(answer) == students
-            and all(type(text) is str and len(text) <= space.max_length and bool(text.encode() or True) for text in answer)
+            and all(
+                type(text) is str and len(text) <= space.max_length and bool(text.encode() or True) for text in answer
+            )
         )
-    right = type(answer) is np.ndarray and answer.dtype.kind in "fib" and answer.shape == (students, *(space.shape or ()))
+    right = (
+        type(answer) is np.ndarray and answer.dtype.kind in "fib" and answer.shape == (students, *(space.shape or ()))
+    )
     return right and bool(np.isfinite(answer).all())
 
 
-@given(st.binary() | plain.map(lambda value: json.dumps(value).encode()) | ARRAYS.map(lambda value: json.dumps(value).encode()))
+@given(
+    st.binary()
+    | plain.map(lambda value: json.dumps(value).encode())
+    | ARRAYS.map(lambda value: json.dumps(value).encode())
+)
 @example(b"[" * 100_000)
 @example(b'{"a":' * 100_000)
 @example(b"[" * 900 + b"]" * 900)
@@ -58,9 +74,11 @@ def test_any_frame_is_an_action_or_a_value_error(frame: bytes) -> None:
         try:
             answer = checked_answer(unpack(frame), space, 2)
         except ValueError as error:
-            assert len(str(error)) < 500
-            continue
-        assert is_action(answer, space, 2)
+            words = str(error)
+        else:
+            words = ""
+            assert is_action(answer, space, 2)
+        assert len(words) < 500
 
 
 @given(plain)
@@ -76,12 +94,14 @@ def test_any_plain_value_is_an_action_or_a_value_error(value: Any) -> None:
         try:
             answer = checked_answer(value, space, 2)
         except ValueError as error:
-            assert len(str(error)) < 500
-            continue
-        assert is_action(answer, space, 2)
+            words = str(error)
+        else:
+            words = ""
+            assert is_action(answer, space, 2)
+        assert len(words) < 500
 
 
-@given(hnp.arrays(st.sampled_from([np.float32, np.float64, np.int32, np.int64, np.bool_]), hnp.array_shapes(min_dims=0, min_side=0)))
+@given(hnp.arrays(st.sampled_from(["f4", "f8", "i4", "i8", "?"]), hnp.array_shapes(min_dims=0, min_side=0)))
 def test_arrays_arrive_as_they_were_sent(array: Any) -> None:
     arrived = unpack(pack({"done": array})[HEAD.size :])["done"]
     np.testing.assert_array_equal(arrived, array)
@@ -96,7 +116,9 @@ def test_every_action_of_a_space_is_let_through_unchanged(space: Space[Any], stu
     space.seed(0)
     actions = [space.sample() for _ in range(students)]
     array = np.array(actions)
-    forms: list[Any] = [actions] if isinstance(space, Text) else [array, array.tolist(), [np.asarray(one) for one in array]]
+    forms: list[Any] = (
+        [actions] if isinstance(space, Text) else [array, array.tolist(), [np.asarray(one) for one in array]]
+    )
     if isinstance(space, Text):
         forms += [["\U0010ffff" * space.max_length] * students]
     for form in forms:
