@@ -193,7 +193,8 @@ def _scope(limits: Limits, root: bool) -> tuple[list[str], dict[str, str]]:
         "MemorySwapMax=0",
         f"TasksMax={limits.threads + 8}",
     )  # bubblewrap's are among them
-    scope = [run, "--scope", "--quiet", "--collect", *([] if root else ["--user"])]
+    scope = [run, "--scope", "--quiet", "--collect", "--no-ask-password", "--description", "an agent of kdgym's"]
+    scope += [] if root else ["--user"]
     scope += [part for bound in bounds for part in ("--property", bound)]
     session = {name: os.environ[name] for name in _SESSION if name in os.environ}
     tried = subprocess.run(
