@@ -19,7 +19,7 @@ import kdgym.leaderboard.rerun
 import kdgym.registration
 from kdgym.cli import app
 from kdgym.leaderboard.record import Record
-from kdgym.leaderboard.sandbox import agent_sandbox
+from kdgym.leaderboard.sandbox import bubblewrap
 from kdgym.leaderboard.submit import make_record
 
 pytestmark = pytest.mark.slow
@@ -70,7 +70,7 @@ def review(head: str = "submission") -> Any:
 
 
 def without_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_sandbox.shutil, "which", lambda _: None)
+    monkeypatch.setattr(bubblewrap.shutil, "which", lambda _: None)
 
 
 def test_one_honest_record_is_accepted(clone: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from kdgym.leaderboard.printable import printable
 
 HEAD = struct.Struct(">Q")
 SHORTEST = 8192  # bytes that any frame may have: an acknowledgement, or why the agent broke down
-_LARGEST = 16 * 1024**2  # bytes of the longest answer, so that reading it takes about a second
+_LARGEST = 16 * 1024**2  # bytes of the longest answer, so that reading it takes a few seconds at worst
 _NUMBER = 32  # bytes of a number in JSON, and of what stands between two
 _CHARACTER = 12  # bytes of a character in JSON at most, two escapes
 _TYPES = ("float32", "float64", "int32", "int64", "bool")

@@ -20,7 +20,7 @@ from kdgym.evaluation import encoding, load_agent, teach
 from kdgym.leaderboard.sandbox import bubblewrap
 from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
 from kdgym.leaderboard.sandbox.wire import pack, unpack
-from kdgym.spaces import space_from_plain, space_to_plain
+from kdgym.spaces import JsonText, space_from_plain, space_to_plain
 from tests.tiers import tiered
 
 pytestmark = pytest.mark.slow
@@ -263,6 +263,46 @@ def test_wild_actions_are_refused_and_harm_no_student(
     with sandboxed(code(act)) as sandbox, pytest.raises(ValueError, match=said):
         envs.step(sandbox.act(seen))
     assert all((a == b).all() for a, b in zip(envs.snapshot().rows, before.rows, strict=True))
+
+
+WRITER = """
+class Agent:
+    def __init__(self, observation_space, action_space, seed=0):
+        pass
+
+    def act(self, observation):
+        return ANSWER
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("['x' * 60 * 2**20] + [''] * 31", "bytes; .* are allowed"),
+        ("['x' * 1001] + [''] * 31", "student 0 has 1001 characters; 1000 are allowed"),
+        ("[''] * 10**6 + ['x' * 10**6]", "bytes; .* are allowed"),
+        ("[''] * 33", "list of 33; a list of 32 texts"),
+        ("[''] * 31 + ['\\ud800']", "student 31 is no text"),
+        ("[''] * 31 + [None]", "student 31 is NoneType"),
+        ("[['']] * 32", "student 0 is list of 1"),
+        ("[[1, 2]] * 10**5", "bytes; .* are allowed|list of 100000"),
+        *((value, "32 texts is wanted") for value in ("None", "float('nan')", "True", "{}", "'x' * 32", "5")),
+        ("__import__('numpy').array(['x'] * 31 + [5], dtype=object)", "student 31 is int"),
+        ("__import__('numpy').zeros(32)", "32 texts is wanted"),
+    ],
+)
+def test_odd_texts_are_the_agents_own_failure(answer: str, said: str, tmp_path: Path) -> None:
+    file, space = tmp_path / "writer.py", JsonText(1000, "draw")
+    file.write_text(WRITER.replace("ANSWER", answer))
+    with AgentSandbox("", (space, space), file, limits=SHORT) as sandbox, pytest.raises(AgentSandboxError, match=said):
+        sandbox.act(("",) * 32)
+
+
+def test_texts_arrive_as_a_list_of_texts(tmp_path: Path) -> None:
+    file, space = tmp_path / "writer.py", JsonText(1000, "draw")
+    file.write_text(WRITER.replace("ANSWER", "[text + 'é\\u2028\\U0001f600' for text in observation]"))
+    with AgentSandbox("", (space, space), file, limits=SHORT) as sandbox:
+        assert sandbox.act(("a", "b")) == ["aé\u2028\U0001f600", "bé\u2028\U0001f600"]
 
 
 def test_patching_the_environment_changes_the_agents_own_process_only(
