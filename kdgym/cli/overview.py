@@ -85,6 +85,8 @@ def watch(
     if picture is not None:
         from matplotlib.image import imsave
 
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        imsave(picture, envs.frame(0))
+        from kdgym.storage import replacing
+
+        with replacing(picture) as temporary:
+            imsave(temporary, envs.frame(0), format=picture.suffix[1:] or "png")
         console.print(f"Picture: {picture}")

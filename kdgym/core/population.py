@@ -17,10 +17,11 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from torch import Tensor
 
 from kdgym import random
+from kdgym.console import console
 from kdgym.core import ledger
 from kdgym.core.fields import Fields, Layout
 from kdgym.core.recorded_step import Program
@@ -219,7 +220,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             info = self._pack(cost, np.ones(self.num_envs, dtype=bool)) | self._pack(self._step_info(), ~waiting)
             self._finished = done.copy()
         if self.render_mode == "human":
-            Console().print(self.panel(0))
+            console.print(self.panel(0))
         return observation, reward, terminated, truncated, info
 
     def _step_of_others(self, waiting: npt.NDArray[np.bool_], action: Tensor) -> Array:

@@ -227,12 +227,52 @@ def test_what_is_no_text_or_number_is_refused(database: Database, value: str) ->
         database.query(f"SELECT {value} FROM logons")
 
 
-@pytest.mark.parametrize("when", ["'now'", "' NOW '", "time, 'localtime'", "time, 'utc'", "", "'n' || 'ow'"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        "'now'",
+        "' NOW '",
+        "time, 'localtime'",
+        "time, 'utc'",
+        "",
+        "'n' || 'ow'",
+        "x'6e6f77'",
+        "CAST('now' AS BLOB)",
+        "time, CAST('utc' AS BLOB)",
+        "'subsec'",
+        "'SUBSECOND'",
+    ],
+)
 @pytest.mark.parametrize("function", ["date(", "datetime(", "time(", "julianday(", "unixepoch(", "strftime('%s', "])
 def test_no_answer_depends_on_the_clock(database: Database, function: str, when: str) -> None:
     call = f"{function}{when})".replace(", )", ")")
     with pytest.raises(QueryError):
         database.query(f"SELECT {call} FROM logons")
+
+
+@pytest.mark.parametrize(
+    "call",
+    """printf('%1000d', 1)/format('%1000d', 1)/zeroblob(9)/hex(zeroblob(9))/randomblob(9)/hex(ip)/quote(ip)/char(65)
+    unhex('41')/unicode(ip)/replicate(ip, 9)/soundex(ip)/random()/current_timestamp/current_date/current_time/changes()
+    timediff('now', time)/last_insert_rowid()/total_changes()/sqlite_version()/sqlite_source_id()/json_array(ip)
+    json_group_array(ip)/string_agg(ip, ',')/group_concat(ip, printf('%999d', 1))/likelihood(1, 0.5)/unistr('a')""".replace(
+        "\n    ", "/"
+    ).split("/"),
+)
+def test_other_functions_are_refused(database: Database, call: str) -> None:
+    """Those that make long values, name the machine or the moment, or differ between versions of SQLite."""
+    with pytest.raises(QueryError):
+        database.query(f"SELECT {call} FROM logons")
+
+
+@pytest.mark.parametrize(
+    "call", ["replace(x, ip, x || x)", "group_concat(x)", "x || x", "group_concat(x, x)", "upper(x || 'z')"]
+)
+def test_no_function_makes_a_long_value(database: Database, call: str) -> None:
+    long = LONG.format(n=1900)
+    with contextlib.suppress(QueryError):
+        rows = database.query(f"SELECT {call} FROM (SELECT {long} AS x, substr(ip, 1, 1) AS ip FROM logons)").rows
+        assert max(len(str(value)) for row in rows for value in row) <= 2000
 
 
 def test_answers_are_cut_after_some_characters(database: Database) -> None:
