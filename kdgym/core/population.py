@@ -21,7 +21,6 @@ from rich.console import RenderableType
 from torch import Tensor
 
 from kdgym import random
-from kdgym.console import console
 from kdgym.core import ledger
 from kdgym.core.fields import Fields, Layout
 from kdgym.core.recorded_step import Program
@@ -220,6 +219,8 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             info = self._pack(cost, np.ones(self.num_envs, dtype=bool)) | self._pack(self._step_info(), ~waiting)
             self._finished = done.copy()
         if self.render_mode == "human":
+            from kdgym.console import console  # brings Typer
+
             console.print(self.panel(0))
         return observation, reward, terminated, truncated, info
 

@@ -27,7 +27,9 @@ _ADVICE = {
     404: "Check --model and --base-url; the latter ends before /chat/completions, as in http://127.0.0.1:8000/v1.",
     429: "The account has no money left.",
 }
-_ELSEWHERE = "kdgym does not follow it there, as prompts would go to another address. If you trust that one, give it as --base-url."
+_ELSEWHERE = (
+    "kdgym does not follow it, as prompts would go to another address. If you trust that one, give it as --base-url."
+)
 
 
 class _Message(BaseModel):
@@ -54,8 +56,9 @@ class Endpoint:
 
     Requests of one call go out concurrently, but the very first goes out alone. Until one was answered, a failure that will not
     pass raises: no connection, a redirection (none is followed), another status than 408, 409, 429 and 5xx, an account without
-    money, or a response that is no chat completion. Retries (dropped connections, timeouts, 408, 409, 429, 5xx), with exponential backoff, jitter and
-    Retry-After, are the openai package's own. The key is cut out of all that an endpoint says (`kdgym.untrusted`).
+    money, or a response that is no chat completion. Retries (dropped connections, timeouts, 408, 409, 429, 5xx), with
+    exponential backoff, jitter and Retry-After, are the openai package's own. The key is cut out of all that an endpoint says
+    (`kdgym.untrusted`).
 
     Args:
         base_url: for example ``http://127.0.0.1:8000/v1``; or ``http+unix:///path`` of a Unix socket, as in the sandbox of

@@ -70,14 +70,12 @@ class _Checkpoints(BaseCallback):
 def _resume(model: Any, vec_env: PopulationVecEnv, path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """Put model, population and generators back where the checkpoint left them."""
     tensors, header = load_tensors(path)
-    if header["identity"] != identity:
+    if header.get("identity") != identity:
         raise ValueError(
-            f"{path} belongs to another run ({header['identity']}, and this is {identity}). Choose another --out, or delete it."
+            f"{path} belongs to another run ({header.get('identity')}, and this is {identity}). Choose another --out, or delete it."
         )
-    _, parameters, variables = load_from_zip_file(io.BytesIO(tensors["model"].numpy().tobytes()), load_data=False)
+    _, parameters, _ = load_from_zip_file(io.BytesIO(tensors["model"].numpy().tobytes()), load_data=False)
     model.set_parameters(parameters, exact_match=True)
-    for name, value in (variables or {}).items():
-        setattr(model, name, value)
     rows = [tensors[f"row{i}"] for i in range(sum(name.startswith("row") for name in tensors))]
     vec_env.population.restore(StudentSnapshot(header["settings"], rows))
     model.num_timesteps, model._n_updates = header["steps"], header["updates"]
