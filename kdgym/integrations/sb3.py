@@ -297,7 +297,8 @@ def _policy(described: dict[str, Any], algorithm: type[BaseAlgorithm], observati
         kind = "MultiInput" if isinstance(observation_space, spaces.Dict) else "Mlp"
         return f"{kind}LstmPolicy" if algorithm is RecurrentPPO else f"{kind}Policy"
     raise ValueError(
-        f"The zip's policy is from {printable(module)}, which is not known; use SB3's MultiInputPolicy or MlpPolicy, or kdgym's own."
+        f"The zip's policy is from {printable(module)}, which is not known; use SB3's MultiInputPolicy or MlpPolicy, or "
+        "kdgym's own."
     )
 
 

@@ -72,7 +72,8 @@ def _resume(model: Any, vec_env: PopulationVecEnv, path: Path, identity: dict[st
     tensors, header = load_tensors(path)
     if header.get("identity") != identity:
         raise ValueError(
-            f"{path} belongs to another run ({header.get('identity')}, and this is {identity}). Choose another --out, or delete it."
+            f"{path} belongs to another run ({header.get('identity')}, and this is {identity}). Choose another --out, or "
+            "delete it."
         )
     _, parameters, _ = load_from_zip_file(io.BytesIO(tensors["model"].numpy().tobytes()), load_data=False)
     model.set_parameters(parameters, exact_match=True)

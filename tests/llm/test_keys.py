@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import sys
 import threading
+import warnings
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -164,19 +166,16 @@ def test_errors_and_warnings_of_the_command_line_are_without_keys(
     mine = tmp_path / "mine.py"
     told = SPELLINGS[spelling] + ESCAPES
     mine.write_text(f"import warnings\nwarnings.warn({told!r})\nraise ValueError({told!r})\n")
+    monkeypatch.setattr("warnings.showwarning", _printed)
     with pytest.raises(SystemExit):
-        monkeypatch.setattr("warnings.showwarning", shown := _printed)
         main(["watch", ID, "--agent", str(mine)])
     said = capsys.readouterr()
-    assert shown is _printed and "Warning: " in said.err and "Error: " in said.err
+    assert "Warning: " in said.err and "Error: " in said.err
     assert KEY not in said.err and SPELLINGS[spelling] not in said.err
     assert all(line.isprintable() for line in said.err.splitlines())
 
 
 def _printed(message: Any, *rest: Any, **_: Any) -> None:
-    import sys
-    import warnings
-
     sys.stderr.write(warnings.formatwarning(message, *rest[:3]))
 
 
@@ -226,7 +225,7 @@ def test_what_a_full_disk_leaves_of_a_line_is_cut_off(tmp_path: Path, full_disk:
     transcript.write({"first": 1})
     before = transcript.path.read_bytes()
     for room in (0, 1, 50):
-        with full_disk(len(before) + room), pytest.raises(OSError, match="."):
+        with full_disk(len(before) + room), pytest.raises(OSError, match=r"space|large"):
             transcript.write({"second": "x" * 100})
         assert transcript.path.read_bytes() == before
     assert os.listdir(tmp_path) == ["t.jsonl"]

@@ -23,6 +23,7 @@ from kdgym.llm.chat import checked_address
 from kdgym.students.language.adapters import Adapters
 from kdgym.students.language.generation import Reading
 from kdgym.students.language.packing import Item
+from kdgym.untrusted import redacted
 
 _SECONDS = 600.0  # for one student's answers
 _SIDE_BY_SIDE = 32  # students asked at once
@@ -118,9 +119,8 @@ class Server:
             hint = (
                 " Start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora." if error.code == 404 else ""
             )
-            raise ConnectionError(
-                f"{url} answers {error.code}: {error.read()[:500].decode(errors='replace')!r}.{hint}"
-            ) from error
+            said = redacted(error.read()[:500].decode(errors="replace"))
+            raise ConnectionError(f"{url} answers {error.code}: {said!r}.{hint}") from error
         except (OSError, urllib.error.URLError) as error:
             raise ConnectionError(
                 f"There is no vLLM server at {self._url} ({error}). Start one, or choose backend='transformers'."
