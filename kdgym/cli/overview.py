@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Annotated
 
@@ -85,8 +86,9 @@ def watch(
     if picture is not None:
         from matplotlib.image import imsave
 
-        from kdgym.storage import replacing
+        from kdgym.storage import write_atomically
 
-        with replacing(picture) as temporary:
-            imsave(temporary, envs.frame(0), format=picture.suffix[1:] or "png")
+        content = io.BytesIO()
+        imsave(content, envs.frame(0), format=picture.suffix[1:] or "png")
+        write_atomically(picture, content.getvalue())
         console.print(f"Picture: {picture}")

@@ -17,7 +17,7 @@ from kdgym.evaluation.agents import NO_TEACHING
 from kdgym.evaluation.raw import RawResult
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
-from kdgym.storage import replacing
+from kdgym.storage import write_atomically
 
 # Colour-blind safe (Okabe and Ito). Controls are grey; a role has its marker, and seven colours later the line changes.
 _COLOURS = ("#D55E00", "#56B4E9", "#009E73", "#E69F00", "#0072B2", "#CC79A7", "#882255")
@@ -26,9 +26,14 @@ _MARKERS = {"control": "s", "published rule": "D", "upper bound": "*", "train it
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a picture, atomically; the ending of ``path`` chooses the format, png without one."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:] or "png")
+    """Write a picture, atomically; the ending of ``path`` chooses the format, png without one.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    content = io.BytesIO()  # of a file that is cut short not every format's writer takes notice
+    figure.savefig(content, format=path.suffix[1:] or "png")
+    write_atomically(path, content.getvalue())
 
 
 class Picture(Figure):
