@@ -86,6 +86,9 @@ COMMANDS = {
 }
 
 
+NAMES = [pytest.param(name, marks=pytest.mark.thorough) if "headroom" in name else name for name in COMMANDS]
+
+
 def study_of(module: Any, *arguments: str) -> None:
     done = study(module, *arguments)
     if done.exception is not None:
@@ -118,7 +121,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(name: str, tmp_path: Path, full_disk: Any) -> None:
     command = COMMANDS[name]
     path, size = prepared(command, tmp_path)
@@ -132,7 +135,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(name: str, tmp_path: P
     assert path.read_bytes() != command.old
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_kill_in_the_middle_of_a_write_leaves_the_old_file(name: str, tmp_path: Path) -> None:
     command = COMMANDS[name]
     path, size = prepared(command, tmp_path)

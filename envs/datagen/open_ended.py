@@ -142,9 +142,11 @@ class OpenEnded(CourseEnv):
 
     def _receive(self, actions: Sequence[str]) -> Tensor:
         """Read what the teachers wrote."""
-        texts = [actions] if isinstance(actions, str) else list(actions)
+        given: Any = actions.tolist() if isinstance(actions, np.ndarray) else actions
+        texts = list(given) if isinstance(given, (list, tuple)) else [given]
         if len(texts) != self.num_envs or not all(isinstance(text, str) for text in texts):
-            raise ValueError(f"The actions are {len(texts)} of {type(actions).__name__}; give {self.num_envs} texts.")
+            kinds = ", ".join(sorted({type(text).__name__ for text in texts})) or "nothing"
+            raise ValueError(f"The actions are {len(texts)} of {kinds}; give {self.num_envs} texts.")
         most = torch.floor(self.course.allowance(self.state)).long().clamp(0, self.course.step_items).tolist()
         self._lessons = [read_lesson(self.task, str(text), n) for text, n in zip(texts, most, strict=True)]
         return torch.tensor([lesson.processed for lesson in self._lessons], device=self.device)

@@ -53,9 +53,8 @@ class SingleEnv(gym.Env[dict[str, Array], Array]):
 
     def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, Info]:
         """See `PopulationEnv.step`."""
-        observation, reward, terminated, truncated, info = self.students.step(
-            [action] if isinstance(action, str) else as_array(action)[None]
-        )
+        actions: Any = [action] if isinstance(action, str) else as_array(action)[None]
+        observation, reward, terminated, truncated, info = self.students.step(actions)
         first = self.students.row(observation, 0)
         return first, float(reward[0]), bool(terminated[0]), bool(truncated[0]), first_student(info)
 

@@ -107,6 +107,17 @@ def checked_choices(actions: Any, num_envs: int, space: spaces.MultiDiscrete) ->
     return given.astype(np.int64)
 
 
+def as_options(options: Any) -> dict[str, Any]:
+    """A copy of the options of a reset, empty for None.
+
+    Raises:
+        ValueError: they are no dict.
+    """
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"The reset options are {_shown(options)}; give a dict, or None.")
+    return dict(options or {})
+
+
 def checked_options(options: dict[str, Any] | None, num_envs: int, started: bool) -> tuple[npt.NDArray[np.bool_], str]:
     """Options of a reset: which students start (bool [S]), and from what (``"base"`` or ``"continue"``).
 
@@ -118,9 +129,7 @@ def checked_options(options: dict[str, Any] | None, num_envs: int, started: bool
     Raises:
         ValueError: an option is unknown or cannot be followed.
     """
-    if options is not None and not isinstance(options, Mapping):
-        raise ValueError(f"The reset options are {_shown(options)}; give a dict, or None.")
-    options = dict(options or {})
+    options = as_options(options)
     mask = _checked_mask(options.pop("reset_mask", None), num_envs, started)
     restart = options.pop("restart", "base")
     if options or not isinstance(restart, str) or restart not in ("base", "continue"):
@@ -157,7 +166,7 @@ def checked_seeds(seed: int | Sequence[int | None] | None, num_envs: int, rng: n
         seed = seed.tolist()  # a number, if it has no dimension
     if is_whole(seed):
         seeds: list[Any] = [int(seed) + i for i in range(num_envs)]
-    elif not isinstance(seed, Sequence) or not all(s is None or is_whole(s) for s in seed):
+    elif not isinstance(seed, Sequence) or isinstance(seed, bytes) or not all(s is None or is_whole(s) for s in seed):
         raise ValueError(f"The seed is {_shown(seed)}; give an integer, or a list of one (or None) a student.")
     elif len(seed) != num_envs:
         raise ValueError(f"{len(seed)} seeds were given for {num_envs} students; give one int, or one a student.")
