@@ -154,7 +154,7 @@ def _checked_mask(mask: Any, num_envs: int, started: bool) -> npt.NDArray[np.boo
     return given
 
 
-def checked_seeds(seed: int | Sequence[int | None] | None, num_envs: int, rng: np.random.Generator) -> list[int]:
+def checked_seeds(seed: Any, num_envs: int, rng: np.random.Generator) -> list[int]:
     """One seed a student: ``seed + i``, or ``seed[i]``; drawn from ``rng`` where None is given.
 
     Raises:
