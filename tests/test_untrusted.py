@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
-from pathlib import Path
+import threading
 
 import pytest
 from hypothesis import given
@@ -18,17 +19,8 @@ from rich.text import Text
 from kdgym.console import PlainConsole, progress_bar
 
 ID = "kdgym/DataGen-Math-v0"
-EVIL = [
-    "\x1b[2J",
-    "\x1b]8;;http://evil\x1b\\",
-    "\x9b31m",
-    "\r\x08",
-    "\x07",
-    "[link=http://evil]here[/link]",
-    "[red]x[/]",
-    ":smile:",
-    "\u202e",
-]
+ESCAPES = ["\x1b[2J", "\x1b]8;;http://evil\x1b\\", "\x9b31m", "\r\x08", "\x07", "\u202e"]
+EVIL = [*ESCAPES, "[link=http://evil]here[/link]", "[red]x[/]", ":smile:"]
 
 
 def shown(*parts: object) -> str:
@@ -48,20 +40,17 @@ PLACES = {
     "styled": lambda words: Text(words, style="bold"),
     "assembled": lambda words: Text.assemble(("Error:", "bold"), " ", words),
     "table": in_a_table,
-    "panel": lambda words: Panel(words),
+    "panel": Panel,
 }
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("evil", EVIL, ids=ascii)
 def test_words_are_words(evil: str, place: str) -> None:
-    plain = shown(PLACES[place]("z" * len(evil)))
-    said = shown(PLACES[place](evil))
-    own = {c for c in plain if not c.isprintable()}
-    assert {c for c in said if not c.isprintable()} <= own
-    assert said.count("\x1b]") == 0 and said.count("\x1b[") <= plain.count("\x1b[") + 8  # numbers are highlighted
+    said = re.sub(r"\x1b\[[0-9;]*m", "", shown(PLACES[place](evil)))  # without rich's own colours
+    assert all(line.isprintable() for line in said.split("\n"))
     if evil.isprintable():
-        assert evil.replace(" ", "") in "".join(Text.from_ansi(said).plain.split())
+        assert evil in said
 
 
 @pytest.mark.fuzz
@@ -76,20 +65,14 @@ def test_progress_of_a_strangers_agent_is_printed_as_words(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kdgym.console._EVERY", 0.01)
+    pause = threading.Event()
     with progress_bar() as bar:
         bar.add_task("\x1b[2J[red]mine[/]", total=3)
         for _ in range(200):
             if "mine" in (said := capsys.readouterr().err):
                 break
-            bar.refresh()
-            threading_wait()
+            pause.wait(0.02)
     assert "?[2J[red]mine[/]" in said
-
-
-def threading_wait() -> None:
-    import threading
-
-    threading.Event().wait(0.02)
 
 
 @pytest.mark.slow
@@ -107,7 +90,7 @@ def threading_wait() -> None:
     ],
     ids=" ".join,
 )
-def test_a_terminal_that_knows_few_characters_is_enough(command: list[str], encoding: str, tmp_path: Path) -> None:
+def test_a_terminal_that_knows_few_characters_is_enough(command: list[str], encoding: str) -> None:
     told = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "COLUMNS": "100"}
     done = subprocess.run([sys.executable, "-m", "kdgym.cli", *command], capture_output=True, check=False, env=told)
     assert done.returncode == (2 if command[-1] == "ünïcode→" else 0), done.stderr

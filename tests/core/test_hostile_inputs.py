@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kdgym  # noqa: F401  # registers the environments
+from kdgym.envs.feedback.settings import FeedbackSettings
 from kdgym.registration import ENVIRONMENTS
 from kdgym.settings import Settings
 
@@ -158,6 +159,22 @@ def test_odd_texts_are_lessons_of_nothing(text: str) -> None:
     _, reward, *_ = envs.step([text, "[]"])
     assert np.isfinite(reward).all()
     env.step(text)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"student": "hf:x", "student_options": 5},
+        {"radix": 10, "task_options": 5},
+        {"student": {"a": 1}},
+        {"task": ["x"]},
+        {"device": "\0"},
+        {"steps": 10**30},
+    ],
+    ids=str,
+)
+def test_settings_that_stand_for_others_are_refused_in_a_sentence(settings: dict[str, Any]) -> None:
+    assert not allowed(lambda: FeedbackSettings.parse(settings))
 
 
 NUMBERS = (
