@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PlainConsole(Console):
-    """A console on which words are words: whoever wrote them, no markup, no emoji codes, no escapes for the terminal.
+    """A console on which words stay words: there is no markup, and there are no emoji codes and no escapes for the terminal.
 
     Args:
         options: of `rich.console.Console`.

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdgym.tasks.base import SPLITS
@@ -116,6 +116,7 @@ def test_scores_count_back_from_the_answer() -> None:
     assert question.score("x", ["c"]) == 0, "the answer has to be given as the answer"
 
 
+@pytest.mark.fuzz
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=5, unique=True), st.text(max_size=5), st.lists(st.text()))
 def test_scores_stay_below_one_without_the_answer(path: list[str], answer: str, cited: list[str]) -> None:
     question = example(tuple(path))
@@ -285,6 +286,7 @@ def test_answers_are_cut_after_some_characters(database: Database) -> None:
 PLAIN = st.none() | st.integers(-9, 99) | st.floats(-9, 9) | st.text("aAbB %_*?[1.", max_size=12)
 
 
+@pytest.mark.fuzz
 @given(st.lists(PLAIN, min_size=3, max_size=3))
 def test_functions_are_those_of_sqlite(values: list[object]) -> None:
     """Counted functions give what uncounted ones do."""
@@ -305,7 +307,7 @@ def test_the_work_limit_is_counted_and_not_timed(database: Database) -> None:
             database.query(heavy.format(3000))
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.fuzz
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_what_stands_in_a_log_is_never_executed(value: str) -> None:
     """An intruder may name a file like a statement; as a parameter it stays a name."""
