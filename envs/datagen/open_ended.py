@@ -7,7 +7,6 @@ teacher sees what the student got wrong and writes what it should learn.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -140,7 +139,7 @@ class OpenEnded(CourseEnv):
         self.course.begin(self.state, rows, self.course.draw_targets(self.state, rows))
         self._practise(rows)
 
-    def _receive(self, actions: Sequence[str]) -> Tensor:
+    def _receive(self, actions: Any) -> Tensor:
         """Read what the teachers wrote."""
         given: Any = actions.tolist() if isinstance(actions, np.ndarray) else actions
         texts = list(given) if isinstance(given, (list, tuple)) else [given]

@@ -51,7 +51,7 @@ class SingleEnv(gym.Env[dict[str, Array], Array]):
         super().reset(seed=int(seed) if is_whole(seed) else None)
         return self.students.row(observation, 0), first_student(info)
 
-    def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, Info]:
+    def step(self, action: Any) -> tuple[dict[str, Array], float, bool, bool, Info]:
         """See `PopulationEnv.step`."""
         actions: Any = [action] if isinstance(action, str) else as_array(action)[None]
         observation, reward, terminated, truncated, info = self.students.step(actions)
