@@ -415,7 +415,7 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             RuntimeError: before the first reset.
         """
         if not is_whole(k) or k < 1:
-            raise ValueError(f"k is {k!r}; give a whole number from 1, the copies of a student.")
+            raise ValueError(f"k is {k!r}; a student is copied at least once.")
         snapshot = self.snapshot()
         page: Any = type(self)
         branches: PopulationEnv = page(self.num_envs * k, autoreset=False, **self._arguments())
