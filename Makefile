@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ID := kdgym/DataGen-Math-v0
 DEMO_STEPS ?= 24576
 
-.PHONY: demo test test-fast test-all test-compat lint format types bench mutants gpu size clean help
+.PHONY: demo test test-fast test-all test-compat fuzz lint format types bench mutants gpu size clean help
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -58,6 +58,10 @@ test-all: $(STAMP)  ## the tests on every id, of all boards, of the documentatio
 test-compat: $(COMPAT)/.installed  ## other people's libraries: Ray, RLlib, TorchRL, Tianshou, skrl, SuperSuit, TRL, vLLM
 	OMP_NUM_THREADS=1 $(COMPAT)/bin/python -m pytest -m '' tests/compat --ignore tests/compat/llm --durations=12
 	$(COMPAT)/bin/python -m pytest -m '' tests/compat/llm --durations=12
+
+FUZZ_EXAMPLES ?= 1000
+fuzz: $(STAMP)  ## hostile inputs by hypothesis, many and new ones every time; FUZZ_EXAMPLES=10000 takes ten times as long
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) -m fuzz --hypothesis-profile fuzz
 
 lint: $(STAMP)  ## style, types, sizes
 	$(BIN)/ruff check .

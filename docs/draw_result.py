@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from kdgym.evaluation.plots import write_figure
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.leaderboard.record import load_record
 
@@ -52,7 +53,7 @@ def draw(path: Path) -> None:
     axes.set_title("What 64 unseen students learned", fontsize=12)
     axes.spines[["top", "right"]].set_visible(False)
     FigureCanvasAgg(figure)
-    figure.savefig(path)
+    write_figure(figure, path)
 
 
 def _scores(name: str) -> np.ndarray:

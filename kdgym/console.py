@@ -5,18 +5,42 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from kdgym.untrusted import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
 
-console = Console()
+
+class PlainConsole(Console):
+    """A console on which words stay words: there is no markup, and there are no emoji codes and no escapes for the terminal.
+
+    Args:
+        options: of `rich.console.Console`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """See `rich.console.Console.render`; what cannot be printed becomes a question mark."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                lines = (printable(line, len(line)) for line in segment.text.split("\n"))
+                yield Segment("\n".join(lines), segment.style)
+
+
+console = PlainConsole()
 
 AGENT_HELP = "A name (see kdgym list), a file like mine.py, NAME:FILE for a trained one, or an SB3 zip."
 EnvId = Annotated[str, typer.Argument(metavar="ID", help="Environment id, for example kdgym/DataGen-Math-v0.")]
@@ -70,7 +94,7 @@ def progress_bar() -> Iterator[Progress]:
                 bar.remove_task(task)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -107,7 +131,7 @@ def _print_lines(bar: Progress, done: threading.Event) -> None:
 def _line(task: Task) -> str:
     amount = f"{task.completed:.0f}" if task.total is None else f"{task.completed:.0f} of {task.total:.0f}"
     left = f", about {_clock(task.time_remaining)} left" if task.time_remaining else ""
-    return f"{task.description}: {amount}, {_clock(task.elapsed or 0)} so far{left}"
+    return f"{printable(task.description)}: {amount}, {_clock(task.elapsed or 0)} so far{left}"
 
 
 def _clock(seconds: float) -> str:
@@ -143,6 +167,7 @@ def set_threads(threads: int) -> None:
 def write_json(path: Path | None, content: dict[str, Any]) -> None:
     """Write the results to a file, where one was asked for, and say where."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content) + "\n")
+        from kdgym.storage import write_atomically  # brings torch
+
+        write_atomically(path, f"{json.dumps(content)}\n".encode())
         console.print(f"Results: {path}")

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kdgym.suggestions import did_you_mean
 
+_DEEPEST = 20  # settings are written as JSON
+
 
 class UnknownSettingError(TypeError, ValueError):
     """A setting that there is not: a ValueError as for any bad setting, and the TypeError of Python for unknown arguments, by
@@ -29,6 +31,10 @@ class Settings(BaseModel):
             UnknownSettingError: there is no such setting.
             ValueError: a setting has the wrong type or is out of range.
         """
+        for name, value in settings.items():
+            reason = _unusable(value)
+            if reason:
+                raise ValueError(f"The {cls.noun} {name} is refused: {reason}.")
         try:
             return cls(**settings)
         except ValidationError as error:
@@ -43,5 +49,20 @@ class Settings(BaseModel):
     def _refusal(cls, found: Any) -> str:
         name = ".".join(map(str, found["loc"]))
         if found["type"] != "extra_forbidden":
-            return f"The {cls.noun} {name}={found['input']!r} is refused: {found['msg']}."
+            return f"The {cls.noun} {name}={repr(found['input'])[:200]} is refused: {found['msg']}."
         return f"There is no {cls.noun} {name!r}.{did_you_mean(name, cls.model_fields)}"
+
+
+def _unusable(value: Any, depth: int = 0) -> str:
+    """Why a value, or one within it, is none that can be kept in files and computed with; empty if it can."""
+    if isinstance(value, str):
+        plain = "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+        return "" if plain else "a text has a zero character or half a character"
+    if isinstance(value, int):
+        return "" if abs(value) < 2**63 else "a whole number has more than 63 bits"
+    if isinstance(value, (dict, list, tuple)):
+        if depth == _DEEPEST:
+            return f"it is nested more than {_DEEPEST} deep"
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        return next(filter(None, (_unusable(part, depth + 1) for part in parts)), "")
+    return ""

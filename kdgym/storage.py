@@ -46,6 +46,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         yield temporary
+        with open(temporary, "r+b") as written:
+            os.fsync(written.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -55,8 +57,6 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``, see `replacing`."""
     with replacing(path) as temporary, open(temporary, "xb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:

@@ -23,6 +23,7 @@ from kdgym.console import Threads, console, progress_bar, set_threads
 from kdgym.envs.classroom.bids import gini
 from kdgym.envs.classroom.timetable import COLOURS
 from kdgym.evaluation import FIRST_SEED, Result, agent_class, evaluate
+from kdgym.evaluation.plots import write_figure
 from kdgym.evaluation.statistics import Interval, mean_interval, ratio_interval
 from kdgym.registration import find
 
@@ -143,7 +144,7 @@ def anarchy_picture(env_id: str, rows: Sequence[Row], path: Path) -> None:
     panels["price"].legend(fontsize=8, frameon=False)
     figure.suptitle(f"{env_id}: {len(rows[0].gain)} unseen students, 95 % intervals")
     FigureCanvasAgg(figure)
-    figure.savefig(path)
+    write_figure(figure, path)
 
 
 def main(
@@ -174,7 +175,6 @@ def main(
         first, last = learners[0], learners[-1]
         console.print(f"{last.teachers} minus {first.teachers}, paired: {mean_interval(last.gain - first.gain)}")
     if picture is not None:
-        picture.parent.mkdir(parents=True, exist_ok=True)
         anarchy_picture(id, rows, picture)
         console.print(f"Picture: {picture}")
 

@@ -9,7 +9,6 @@ from os.path import commonprefix
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from kdgym.cli.errors import run_command
@@ -28,7 +27,7 @@ def discovery_table(found: Discovery) -> Table:
     texts = [text for examples in found.examples for text in examples]
     common = len(commonprefix(texts))  # noqa: RUF071  # of texts, not of paths
     for skill, (size, examples) in enumerate(zip(found.sizes.tolist(), found.examples, strict=True)):
-        table.add_row(f"found_{skill}", str(size), escape(examples[0][common:]))
+        table.add_row(f"found_{skill}", str(size), examples[0][common:])
     return table
 
 

@@ -26,6 +26,7 @@ from kdgym.cli.errors import run_command
 from kdgym.console import EnvId, Threads, console, progress_bar, set_threads
 from kdgym.core.course import CourseEnv
 from kdgym.evaluation import FIRST_SEED
+from kdgym.evaluation.plots import write_figure
 from kdgym.registration import find
 
 Floats = npt.NDArray[np.float64]
@@ -145,9 +146,8 @@ def interference_picture(result: Interference, path: Path) -> None:
         f"{result.env_id}: what practising one skill changes\n"
         f"{len(result.change)} base students, {result.items} right items; hatched: may be chance (false discovery rate 5 %)"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
-    figure.savefig(path)
+    write_figure(figure, path)
 
 
 def main(

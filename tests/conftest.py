@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ LONG_TO_MAKE = ("Code", "Reasoning", "DataGen-VQA-v0", "Feedback-Math", "Orchest
 LATER = ("kdgym/DataGen-Code", "kdgym/DataGen-Reasoning", "kdgym/Orchestrate-Math")
 
 settings.register_profile("kdgym", deadline=None, max_examples=50, derandomize=True)
+settings.register_profile("fuzz", deadline=None, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "1000")))  # make fuzz
 settings.load_profile("kdgym")
 
 
@@ -40,6 +42,23 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         # Ray's own choice is 15: beside the other tests its workers took four times as long to start.
         patch.setenv("RAY_worker_niceness", "0")
         yield
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """``with full_disk(n):`` every file ends after n bytes; what is written behind that fails, in the middle of a write."""
+    resource = pytest.importorskip("resource")
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
 
 
 @pytest.fixture

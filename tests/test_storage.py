@@ -81,6 +81,7 @@ def test_writing_again_replaces_the_file(path: Path) -> None:
     assert list(tensors) == ["other"] and header == {"version": 2}
 
 
+@pytest.mark.fuzz
 @given(st.data())
 def test_a_changed_byte_is_never_read_as_something_else(written: tuple[Path, bytes], data: st.DataObject) -> None:
     path, content = written
@@ -126,6 +127,7 @@ def test_a_renamed_tensor_is_noticed(path: Path) -> None:
         load_tensors(path)
 
 
+@pytest.mark.fuzz
 @given(st.data())
 def test_a_truncated_file_is_refused(written: tuple[Path, bytes], data: st.DataObject) -> None:
     path, content = written

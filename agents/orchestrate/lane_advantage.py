@@ -22,6 +22,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import lsqr
 
+from kdgym.storage import write_atomically
 from kdgym.teaching import Floats, Teacher
 
 Features = tuple[str, str]  # a kind of task, and the student's uncertainty at it
@@ -115,7 +116,6 @@ def train(
     seen: list[Features] = []
     rewards: list[npt.NDArray[np.float64]] = []
     done = first = 0
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "model.json"
     while done < steps:
         observation, _ = envs.reset(seed=10_000 * seed + first)
@@ -129,7 +129,7 @@ def train(
             done += options[..., 0].size
         first += STUDENTS
         reward = np.concatenate(rewards)
-        path.write_text(json.dumps(fit(streams, seen, reward)))
+        write_atomically(path, json.dumps(fit(streams, seen, reward)).encode())
         lanes = ", ".join(f"{lane} {mean:.3f}" for lane, mean in zip(TRIED, reward.mean(0), strict=True))
         report(done, f"{first} streams: {lanes}")
     return path

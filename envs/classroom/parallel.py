@@ -12,7 +12,7 @@ from pettingzoo import ParallelEnv
 from kdgym.core.population import PopulationEnv
 from kdgym.core.single import first_student
 from kdgym.core.snapshot import StudentSnapshot
-from kdgym.core.validation import checked_actions
+from kdgym.core.validation import as_array, as_options, checked_actions
 from kdgym.envs.classroom.bids import Bids, Floats, mixed
 
 
@@ -63,7 +63,7 @@ class ClassroomParallelEnv(ParallelEnv[str, Floats, Floats]):
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Floats], dict[str, dict[str, Any]]]:
         """Start an episode. Of ``options``, ``restart`` means what it means everywhere; others are for other environments."""
-        known = {name: value for name, value in (options or {}).items() if name == "restart"}
+        known = {name: value for name, value in as_options(options).items() if name == "restart"}
         observation, info = self.classrooms.reset(seed=seed, options=known)
         self.agents = list(self.possible_agents)
         return self._each(self.bids.flat(observation)[0]), self._each([first_student(info)] * len(self.agents))
@@ -79,8 +79,9 @@ class ClassroomParallelEnv(ParallelEnv[str, Floats, Floats]):
         """
         if not self.agents:
             raise RuntimeError("There is no lesson to go on with; call reset first.")
-        if actions.keys() != set(self.agents):
-            raise ValueError(f"Actions were given for {sorted(actions)}; every teacher acts: {self.agents}.")
+        if not isinstance(actions, dict) or actions.keys() != set(self.agents):
+            given = ", ".join(map(repr, actions)) if isinstance(actions, dict) else type(actions).__name__
+            raise ValueError(f"Actions were given for {given[:200]}; every teacher acts: {self.agents}.")
         each = [self._checked(agent, actions[agent]) for agent in self.agents]
         observation, _, done, cut, info = self.classrooms.step(np.concatenate(each)[None])
         told = first_student(info)
@@ -98,7 +99,7 @@ class ClassroomParallelEnv(ParallelEnv[str, Floats, Floats]):
 
     def _checked(self, agent: str, action: Floats) -> Floats:
         try:
-            checked: Floats = checked_actions(np.asarray(action)[None], 1, self.action_space(agent))[0]
+            checked: Floats = checked_actions(as_array(action)[None], 1, self.action_space(agent))[0]
             return checked
         except ValueError as error:
             raise ValueError(f"{agent}: {error}") from None

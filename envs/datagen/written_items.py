@@ -102,7 +102,7 @@ def _parse(lesson: WrittenLesson, text: str) -> list[Any] | None:
         lesson.refuse("not_json", f"The lesson has {len(text)} characters; {MOST_CHARACTERS} are allowed.")
         return None
     try:
-        items = from_json(text, allow_inf_nan=False)
+        items = from_json(text.encode(errors="surrogatepass"), allow_inf_nan=False)  # half a character is no JSON
     except ValueError as error:
         lesson.refuse("not_json", f"The lesson is no JSON: {error}.")
         return None

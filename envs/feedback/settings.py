@@ -51,5 +51,7 @@ class FeedbackSettings(CourseSettings):
         options: dict[str, JsonValue] = {"radix": 6} if given.get("task", "Scratchpad") == "Scratchpad" else {}
         if not is_language_model(str(given.get("student", ""))):
             return {"task_options": options, **given}
+        if not isinstance(given.get("student_options", {}), dict):
+            raise ValueError("student_options has to be a dict")
         speech = {"max_new_tokens": _LONGEST_ATTEMPT, **given.get("student_options", {})}
         return {"task_options": options, **_FOR_LANGUAGE_MODELS, **given, "student_options": speech}

@@ -11,7 +11,7 @@ from pettingzoo import AECEnv
 
 from kdgym.core.population import PopulationEnv
 from kdgym.core.single import first_student
-from kdgym.core.validation import checked_actions
+from kdgym.core.validation import as_array, as_options, checked_actions
 from kdgym.envs.feedback.tutoring_moves import TutoringMoves
 
 Floats = npt.NDArray[np.float32]
@@ -70,7 +70,7 @@ class TutoringAECEnv(AECEnv[str, Floats, Floats]):
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Start an episode. Of ``options``, ``restart`` means what it means everywhere; others are for other environments."""
-        known = {name: value for name, value in (options or {}).items() if name == "restart"}
+        known = {name: value for name, value in as_options(options).items() if name == "restart"}
         self._seen, info = self.pupils.reset(seed=seed, options=known)
         self._asked = np.zeros(self.moves.skills, dtype=np.float32)
         self.agents, self.agent_selection = list(self.possible_agents), PUPIL
@@ -100,7 +100,7 @@ class TutoringAECEnv(AECEnv[str, Floats, Floats]):
         if self.terminations[agent] or self.truncations[agent]:
             self._was_dead_step(action)
             return
-        given = checked_actions(np.asarray(action, dtype=np.float32)[None], 1, self.action_space(agent))[0]
+        given = checked_actions(as_array(action)[None], 1, self.action_space(agent))[0]
         self._cumulative_rewards[agent] = 0.0
         self._clear_rewards()
         if agent == PUPIL:

@@ -19,7 +19,7 @@ from torch import Tensor
 from kdgym.core import ledger
 from kdgym.core.population import Array, Info, PopulationEnv, common_arguments
 from kdgym.core.rendering import Lesson
-from kdgym.core.validation import checked_choices
+from kdgym.core.validation import as_options, checked_choices
 from kdgym.envs.orchestrate import history
 from kdgym.envs.orchestrate import memory as notes
 from kdgym.envs.orchestrate.frozen_students import NO_ADVICE, TaskInfo, World
@@ -181,9 +181,10 @@ class Orchestrate(PopulationEnv):
         Raises:
             ValueError: an option or a seed is not one of these.
         """
-        options = dict(options or {})
+        options = as_options(options)
         memory, rows = options.pop("memory", None), options.get("reset_mask", np.ones(self.num_envs, dtype=bool))
-        if memory not in (None, "frozen") or (memory and options.get("restart", "continue") != "continue"):
+        known = memory is None or (isinstance(memory, str) and memory == "frozen")
+        if not known or (memory and options.get("restart") not in (None, "continue")):
             raise ValueError(
                 f"memory is {memory!r}; only 'frozen' is allowed, which keeps the notes as they are, with restart='continue'."
             )

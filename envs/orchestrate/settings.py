@@ -32,8 +32,8 @@ class OrchestrateSettings(Settings):
     @field_validator("prices")
     @classmethod
     def _have_actors(cls, prices: dict[str, float]) -> dict[str, float]:
-        if set(prices) - set(ACTORS) or min(prices.values(), default=0) < 0:
-            raise ValueError(f"give numbers from 0 up for {', '.join(ACTORS)}")
+        if set(prices) - set(ACTORS) or not all(0 <= price <= 1e12 for price in prices.values()):
+            raise ValueError(f"give numbers from 0 to 1e12 for {', '.join(ACTORS)}")
         return prices
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -12,7 +10,7 @@ from typer.core import TyperGroup
 
 import kdgym
 from kdgym.cli import leaderboard, models, overview, scores, training
-from kdgym.cli.errors import DEBUG, one_sentence
+from kdgym.cli.errors import one_sentence
 from kdgym.registration import COMMANDS
 
 _PANELS: dict[str, dict[str, Any]] = {
@@ -66,7 +64,5 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: of the command line; those of this process, if left out.
     """
-    if not os.environ.get(DEBUG):  # a sentence, without the line of code that warns
-        warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
     with one_sentence():
         app(arguments)

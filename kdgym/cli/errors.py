@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from kdgym.catalogue import OWN_AGENT
+from kdgym.console import PlainConsole
+from kdgym.untrusted import printable, redacted
 
 DEBUG = "KDGYM_DEBUG"
 # The packages of every extra, as they are imported.
@@ -40,14 +43,22 @@ EXTRAS = {
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
-    """Tell a person what went wrong in a sentence (exit code 2); with ``KDGYM_DEBUG`` set, by the traceback."""
+    """Tell a person what went wrong in a sentence (exit code 2); with ``KDGYM_DEBUG`` set, by the traceback.
+
+    No terminal is too simple: characters that it cannot show become question marks.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    if not os.environ.get(DEBUG):  # a sentence, without the line of code that warns
+        warnings.formatwarning = lambda message, *_, **__: f"Warning: {printable(redacted(message), 2000)}\n"
     try:
         yield
     except Exception as error:
         told = None if os.environ.get(DEBUG) else sentence(error)
         if told is None:
             raise
-        console = Console(stderr=True)
+        console = PlainConsole(stderr=True)
         # Wrapped for a terminal only: what is piped or pasted stays in one line.
         console.print(Text.assemble(("Error:", "bold red"), " ", told), soft_wrap=not console.is_terminal)
         sys.exit(2)
@@ -65,8 +76,8 @@ def sentence(error: Exception) -> str | None:
 
     told = _missing_extra(error) or _own_agent(error)
     if told is None and isinstance(error, ValueError | OSError | ImportError | gym.error.Error):
-        return str(error)
-    return told
+        told = str(error)
+    return None if told is None else redacted(told)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

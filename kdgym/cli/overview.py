@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Annotated
 
@@ -85,6 +86,9 @@ def watch(
     if picture is not None:
         from matplotlib.image import imsave
 
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        imsave(picture, envs.frame(0))
+        from kdgym.storage import write_atomically
+
+        content = io.BytesIO()
+        imsave(content, envs.frame(0), format=picture.suffix[1:] or "png")
+        write_atomically(picture, content.getvalue())
         console.print(f"Picture: {picture}")

@@ -47,5 +47,8 @@ class CourseSettings(Settings):
         if not beside:
             return given
         settings = {name: value for name, value in given.items() if name not in beside}
-        options = {**settings.pop("task_options", {}), **{name: given[name] for name in beside}}
+        options = settings.pop("task_options", {})
+        if not isinstance(options, dict):
+            raise ValueError("task_options has to be a dict")
+        options = {**options, **{name: given[name] for name in beside}}
         return {**settings, "task_options": options}

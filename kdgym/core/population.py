@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from torch import Tensor
 
 from kdgym import random
@@ -26,7 +26,14 @@ from kdgym.core.fields import Fields, Layout
 from kdgym.core.recorded_step import Program
 from kdgym.core.rendering import Lesson, lesson_panel, lesson_picture
 from kdgym.core.snapshot import StudentSnapshot
-from kdgym.core.validation import checked_actions, checked_options, checked_seeds
+from kdgym.core.validation import (
+    checked_actions,
+    checked_length,
+    checked_number,
+    checked_options,
+    checked_seeds,
+    is_whole,
+)
 from kdgym.settings import Settings
 from kdgym.tasks.base import Split
 
@@ -90,6 +97,15 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
+    def __new__(cls, num_envs: int = 1, *_: Any, **__: Any) -> Self:
+        """A population whose number of students is one, before a family makes anything of it.
+
+        Raises:
+            ValueError: it is none.
+        """
+        checked_number(num_envs)
+        return super().__new__(cls)
+
     def __init__(
         self,
         num_envs: int,
@@ -103,17 +119,11 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
         max_episode_steps: int | None = None,
         text_space: spaces.Text | None = None,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs is {num_envs}; a population has at least 1 student.")
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode is {render_mode!r}; choose from {self.metadata['render_modes']} or None.")
-        if max_episode_steps is not None and (not isinstance(max_episode_steps, int) or max_episode_steps < 1):
-            raise ValueError(
-                f"max_episode_steps is {max_episode_steps!r}; give a whole number from 1, or None for no limit."
-            )
-        self.autoreset_mode, self.max_episode_steps = _mode(autoreset), max_episode_steps
+        self.autoreset_mode, self.max_episode_steps = _mode(autoreset), checked_length(max_episode_steps)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        self.num_envs, self.render_mode, self.device, self.settings = num_envs, render_mode, device, settings
+        self.num_envs, self.render_mode, self.device, self.settings = int(num_envs), render_mode, device, settings
         self.single_observation_space, self.single_action_space = text_space or observation_space, action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(action_space, num_envs)
@@ -187,7 +197,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             ValueError: an option or a seed is not one of these.
         """
         mask, restart = checked_options(options, self.num_envs, self._started)
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        if seed is not None:
+            checked_seeds(seed, self.num_envs, np.random.default_rng(0))  # before anything changes
+        super().reset(seed=int(seed) if is_whole(seed) else None)
         self._seed(mask, seed)
         self._start(mask, restart)
         cost = self._pack(ledger.flat(self.state["ledger"].cpu().numpy()), mask)
@@ -219,7 +231,9 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             info = self._pack(cost, np.ones(self.num_envs, dtype=bool)) | self._pack(self._step_info(), ~waiting)
             self._finished = done.copy()
         if self.render_mode == "human":
-            Console().print(self.panel(0))
+            from kdgym.console import console  # brings Typer
+
+            console.print(self.panel(0))
         return observation, reward, terminated, truncated, info
 
     def _step_of_others(self, waiting: npt.NDArray[np.bool_], action: Tensor) -> Array:
@@ -400,8 +414,8 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
             ValueError: ``k`` is smaller than 1.
             RuntimeError: before the first reset.
         """
-        if k < 1:
-            raise ValueError(f"k is {k}; a student is copied at least once.")
+        if not is_whole(k) or k < 1:
+            raise ValueError(f"k is {k!r}; a student is copied at least once.")
         snapshot = self.snapshot()
         page: Any = type(self)
         branches: PopulationEnv = page(self.num_envs * k, autoreset=False, **self._arguments())

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from kdgym.core.population import Array, Info, PopulationEnv
 from kdgym.core.snapshot import StudentSnapshot
+from kdgym.core.validation import as_array, is_whole
 from kdgym.tasks.base import Split
 
 
@@ -46,13 +47,14 @@ class SingleEnv(gym.Env[dict[str, Array], Array]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Array], Info]:
         """See `PopulationEnv.reset`."""
-        super().reset(seed=seed)
         observation, info = self.students.reset(seed=seed, options=options)
+        super().reset(seed=int(seed) if is_whole(seed) else None)
         return self.students.row(observation, 0), first_student(info)
 
-    def step(self, action: Array) -> tuple[dict[str, Array], float, bool, bool, Info]:
+    def step(self, action: Any) -> tuple[dict[str, Array], float, bool, bool, Info]:
         """See `PopulationEnv.step`."""
-        observation, reward, terminated, truncated, info = self.students.step(np.asarray(action)[None])
+        actions: Any = [action] if isinstance(action, str) else as_array(action)[None]
+        observation, reward, terminated, truncated, info = self.students.step(actions)
         first = self.students.row(observation, 0)
         return first, float(reward[0]), bool(terminated[0]), bool(truncated[0]), first_student(info)
 

@@ -8,8 +8,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+from kdgym.console import PlainConsole
 
 if TYPE_CHECKING:
     from kdgym.evaluation.plots import Picture
@@ -33,13 +34,13 @@ class Shown(ABC):
         """
 
     def __repr__(self) -> str:
-        console = Console(width=_WIDTH, file=io.StringIO(), color_system=None, record=True)
+        console = PlainConsole(width=_WIDTH, file=io.StringIO(), color_system=None, record=True)
         console.print(*self.report(), sep="\n")
         return console.export_text().rstrip()
 
     def _repr_html_(self) -> str:
         """Text and picture, for a notebook."""
-        console = Console(width=_WIDTH, file=io.StringIO(), record=True)
+        console = PlainConsole(width=_WIDTH, file=io.StringIO(), record=True)
         console.print(*self.report(), sep="\n")
         text = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
         picture = base64.b64encode(self.plot()._repr_png_()).decode()

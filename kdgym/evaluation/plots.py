@@ -17,11 +17,23 @@ from kdgym.evaluation.agents import NO_TEACHING
 from kdgym.evaluation.raw import RawResult
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
+from kdgym.storage import write_atomically
 
 # Colour-blind safe (Okabe and Ito). Controls are grey; a role has its marker, and seven colours later the line changes.
 _COLOURS = ("#D55E00", "#56B4E9", "#009E73", "#E69F00", "#0072B2", "#CC79A7", "#882255")
 _GREYS, _LINES = ("0.3", "0.45", "0.55", "0.65", "0.75"), ("-", "--", "-.", (0, (1, 1)))
 _MARKERS = {"control": "s", "published rule": "D", "upper bound": "*", "train it first": "^", "language model": "v"}
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a picture, atomically; the ending of ``path`` chooses the format, png without one.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    content = io.BytesIO()  # of a file that is cut short not every format's writer takes notice
+    figure.savefig(content, format=path.suffix[1:] or "png")
+    write_atomically(path, content.getvalue())
 
 
 class Picture(Figure):
@@ -39,8 +51,7 @@ class Picture(Figure):
     def written(self, path: Path | str | None) -> Picture:
         """This picture, after it was written to ``path``, if there is one."""
         if path is not None:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self.savefig(path)
+            write_figure(self, Path(path))
         return self
 
 

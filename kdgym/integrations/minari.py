@@ -5,7 +5,11 @@ Needs ``pip install 'kdgym[minari]'``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -14,11 +18,15 @@ import numpy as np
 from gymnasium import spaces
 from minari import MinariDataset, StepDataCallback
 from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_dataset import parse_dataset_id
+from minari.namespace import create_namespace, list_local_namespaces
+from minari.storage.datasets_root_dir import get_dataset_path
 
 from kdgym.wrappers.states import AnyEnv, StateAdapter, find_adapter
 from kdgym.wrappers.store import SnapshotStore, describe, flat_observation, returns_to_go
 
 _STATE = "state"  # among a step's infos
+_ROOT = "MINARI_DATASETS_PATH"  # where Minari keeps data sets
 
 
 class RecordStates(StepDataCallback):  # type: ignore[misc]  # Minari has no types
@@ -120,6 +128,8 @@ def export_minari(
         ValueError: the records are of several environments or encodings, or none has a trace; or the name is taken.
     """
     taught = [record for record in records if record.trace is not None]
+    if get_dataset_path(dataset_id).exists():
+        raise ValueError(f"There is a data set {dataset_id} already; choose another name or version.")
     kinds = {(record.env_id, str(record.agent.settings)) for record in taught}
     if len(kinds) != 1:
         raise ValueError(
@@ -132,19 +142,40 @@ def export_minari(
         )
         episodes += _replayed(record, number, envs, progress)
     names = ", ".join(record.agent.name for record in taught)
-    return minari.create_dataset_from_buffers(
-        dataset_id,
-        episodes,
-        env=env_id,
-        eval_env=env_id,
-        observation_space=_plain(envs.single_observation_space),
-        action_space=_plain(envs.single_action_space),
-        algorithm_name=names[:200],
-        author="kdgym",
-        author_email="-",
-        code_permalink="-",
-        description=f"Lessons on {env_id}, record by record: {names}.",
-    )
+    with _whole(dataset_id):
+        minari.create_dataset_from_buffers(
+            dataset_id,
+            episodes,
+            env=env_id,
+            eval_env=env_id,
+            observation_space=_plain(envs.single_observation_space),
+            action_space=_plain(envs.single_action_space),
+            algorithm_name=names[:200],
+            author="kdgym",
+            author_email="-",
+            code_permalink="-",
+            description=f"Lessons on {env_id}, record by record: {names}.",
+        )
+    return minari.load_dataset(dataset_id)
+
+
+@contextmanager
+def _whole(dataset_id: str) -> Iterator[None]:
+    """What is created in here is made in a hidden folder, which Minari does not list, and gets its place in the end."""
+    place, namespace = get_dataset_path(dataset_id), parse_dataset_id(dataset_id)[0]
+    if namespace is not None and namespace not in list_local_namespaces():
+        create_namespace(namespace)
+    with tempfile.TemporaryDirectory(dir=get_dataset_path(), prefix=".") as hidden:
+        before = os.environ.get(_ROOT)
+        os.environ[_ROOT] = hidden
+        try:
+            yield
+        finally:
+            os.environ.pop(_ROOT)
+            if before is not None:
+                os.environ[_ROOT] = before
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (Path(hidden) / dataset_id).rename(place)
 
 
 def _plain(space: spaces.Space[Any]) -> spaces.Space[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Sequence
@@ -11,16 +12,22 @@ from typing import Any, cast
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium import spaces
 from sb3_contrib import ARS, TQC, TRPO, CrossQ, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from kdgym.integrations import sb3_policies
+from kdgym.untrusted import printable
+
+_ROOM = 2**24  # bytes that any zip may unpack to
+_LONGEST_OPTIONS = 10**6  # characters of policy_kwargs, pickles included
 
 
 class PopulationVecEnv(VecEnv):
@@ -165,17 +172,13 @@ class SB3Agent:
 
     @classmethod
     def from_zip(cls, path: Path, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> SB3Agent:
-        """Load SB3's zip without unpickling anything: spaces come from the environment, classes from the table below.
+        """Load the policy of SB3's zip. Nothing in it is run: spaces come from the environment, classes from the table below,
+        weights through torch's restricted reader, which makes tensors only. Everything else in the zip is ignored.
 
         Raises:
             ValueError: the file is missing, is no SB3 zip, or was trained with a policy or for spaces that do not fit.
         """
-        try:
-            with zipfile.ZipFile(path) as archive:
-                described = json.loads(archive.read("data"))
-            _, parameters, _ = load_from_zip_file(path, load_data=False)
-        except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is not a model that Stable-Baselines3 saved ({error}).") from error
+        described, weights = _read(Path(path))
         algorithm = _algorithm(described)
         flatten = isinstance(observation_space, spaces.Dict) and algorithm in (CrossQ, ARS)  # they take no Dict
         seen = spaces.flatten_space(observation_space) if flatten else observation_space
@@ -183,26 +186,103 @@ class SB3Agent:
         if algorithm in (SAC, TQC, CrossQ):
             unused["target_entropy"] = 0  # otherwise it asks an environment that is not there
         make: Any = algorithm
-        options = _policy_options(path, described.get("policy_kwargs", {}))
+        options = _policy_options(path, described.get("policy_kwargs") or {})
         policy = _policy(described, algorithm, seen)
-        model = make(policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **unused)
-        model.observation_space, model.action_space, model.n_envs = seen, action_space, 1
         try:
+            model = make(policy, None, policy_kwargs=options, device="cpu", _init_setup_model=False, **unused)
+            model.observation_space, model.action_space, model.n_envs = seen, action_space, 1
+            _require_fit(model, weights)
             model._setup_model()
-            model.set_parameters(parameters, exact_match=True)
-        except (RuntimeError, ValueError) as error:
-            reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-            raise ValueError(f"{path} does not fit this environment's spaces. {reason}") from error
+            model.policy.load_state_dict(weights)
+        except Exception as error:  # which one, depends on what SB3 makes of policy_kwargs that suit no policy
+            raise ValueError(f"{path} does not fit this environment's spaces. {_reason(error)}.") from error
         return cls(model, observation_space if flatten else None)
 
 
-def _policy_options(path: Path, options: dict[str, Any]) -> dict[str, Any]:
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a zip says of its model, and its policy's weights.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _refuse_bomb(archive, path.stat().st_size)
+            described, content = json.loads(archive.read("data")), archive.read("policy.pth")
+        with zipfile.ZipFile(io.BytesIO(content)) as inner:
+            _refuse_bomb(inner, len(content))
+        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if not isinstance(described, dict) or not isinstance(weights, dict):
+            raise ValueError("it describes no model")
+        if not all(_is_plain(name, value, len(content)) for name, value in weights.items()):
+            raise ValueError("its weights are not all plain tensors of finite numbers")
+    except Exception as error:  # readers of zips and tensors raise about a dozen kinds, by where the damage is
+        raise ValueError(f"{path} is not a model that Stable-Baselines3 saved ({_reason(error)}).") from error
+    return described, weights
+
+
+def _refuse_bomb(archive: zipfile.ZipFile, size: int) -> None:
+    """SB3 and torch do not compress; an archive may be packed again, but not from nothing."""
+    entries = archive.infolist()
+    if sum(entry.file_size for entry in entries) > 4 * size + _ROOM or len({e.filename for e in entries}) < len(
+        entries
+    ):
+        raise ValueError("it unpacks to much more than it is, or has two files of one name")
+
+
+def _is_plain(name: Any, value: Any, most: int) -> bool:
+    """Whether a weight is a tensor, and as large as its bytes in the file, at most as many."""
+    return (
+        isinstance(name, str)
+        and type(value) is Tensor
+        and value.layout is torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and value.numel() * value.element_size() <= most
+        and bool(value.isfinite().all())
+    )
+
+
+def _require_fit(model: Any, weights: dict[str, Tensor]) -> None:
+    """Refuse weights that are not those of the policy, before memory is taken for one of any size.
+
+    Raises:
+        ValueError: a tensor is missing, superfluous, or of another type or shape.
+    """
+    schedule = [] if isinstance(model, ARS) else [lambda _: 0.0]
+    with torch.device("meta"), _Unmoved():
+        policy = model.policy_class(model.observation_space, model.action_space, *schedule, **model.policy_kwargs)
+    wanted = {name: (value.dtype, tuple(value.shape)) for name, value in policy.state_dict().items()}
+    found = {name: (value.dtype, tuple(value.shape)) for name, value in weights.items()}
+    for name in {**wanted, **found}:
+        if wanted.get(name) != found.get(name):
+            raise ValueError(f"{name} is {found.get(name)}, and {wanted.get(name)} is needed (type, shape).")
+
+
+class _Unmoved(TorchFunctionMode):
+    """Tensors stay on their device, as there is nothing to move from a device without memory."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func is Tensor.to else func(*args, **(kwargs or {}))
+
+
+def _reason(error: Exception) -> str:
+    """What an error says first, in one line; torch goes on with how to load a file all the same."""
+    said = " ".join((str(error).strip() or type(error).__name__).split())
+    return printable(said.partition(". ")[0], 200).rstrip(".")
+
+
+def _policy_options(path: Path, options: Any) -> dict[str, Any]:
     """What a zip says of its policy, without what only training needs (A2C always names its optimiser).
 
     Raises:
-        ValueError: something in it is neither a number nor a list.
+        ValueError: something in it is neither a number nor a list, or it is very long.
     """
-    needed = {name: value for name, value in options.items() if name[0] != ":" and not name.startswith("optimizer_")}
+    if not isinstance(options, dict) or len(json.dumps(options)) > _LONGEST_OPTIONS:
+        raise ValueError(
+            f"{path} has policy_kwargs that are no settings of a policy; use a few plain numbers and lists."
+        )
+    needed = {name: value for name, value in options.items() if name[:1] != ":" and not name.startswith("optimizer_")}
     if ":serialized:" in options and any(isinstance(value, str) for value in needed.values()):
         raise ValueError(f"{path} has policy_kwargs that only pickle can read; use plain numbers, strings and lists.")
     return needed
@@ -210,15 +290,22 @@ def _policy_options(path: Path, options: dict[str, Any]) -> dict[str, Any]:
 
 def _policy(described: dict[str, Any], algorithm: type[BaseAlgorithm], observation_space: spaces.Space[Any]) -> Any:
     """The policy of the zip: kdgym's shared one, or SB3's own."""
-    module = str(described.get("policy_class", {}).get("__module__"))
+    module = _module(described, "policy")
     if module == sb3_policies.__name__:
         return sb3_policies.MaskableSharedPolicy if algorithm is MaskablePPO else sb3_policies.SharedPolicy
     if module.startswith(("stable_baselines3.", "sb3_contrib.")):
         kind = "MultiInput" if isinstance(observation_space, spaces.Dict) else "Mlp"
         return f"{kind}LstmPolicy" if algorithm is RecurrentPPO else f"{kind}Policy"
     raise ValueError(
-        f"The zip's policy is from {module}, which is not known; use SB3's MultiInputPolicy or MlpPolicy, or kdgym's own."
+        f"The zip's policy is from {printable(module)}, which is not known; use SB3's MultiInputPolicy or MlpPolicy, or "
+        "kdgym's own."
     )
+
+
+def _module(described: dict[str, Any], part: str) -> str:
+    """The module of a part's class, as the zip names it."""
+    named = described.get(f"{part}_class")
+    return str(named.get("__module__")) if isinstance(named, dict) else ""
 
 
 # By what a zip is recognised: a hyper-parameter, and a part of its policy's or buffer's module. The first row that fits counts.
@@ -242,9 +329,7 @@ def _algorithm(described: dict[str, Any]) -> type[BaseAlgorithm]:
     Raises:
         ValueError: it is none of the table.
     """
-    modules = " ".join(
-        str((described.get(f"{part}_class") or {}).get("__module__")) for part in ("policy", "rollout_buffer")
-    )
+    modules = " ".join(_module(described, part) for part in ("policy", "rollout_buffer"))
     for name, module, algorithm in _ALGORITHMS:
         if name in described and module in modules:
             return algorithm

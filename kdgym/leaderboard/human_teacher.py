@@ -74,7 +74,9 @@ class HumanTeacher:
     def _introduce(self) -> None:
         students, steps = self.envs.num_envs, self.envs.steps
         self.console.print(
-            f"[bold]You are the teacher.[/] {escape(self._page().partition(chr(10))[0])}", highlight=False
+            f"[bold]You are the teacher.[/] {escape(self._page().partition(chr(10))[0])}",
+            highlight=False,
+            markup=True,
         )
         self.console.print(
             f"There are {students} students. You decide for one after the other, then all of them learn; that is a step. Your "
@@ -138,7 +140,7 @@ class HumanTeacher:
                 told = (
                     f"{what}{'=' if what else ''}{x:.2f}" for what, x in zip(named, value, strict=True) if x or not what
                 )
-                self.console.print(f"[bold]{name}[/] {escape('  '.join(told))}", highlight=False)
+                self.console.print(f"[bold]{name}[/] {escape('  '.join(told))}", highlight=False, markup=True)
 
     def _parts(self) -> int:
         """Sources or subskills of a skill that can be decided one by one."""
@@ -183,7 +185,7 @@ class HumanTeacher:
                     parts = (
                         ", ".join(f"{what} {x}" for what, x in shown.items()) if isinstance(shown, dict) else str(shown)
                     )
-                    self.console.print(f"[bold]{escape(name)}[/] {escape(parts)}", highlight=False)
+                    self.console.print(f"[bold]{escape(name)}[/] {escape(parts)}", highlight=False, markup=True)
         table = Table("error", "problem", "student's answer", "right answer", box=None, header_style="bold")
         for number, error in enumerate(told.get("errors", []), 1):
             problem, given, right = (error.get(name, "") for name in ("problem", "given", "right"))
@@ -213,7 +215,7 @@ class HumanTeacher:
             try:
                 return self.read(said, student)
             except ValueError as error:
-                self.console.print(f"[red]{escape(str(error))}[/]", highlight=False)
+                self.console.print(f"[red]{escape(str(error))}[/]", highlight=False, markup=True)
 
     def read(self, said: str, student: int = 0) -> Any:
         """An action from what was typed.

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
+
+from kdgym.untrusted import without_keys
 
 UNIX = "http+unix://"
 Conversation = list[dict[str, str]]  # messages with a "role" and a "content", as in OpenAI's API
@@ -39,6 +43,24 @@ class Answer:
     failed: bool = False
 
 
+def checked_address(url: str) -> str:
+    """An address that may be kept and shown.
+
+    Raises:
+        ValueError: it holds what may be secret: a user, a password, or what stands behind ``?`` or ``#``; or it is none.
+    """
+    try:
+        host = urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError as error:
+        raise ValueError(f"The address of a language model cannot be read: {error}.") from None
+    if set(url) & set("@?#"):
+        raise ValueError(
+            f"The address of the language model at {host!r} has a user, a password, or something behind ? or #. Addresses are "
+            "kept in files, so give it without; a key belongs into the environment variable OPENAI_API_KEY."
+        )
+    return url
+
+
 def parsed(answer: Answer, kind: type[BaseModel]) -> Any:
     """An answer's JSON as a ``kind``; None if it is unusable."""
     if answer.error:
@@ -67,6 +89,9 @@ class Chat(Protocol):
 class Transcript:
     """A JSONL file: one line a record, on disk as soon as it is written. Records are appended to what is there.
 
+    A line is written at once, or not at all: what a full disk leaves of one is cut off again. Keys are in none
+    (`kdgym.untrusted`).
+
     Args:
         path: the file.
     """
@@ -77,5 +102,11 @@ class Transcript:
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a JSON-serialisable record."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        line = without_keys(json.dumps(record, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+        with self.path.open("a+b", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":  # another process died in its line
+                line = b"\n" + line
+            if file.write(line) != len(line):
+                file.truncate(size)
+                raise OSError(f"The transcript {self.path} cannot be written: there is no space left.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from kdgym.llm.chat import UNIX, Chat
 
 
@@ -33,7 +35,8 @@ def connect(base_url: str, model: str, **limits: float) -> Chat:
 
         return Endpoint(base_url, model, **limits)  # type: ignore[arg-type]
     if base_url not in ("transformers", "vllm"):
-        raise ValueError(f"base_url is {base_url!r}; give http://..., https://..., transformers or vllm.")
+        shown = re.split("[?#]", base_url)[0].rpartition("@")[2]  # without what may be secret
+        raise ValueError(f"base_url is {shown!r}; give http://..., https://..., transformers or vllm.")
     if limits:
         raise ValueError(f"A model in process has no {', '.join(limits)}; endpoints have.")
     from kdgym.llm.local import VLLM, Transformers

@@ -7,17 +7,16 @@ import os
 import time
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from anyio.from_thread import start_blocking_portal
 from httpx2 import AsyncHTTPTransport, ConnectError
 from openai import APIError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
 from pydantic import BaseModel, Field, ValidationError
 
-from kdgym.llm.chat import UNIX, Answer, Conversation, UnreachableError
+from kdgym.llm.chat import UNIX, Answer, Conversation, UnreachableError, checked_address
+from kdgym.untrusted import printable, redacted, without_keys
 
 _KEY = "OPENAI_API_KEY"
-_SECRET = 8  # characters; what is shorter is no key that anyone keeps
 _LONGEST = 300  # characters of what an endpoint says that is no answer
 _PASSING = (408, 409, 429)  # of the statuses below 500
 _SPENT = "insufficient_quota"  # the code of a 429 that will not pass
@@ -28,6 +27,9 @@ _ADVICE = {
     404: "Check --model and --base-url; the latter ends before /chat/completions, as in http://127.0.0.1:8000/v1.",
     429: "The account has no money left.",
 }
+_ELSEWHERE = (
+    "kdgym does not follow it, as prompts would go to another address. If you trust that one, give it as --base-url."
+)
 
 
 class _Message(BaseModel):
@@ -53,9 +55,10 @@ class Endpoint:
     """A `kdgym.llm.chat.Chat` over HTTP.
 
     Requests of one call go out concurrently, but the very first goes out alone. Until one was answered, a failure that will not
-    pass raises: no connection, a status other than 408, 409, 429 and 5xx, an account without money, or a response that is no
-    chat completion. Retries (dropped connections, timeouts, 408, 409, 429, 5xx), with exponential backoff, jitter and
-    Retry-After, are the openai package's own. The key is cut out of all that an endpoint says.
+    pass raises: no connection, a redirection (none is followed), another status than 408, 409, 429 and 5xx, an account without
+    money, or a response that is no chat completion. Retries (dropped connections, timeouts, 408, 409, 429, 5xx), with
+    exponential backoff, jitter and Retry-After, are the openai package's own. The key is cut out of all that an endpoint says
+    (`kdgym.untrusted`).
 
     Args:
         base_url: for example ``http://127.0.0.1:8000/v1``; or ``http+unix:///path`` of a Unix socket, as in the sandbox of
@@ -68,6 +71,9 @@ class Endpoint:
         token_budget: tokens, prompts included, after which no further request is sent.
         temperature: of sampling. 0, the likeliest token, because vLLM's CPU build (0.32) dies of a request with a seed.
         seconds_budget: wall time of all calls together, after which requests are abandoned.
+
+    Raises:
+        ValueError: ``concurrency`` is below 1, or ``base_url`` holds what may be secret: a user, a password, a query.
     """
 
     def __init__(
@@ -85,7 +91,7 @@ class Endpoint:
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}; at least 1 request has to be in flight.")
-        self.base_url, self.model, self.concurrency = base_url, model, concurrency
+        self.base_url, self.model, self.concurrency = checked_address(base_url), model, concurrency
         self.timeout, self.retries, self.patience = timeout, retries, patience
         self.temperature = temperature
         self.tokens_left, self.seconds_left = token_budget, seconds_budget
@@ -120,7 +126,7 @@ class Endpoint:
             api_key=self._key or "none",  # a local server asks for no key, the client does
             timeout=self.timeout,
             max_retries=self.retries,
-            http_client=None if socket is None else DefaultAsyncHttpxClient(transport=socket),
+            http_client=DefaultAsyncHttpxClient(transport=socket, follow_redirects=False),
         ) as client:
             first, answers = int(not self._answered), []
             for part in (conversations[:first], conversations[first:]):
@@ -154,24 +160,19 @@ class Endpoint:
             except APIError as error:
                 lasting = 0 if isinstance(error.__cause__, ConnectError) else None
                 found = Answer("", _said(error), attempts=self.retries + 1, failed=True)
-        text, reason = (self._without_key(said) for said in (found.text, found.error))
+        text, reason = without_keys(found.text, self._key), printable(redacted(found.error, self._key), _LONGEST)
         if found.failed:
-            text, reason = text[:_LONGEST], reason[:_LONGEST]
+            text = redacted(text)[:_LONGEST]
         if lasting is not None and not self._answered:
             raise UnreachableError(self._why(reason, lasting))
         self._answered |= not found.failed
         self.tokens_left -= found.prompt_tokens + found.completion_tokens
         return replace(found, text=text, error=reason, seconds=time.monotonic() - start)
 
-    def _without_key(self, said: str) -> str:
-        return said.replace(self._key, "[key]") if len(self._key) >= _SECRET else said
-
     def _why(self, reason: str, status: int) -> str:
-        """Why there will be no answers, and what to do; without the parts of an address that may hold a key."""
-        place = urlsplit(self.base_url)
-        where = place._replace(netloc=place.netloc.rpartition("@")[2], query="", fragment="").geturl()
-        advice = _ADVICE.get(status, _CHECK)
-        return f"The language model {self.model} at {where} does not answer ({reason.rstrip('.')}). {advice}"
+        """Why there will be no answers, and what to do."""
+        advice = _ELSEWHERE if 300 <= status < 400 else _ADVICE.get(status, _CHECK)
+        return f"The language model {self.model} at {self.base_url} does not answer ({reason.rstrip('.')}). {advice}"
 
 
 def _said(error: APIError) -> str:
@@ -180,6 +181,8 @@ def _said(error: APIError) -> str:
         return f"no connection: {error.__cause__}"
     own = error.body.get("message") if isinstance(error.body, dict) else None
     kind = f"HTTP {error.status_code}" if isinstance(error, APIStatusError) else type(error).__name__
+    if isinstance(error, APIStatusError) and "location" in error.response.headers:
+        return f"{kind}, a redirection to {error.response.headers['location']}"
     return f"{kind}: {' '.join(str(own or error.message).split())}"
 
 

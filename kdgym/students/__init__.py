@@ -121,8 +121,8 @@ def check_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either, by kind of device
+        torch.zeros(1, device=device).item()  # "meta" has no numbers
+    except (RuntimeError, AssertionError, ImportError) as error:  # torch raises any of these, by kind of device
         raise ValueError(
             f"The device {name!r} cannot be used here: {str(error).splitlines()[0].rstrip('.')}. Try 'cpu'."
         ) from error

@@ -23,10 +23,17 @@ from stable_baselines3.common.utils import safe_mean
 from kdgym.core import PopulationEnv, StudentSnapshot
 from kdgym.integrations.sb3 import PopulationVecEnv, as_vec_env
 from kdgym.integrations.sb3_generators import generators, set_generators
-from kdgym.storage import load_tensors, save_tensors
+from kdgym.storage import load_tensors, save_tensors, write_atomically
 
 Report = Callable[[int, str], None]
 Build = Callable[[PopulationVecEnv, int], BaseAlgorithm]
+
+
+def saved(model: BaseAlgorithm) -> bytes:
+    """SB3's zip of a model."""
+    file = io.BytesIO()
+    model.save(file)
+    return file.getvalue()
 
 
 class _Checkpoints(BaseCallback):
@@ -50,13 +57,11 @@ class _Checkpoints(BaseCallback):
         self.report(self.num_timesteps, f"mean return {mean:+.3f}")
 
     def save(self) -> None:
-        file = io.BytesIO()
-        self.model.save(file)
         envs: PopulationEnv = self.model.get_env().population  # type: ignore[union-attr]
         snapshot = envs.snapshot()
         tensors = {f"row{i}": row for i, row in enumerate(snapshot.rows)} | generators()
         tensors["episode_starts"] = torch.tensor(self.model._last_episode_starts)
-        tensors["model"] = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+        tensors["model"] = torch.frombuffer(bytearray(saved(self.model)), dtype=torch.uint8)
         header = {"identity": self.identity, "steps": self.num_timesteps, "settings": snapshot.settings}
         header |= {"rollouts": self.rollouts, "updates": getattr(self.model, "_n_updates", 0)}
         save_tensors(self.path, tensors, header)
@@ -65,14 +70,13 @@ class _Checkpoints(BaseCallback):
 def _resume(model: Any, vec_env: PopulationVecEnv, path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """Put model, population and generators back where the checkpoint left them."""
     tensors, header = load_tensors(path)
-    if header["identity"] != identity:
+    if header.get("identity") != identity:
         raise ValueError(
-            f"{path} belongs to another run ({header['identity']}, and this is {identity}). Choose another --out, or delete it."
+            f"{path} belongs to another run ({header.get('identity')}, and this is {identity}). Choose another --out, or "
+            "delete it."
         )
-    _, parameters, variables = load_from_zip_file(io.BytesIO(tensors["model"].numpy().tobytes()), load_data=False)
+    _, parameters, _ = load_from_zip_file(io.BytesIO(tensors["model"].numpy().tobytes()), load_data=False)
     model.set_parameters(parameters, exact_match=True)
-    for name, value in (variables or {}).items():
-        setattr(model, name, value)
     rows = [tensors[f"row{i}"] for i in range(sum(name.startswith("row") for name in tensors))]
     vec_env.population.restore(StudentSnapshot(header["settings"], rows))
     model.num_timesteps, model._n_updates = header["steps"], header["updates"]
@@ -134,5 +138,5 @@ def train_on_policy(
         model.learn(steps - model.num_timesteps, callback=callback, reset_num_timesteps=False)
         callback.save()
     path = out / "model.zip"
-    model.save(path)
+    write_atomically(path, saved(model))
     return path

@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 
+from kdgym.storage import write_atomically
 from kdgym.teaching.base import Teacher
 
 Floats = npt.NDArray[np.float64]
@@ -134,7 +135,6 @@ class Searched(Teacher):
             report=report,
             settings=settings,
         )
-        out.mkdir(parents=True, exist_ok=True)
         path = out / cls.file
-        path.write_text(json.dumps({**cls.kept(mean), "steps": done}, indent=2) + "\n")
+        write_atomically(path, (json.dumps({**cls.kept(mean), "steps": done}, indent=2) + "\n").encode())
         return path

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -134,7 +134,7 @@ REAL = st.sampled_from([-1e300, -1e30, -2.0, -1.0, -1e-6, 0.0, 0.5, 1.0, 2.0, 1e
 
 
 @pytest.mark.parametrize("id", IDS)
-@settings(max_examples=60)
+@pytest.mark.fuzz
 @given(data=st.data())
 def test_whatever_stands_in_a_field_it_is_refused_or_the_student_goes_on(
     id: str, data: st.DataObject, file: Path
@@ -162,7 +162,7 @@ def test_whatever_stands_in_a_field_it_is_refused_or_the_student_goes_on(
     envs.restore(untouched)
 
 
-@settings(max_examples=150)
+@pytest.mark.fuzz
 @given(data=st.data())
 def test_a_file_changed_at_any_byte_is_refused(data: st.DataObject, file: Path) -> None:
     envs = population("kdgym/DataGen-Math-v0")

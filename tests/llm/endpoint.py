@@ -38,6 +38,8 @@ class FakeEndpoint(ThreadingHTTPServer):
     Attributes:
         asked: what arrived, in order.
         fault: what goes wrong with the request of this number, from 0.
+        said: what it says where something goes wrong; by default it repeats the key.
+        headers: further ones of every response.
     """
 
     daemon_threads = True
@@ -49,6 +51,8 @@ class FakeEndpoint(ThreadingHTTPServer):
         self.reply: Callable[[dict[str, Any]], Any] = lambda asked: example(
             asked["response_format"]["json_schema"]["schema"]
         )
+        self.said = ""
+        self.headers: dict[str, str] = {}
         self.lock = threading.Lock()
 
     @property
@@ -70,11 +74,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
         elif fault == "html":
-            self.say(200, b"<html>It works!</html>", "text/html")
+            self.say(200, f"<html>It works! {self.server.said}</html>".encode(), "text/html")
         elif fault == "quota":
             self.error(429, "You have no money left.", "insufficient_quota")
         elif isinstance(fault, int):
-            self.error(fault, f"No. The key was {key}.")
+            self.error(fault, self.server.said or f"No. The key was {key}.")
         elif self.path != "/v1/chat/completions":
             self.error(404, "There is nothing here.")
         elif key != KEY:
@@ -92,7 +96,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def say(self, status: int, body: bytes, kind: str = "application/json") -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": len(body), "Retry-After-Ms": 1}.items():
+        headers: dict[str, Any] = {
+            "Content-Type": kind,
+            "Content-Length": len(body),
+            "Retry-After-Ms": 1,
+        } | self.server.headers
+        for name, value in headers.items():
             self.send_header(name, str(value))
         self.end_headers()
         self.wfile.write(body)

@@ -19,12 +19,24 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from kdgym.llm.chat import checked_address
 from kdgym.students.language.adapters import Adapters
 from kdgym.students.language.generation import Reading
 from kdgym.students.language.packing import Item
+from kdgym.untrusted import redacted
 
 _SECONDS = 600.0  # for one student's answers
 _SIDE_BY_SIDE = 32  # students asked at once
+
+
+class _NoRedirections(urllib.request.HTTPRedirectHandler):
+    """Students' adapters and questions go to the server that was named, and nowhere else."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """None, which makes a redirection an error."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirections)
 
 
 class Model(Protocol):
@@ -44,11 +56,16 @@ class Server:
         model: the students' model.
 
     Raises:
-        ValueError: there is no such server.
+        ConnectionError: there is no such server.
+        ValueError: its address holds what may be secret.
     """
 
     def __init__(self, model: Model) -> None:
-        self._model, self._adapters, self._url = model, model.adapted, model.options.base_url.rstrip("/")
+        self._model, self._adapters, self._url = (
+            model,
+            model.adapted,
+            checked_address(model.options.base_url).rstrip("/"),
+        )
         self._request("models")
 
     def write(self, weights: Tensor, rows: list[list[Item]], wanted: Tensor, reading: Reading) -> Tensor:
@@ -96,13 +113,14 @@ class Server:
         data = json.dumps(body).encode() if body else None
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=_SECONDS) as response:
+            with _OPENER.open(request, timeout=_SECONDS) as response:
                 content = response.read()
         except urllib.error.HTTPError as error:
             hint = (
                 " Start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora." if error.code == 404 else ""
             )
-            raise ConnectionError(f"{url} answers {error.code}: {error.read()[:500].decode()!r}.{hint}") from error
+            said = redacted(error.read()[:500].decode(errors="replace"))
+            raise ConnectionError(f"{url} answers {error.code}: {said!r}.{hint}") from error
         except (OSError, urllib.error.URLError) as error:
             raise ConnectionError(
                 f"There is no vLLM server at {self._url} ({error}). Start one, or choose backend='transformers'."

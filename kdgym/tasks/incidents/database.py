@@ -59,6 +59,7 @@ _COMPARING = {
 }  # -> arguments, -1 for any
 _DATING = ("date", "datetime", "julianday", "strftime", "time", "unixepoch")
 _CLOCK = re.compile(r"now|localtime|utc", re.IGNORECASE)
+_NOW = re.compile(r"subsec(ond)?", re.IGNORECASE)  # in the place of a time it means now
 _NAMED_TWICE = re.compile(
     r"\bwith\b", re.IGNORECASE | re.ASCII
 )  # each use is compiled again: exponential, and not counted
@@ -110,8 +111,9 @@ class Database:
             self._work += _CALL + math.prod(max(length, 1) for length in texts[-2:]) // _READ
             if self._work > MOST_WORK:
                 raise QueryError
-            dated = given[1:] if name == "strftime" else given
-            if name in _DATING and (not dated or any(_CLOCK.fullmatch(str(value).strip()) for value in dated)):
+            dated = [str(value).strip() for value in (given[1:] if name == "strftime" else given)]
+            timed = not dated or _NOW.fullmatch(dated[0]) or any(map(_CLOCK.fullmatch, dated))
+            if (name in _DATING and timed) or any(isinstance(value, bytes) for value in given):  # bytes may spell now
                 raise QueryError
             return self._plain.execute(f"SELECT {name}({', '.join('?' * len(given))})", given).fetchone()[0]
 
@@ -160,7 +162,7 @@ class Database:
         if self._work > MOST_WORK or time.monotonic() > self._until:
             return "The query was stopped: it is too much work. Look for less at once, or add a WHERE."
         if "user-defined function" in str(error):
-            return "The query has an error: wrong arguments, or a date of now, localtime or utc."
+            return "The query has an error: wrong arguments, bytes, or a date of now, localtime or utc."
         if "not authorized" in str(error) or "prohibited" in str(error) or "authorizer" in str(error):
             return f"Refused ({error}): only SELECT on {', '.join(TABLES)} is allowed, with SQLite's plain functions."
         return f"The query has an error: {error}."

@@ -101,6 +101,7 @@ def test_a_second_record_is_refused(scratch: Path) -> None:
         load(scratch)
 
 
+@pytest.mark.fuzz
 @given(data=st.data())
 def test_a_file_changed_at_any_byte_is_refused_or_holds_checked_notes(data: st.DataObject, scratch: Path) -> None:
     write(scratch)
