@@ -36,7 +36,7 @@ class PlainConsole(Console):
             if segment.control or segment.text.isprintable():
                 yield segment
             else:
-                lines = (printable(line, len(line)) for line in segment.text.split("\n"))
+                lines = (printable(line, None) for line in segment.text.split("\n"))
                 yield Segment("\n".join(lines), segment.style)
 
 

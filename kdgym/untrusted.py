@@ -19,9 +19,21 @@ _SECRET_PARTS = (  # what looks like a secret, whoever's it is
 )
 
 
-def printable(text: object, most: int = 300) -> str:
-    """A stranger's words for a terminal: one line, without escapes, and at most so many characters."""
-    return "".join(c if c.isprintable() else "?" for c in str(text)[:most])
+def printable(text: object, most: int | None = 300) -> str:
+    """A stranger's words in one line: characters that are not printable (ESC, line ends, surrogates) become ``?``.
+
+    Args:
+        text: what was said; anything but a text is turned into one by ``str``.
+        most: characters that are shown, None for all. A longer text ends in ``…``, which counts.
+
+    Raises:
+        ValueError: ``most`` is below 1.
+    """
+    if most is not None and most < 1:
+        raise ValueError(f"most is {most}; give the number of characters to show, at least 1.")
+    said = str(text)
+    shown = "".join(c if c.isprintable() else "?" for c in said[:most])
+    return shown if most is None or len(said) <= most else shown[:-1] + "…"
 
 
 def without_keys(text: str, *keys: str) -> str:

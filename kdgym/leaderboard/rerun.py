@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from kdgym.evaluation import NO_TEACHING, load_agent, make_unseen, teach
-from kdgym.leaderboard.printable import printable
+from kdgym.untrusted import printable
 from kdgym.leaderboard.record import Record
 from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
 from kdgym.leaderboard.sandbox.llm_proxy import LLMProxy

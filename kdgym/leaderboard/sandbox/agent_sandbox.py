@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from gymnasium import Space
 
-from kdgym.leaderboard.printable import printable
+from kdgym.untrusted import printable
 from kdgym.leaderboard.sandbox import bubblewrap
 from kdgym.leaderboard.sandbox.bubblewrap import Limits
 from kdgym.leaderboard.sandbox.llm_proxy import INSIDE, LLMProxy

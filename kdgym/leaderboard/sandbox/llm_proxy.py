@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from kdgym.leaderboard.printable import printable
+from kdgym.untrusted import printable
 
 INSIDE = "/agent/endpoint"  # the socket, as the agent sees it
 _PATH = "/v1/chat/completions"

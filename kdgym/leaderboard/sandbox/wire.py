@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from kdgym.leaderboard.printable import printable
+from kdgym.untrusted import printable
 
 HEAD = struct.Struct(">Q")
 SHORTEST = 8192  # bytes that any frame may have: an acknowledgement, or why the agent broke down

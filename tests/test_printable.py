@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kdgym.leaderboard.printable import printable
+from kdgym.untrusted import printable
 
 
 @given(st.text(st.characters(exclude_categories=())), st.integers(1, 400))
