@@ -23,8 +23,8 @@ from kdgym.console import (
 from kdgym.registration import ENVIRONMENTS, find
 
 if TYPE_CHECKING:
+    from kdgym.leaderboard.badges import Finding
     from kdgym.leaderboard.record import Record
-    from kdgym.leaderboard.verify import Finding
 
 
 def submit(
@@ -119,9 +119,9 @@ def verify(
 _Level = Callable[["Record", Callable[[int, int], None]], "Finding"]
 
 
-def _verify_level(path: Path, record: Record, level: int, find_out: _Level, sign: bool) -> tuple[Record, bool]:
+def _verify_level(path: Path, record: Record, level: int, find_out: _Level, sign: bool) -> tuple[Record, bool | None]:
     """Say what a level finds, and write it into the file where it is to be signed; the record then, and whether it passed."""
-    from kdgym.leaderboard.verify import award, badge_text
+    from kdgym.leaderboard.badges import award, badge_text
 
     try:
         with progress_bar() as bar:
@@ -304,10 +304,11 @@ def check_all(boards: _Boards = _FOLDER) -> None:
     """Check every record, and whether page and cards are up to date. Exit code 1 if a check fails."""
     import tempfile
 
+    from kdgym.leaderboard.badges import badge_text, known_verifiers
     from kdgym.leaderboard.board import build as write
     from kdgym.leaderboard.card import changed_cards
     from kdgym.leaderboard.record import load_record
-    from kdgym.leaderboard.verify import badge_text, check, known_verifiers
+    from kdgym.leaderboard.verify import check
 
     problems = []
     known, paths = known_verifiers(boards), sorted(boards.glob("*/*-v*/*.json"))

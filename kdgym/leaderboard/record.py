@@ -11,7 +11,17 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from kdgym.core.ledger import ACTORS, UNITS
 from kdgym.leaderboard.printable import printable
@@ -182,6 +192,8 @@ class Badge(_Model):
         finding: in words.
         version, day: of kdgym, and when.
         verifier: public key, Ed25519, hex.
+        claimed, found, students: level 2: the claimed gain (or score) and that of so many new students; None in badges of
+            November 2026, which have them in words only.
         signature: hex.
     """
 
@@ -191,7 +203,15 @@ class Badge(_Model):
     version: _Text
     day: _Day
     verifier: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    claimed: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    found: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    students: Annotated[int, Field(ge=1, le=10_000)] | None = None
     signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+
+    @model_serializer(mode="wrap")
+    def _without_missing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Earlier badges were signed without the numbers."""
+        return {name: value for name, value in write(self).items() if value is not None}
 
 
 def file_name(agent: str, authors: Sequence[str]) -> str:

@@ -15,12 +15,13 @@ import numpy.typing as npt
 from scipy import stats
 
 from kdgym.evaluation import NO_TEACHING, load_agent, make_unseen, teach
+from kdgym.leaderboard.badges import Finding
 from kdgym.leaderboard.record import Record
 from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
 from kdgym.leaderboard.sandbox.llm_proxy import LLMProxy
 from kdgym.leaderboard.submit import Progress, open_board
 from kdgym.leaderboard.trace import Rounded
-from kdgym.leaderboard.verify import Finding, secret_generator
+from kdgym.leaderboard.verify import secret_generator
 from kdgym.registration import find
 
 

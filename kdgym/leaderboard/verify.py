@@ -14,25 +14,18 @@ import json
 import os
 import secrets
 from collections import Counter
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
 
-import kdgym
 from kdgym.evaluation import load_agent, teach
+from kdgym.leaderboard.badges import KEY, Finding, is_genuine
 from kdgym.leaderboard.board import standing
-from kdgym.leaderboard.record import Badge, Conditions, Outcome, Record
-from kdgym.leaderboard.submit import Progress, as_outcome, conditions, fits_board, open_board, today
+from kdgym.leaderboard.record import Conditions, Outcome, Record
+from kdgym.leaderboard.submit import Progress, as_outcome, conditions, fits_board, open_board
 from kdgym.leaderboard.trace import Replay, Rounded
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-KEY = "KDGYM_VERIFIER_KEY"  # environment variable: 32 bytes in hex
 _KINDS = {"Box": "box", "MultiDiscrete": "choices", "Text": "text"}
 _SUMS = 1e-9  # sums of money depend on the order of a population's
 RESERVED = ("control", "published", "oracle")  # kinds of kdgym's own agents
@@ -49,19 +42,6 @@ ELSEWHERE_ACTIONS = {"box": 0.1, "choices": 0.1, "text": 0.25}
 EARLIER_KERNELS = {"321636ba": "8c0b8f5a", "5a470297": "8c0b8f5a"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a level found.
-
-    Attributes:
-        passed: whether the record is what it says.
-        text: in a sentence.
-    """
-
-    passed: bool
-    text: str
-
-
 def check(record: Record) -> Finding:
     """Level 0: seeds are the board's, the trace fits the actions, reserved kinds are packaged agents, badges are genuine."""
     problems = []
@@ -76,7 +56,7 @@ def check(record: Record) -> Finding:
     else:
         problems += _check_trace(record)
     problems += [
-        f"badge {i + 1} is not genuine" for i, badge in enumerate(record.badges) if not _is_genuine(record, badge)
+        f"badge {i + 1} is not genuine" for i, badge in enumerate(record.badges) if not is_genuine(record, badge)
     ]
     seeds = len(record.outcome.seeds)
     return Finding(not problems, "; ".join(problems) or f"the file is sound: {seeds} students, {record.agent.kind}")
@@ -254,64 +234,3 @@ def secret_generator(record: Record, purpose: bytes) -> np.random.Generator:
     key = bytes.fromhex(os.environ[KEY]) if KEY in os.environ else secrets.token_bytes(32)
     seed = hmac.new(key, purpose + record.claim(), hashlib.sha256).digest()
     return np.random.default_rng(int.from_bytes(seed[:16], "big"))
-
-
-# --- badges ----------------------------------------------------------------------------------------------------------
-
-
-def award(record: Record, level: int, finding: Finding) -> Record:
-    """The record with a badge that says what was found, in place of an older one of this level by the same verifier.
-
-    Raises:
-        ValueError: the verifier's key is not set, or is not 32 bytes in hex.
-    """
-    key = _key()
-    verifier = _public(key)
-    said = {
-        "level": level, "passed": finding.passed, "finding": finding.text[:2000], "version": kdgym.__version__,
-        "day": today(), "verifier": verifier,
-    }  # fmt: skip
-    badge = Badge(**said, signature=key.sign(_signed(record, said)).hex())  # type: ignore[arg-type]
-    others = [b for b in record.badges if (b.level, b.verifier) != (level, verifier)]
-    return record.model_copy(update={"badges": [*others, badge]})
-
-
-def known_verifiers(folder: Path) -> dict[str, str]:
-    """Verifiers whose badges count on the boards of a folder: public key -> name, from ``verifiers.json``; none without it."""
-    file = folder / "verifiers.json"
-    return TypeAdapter(dict[str, str]).validate_json(file.read_bytes()) if file.is_file() else {}
-
-
-def _public(key: Ed25519PrivateKey) -> str:
-    return key.public_key().public_bytes_raw().hex()
-
-
-def _key() -> Ed25519PrivateKey:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    text = os.environ.get(KEY, "")
-    try:
-        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text))
-    except ValueError as error:
-        raise ValueError(f"To sign badges, set {KEY} to 32 bytes in hex (64 digits); it has {len(text)}.") from error
-
-
-def _signed(record: Record, said: dict[str, Any]) -> bytes:
-    return record.claim() + b"\n" + json.dumps(said, sort_keys=True).encode()
-
-
-def _is_genuine(record: Record, badge: Badge) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    try:
-        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(badge.verifier))
-        public.verify(bytes.fromhex(badge.signature), _signed(record, badge.model_dump(exclude={"signature"})))
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-def badge_text(path: Path, level: int, finding: Finding) -> str:
-    """A line for people."""
-    return f"{path.name}, level {level}: {'passed' if finding.passed else 'FAILED'}: {finding.text}."

@@ -16,12 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from kdgym.cli import app
+from kdgym.leaderboard.badges import KEY, Finding, award
 from kdgym.leaderboard.board import build, read_board, standing
 from kdgym.leaderboard.record import Record, load_record
 from kdgym.leaderboard.site import written_items
 from kdgym.leaderboard.submit import open_board
 from kdgym.leaderboard.trace import write_trace
-from kdgym.leaderboard.verify import KEY, Finding, award
 from kdgym.registration import find
 
 ID = "kdgym/DataGen-Math-OpenEnded-v0"

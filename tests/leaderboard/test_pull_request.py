@@ -155,7 +155,7 @@ def test_a_record_may_not_pose_as_another(clone: Path, record: Record, change: d
 
 
 def test_badges_are_given_by_those_who_verify(clone: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kdgym.leaderboard.verify import KEY, Finding, award
+    from kdgym.leaderboard.badges import KEY, Finding, award
 
     monkeypatch.setenv(KEY, "ab" * 32)
     award(record, 2, Finding(True, "trust me")).save(clone / MINE)

@@ -21,12 +21,13 @@ from kdgym.cli import app
 from kdgym.evaluation import load_agent, teach
 from kdgym.integrations.sb3 import as_vec_env
 from kdgym.integrations.sb3_policies import SharedPolicy
+from kdgym.leaderboard.badges import KEY, award
 from kdgym.leaderboard.record import Disclosures, Record, load_record
 from kdgym.leaderboard.rerun import RerunError, prediction_interval, rerun
 from kdgym.leaderboard.site import build_site
 from kdgym.leaderboard.submit import board_seeds, make_record, open_board
 from kdgym.leaderboard.trace import Rounded
-from kdgym.leaderboard.verify import KEY, award, check, replay
+from kdgym.leaderboard.verify import check, replay
 
 ID = "kdgym/DataGen-Math-v0"
 

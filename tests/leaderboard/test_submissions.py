@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 
 import kdgym.registration
 from kdgym.cli import app
+from kdgym.leaderboard.badges import KEY, award
 from kdgym.leaderboard.record import LARGEST, Record, load_record
 from kdgym.leaderboard.submit import make_record
 from kdgym.leaderboard.trace import Replay, Rounded, Trace, write_trace
-from kdgym.leaderboard.verify import EARLIER_KERNELS, KEY, award, check, replay
+from kdgym.leaderboard.verify import EARLIER_KERNELS, check, replay
 from kdgym.students.tiny.kernel import fingerprint
 from tests.tiers import tiered
 
