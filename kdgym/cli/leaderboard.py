@@ -85,14 +85,7 @@ def verify(
         int, typer.Option(help="Number of students to replay; up to four times as many are re-run.", min=1)
     ] = 8,
     weights: Annotated[Path | None, typer.Option(help="Level 2: the file that a trained agent needs.")] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest difference of mean scores at level 1: 0 on the record's kind of machine, 0.1 elsewhere.",
-            min=0,
-            show_default=False,
-        ),
-    ] = None,
+    exact: Annotated[bool, typer.Option(help="Level 1: equal bits also on another kind of machine.")] = False,
     base_url: Annotated[
         str | None, typer.Option(help="Level 2: where the model of a language model's teacher is, http://.../v1.")
     ] = None,
@@ -107,7 +100,7 @@ def verify(
     record = load_record(file)
     levels: list[_Level] = [
         lambda record, _: check(record),
-        lambda record, progress: replay(record, students, tolerance, progress),
+        lambda record, progress: replay(record, students, progress, exact),
         lambda record, progress: rerun(record, 4 * students, weights, progress=progress, base_url=base_url),
     ]
     for number, find_out in enumerate(levels[: level + 1]):
@@ -276,15 +269,13 @@ def review(
     """Verify the one record that a pull request adds, up to level 2 where that can be done. Exit code 1 if it fails."""
     from kdgym.leaderboard.pull_request import submitted_record
     from kdgym.leaderboard.rerun import rerun
-    from kdgym.leaderboard.verify import ELSEWHERE, ELSEWHERE_MANY, check, replay
+    from kdgym.leaderboard.verify import check, replay
 
     set_threads(1)
     record = submitted_record(Path(), base, head)
-    students = len(record.outcome.seeds)  # all of them: their mean is close also on another kind of machine
-    allowed = ELSEWHERE_MANY if students >= 32 else ELSEWHERE
     levels: tuple[_Level, ...] = (
         lambda record, _: check(record),
-        lambda record, progress: replay(record, students, None, progress, allowed),
+        lambda record, progress: replay(record, len(record.outcome.seeds), progress),
         lambda record, progress: rerun(record, progress=progress),
     )
     for number, find_out in enumerate(levels):
@@ -297,6 +288,25 @@ def review(
             continue
         if not passed:
             raise typer.Exit(1)
+
+
+@app.command()
+def drift(ids: _Ids = "", boards: _Boards = _FOLDER) -> None:
+    """Measure how far replays here are from records made on other kinds of machine; level 1 allows as much, and no more."""
+    from kdgym.leaderboard.drift import write_drift
+    from kdgym.leaderboard.record import load_record
+    from kdgym.leaderboard.submit import processor
+    from kdgym.leaderboard.verify import drift_of
+
+    set_threads(1)
+    everywhere = [folder.relative_to(boards).as_posix() for folder in sorted(boards.glob("*/*-v*"))]
+    for env_id in _split(ids) or everywhere:
+        replays = []
+        for path in sorted((boards / env_id).glob("*.json")):
+            with progress_bar() as bar:
+                replays.append((processor(), drift_of(load_record(path), counter(bar, path.name))))
+        write_drift({env_id: replays})
+        console.print(env_id)
 
 
 @app.command("check")
