@@ -26,6 +26,7 @@ EXACT = 1e-9  # sums of money depend on the order of a population's
 ERRORS = 3.5
 # Scores may differ by this where no drift was seen at all, since not all kinds of machine were measured.
 LEAST = 0.005
+SPREAD = 0.25  # of gains on boards that were not measured
 SCORES = ("before", "after", "first point of the curve", "curve", "after less the curve's end")
 Array = npt.NDArray[np.float64]
 Measured = dict[str, Array]
@@ -130,36 +131,46 @@ def too_far(env_id: str, parts: Mapping[str, Array]) -> list[str]:
     return problems
 
 
+def gain_spread(env_id: str) -> float:
+    """Standard deviation of students' gains over the board's control, of the record where it is largest; see `write_drift`."""
+    boards = _boards()
+    return float(boards[env_id]["gain spread"]) if env_id in boards else SPREAD
+
+
+@lru_cache
+def _boards() -> dict[str, Any]:
+    boards: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return boards
+
+
 @lru_cache
 def measured() -> dict[str, dict[str, Drift]]:
     """The drift of every board that was measured, by measure; measures that did not differ are left out."""
-    boards = json.loads(FILE.read_text(encoding="utf-8"))
     return {
-        env_id: {name: Drift(**numbers) for name, numbers in board["drift"].items()} for env_id, board in boards.items()
+        env_id: {name: Drift(**numbers) for name, numbers in board["drift"].items()}
+        for env_id, board in _boards().items()
     }
 
 
-def write_drift(replays: Mapping[str, list[tuple[str, Measured]]]) -> None:
-    """Write the table anew for some boards, and leave the others; what earlier kinds of machine differed by stays in it.
+def write_drift(env_id: str, machine: str, replays: Sequence[Measured], gains: Sequence[Array]) -> None:
+    """Write a board's rows of the table; what other kinds of machine differed by stays in it.
 
     Args:
-        replays: by board, of each record the kind of machine where it was replayed and its `differences`.
+        env_id: the board.
+        machine: the kind of machine of the replays.
+        replays: `differences` of every record.
+        gains: of every record over the board's control, [S].
     """
-    boards = json.loads(FILE.read_text(encoding="utf-8")) if FILE.is_file() else {}
-    for env_id, found in replays.items():
-        old = boards.get(env_id, {"machines": [], "drift": {}})
-        drift = {}
-        for name in found[0][1]:
-            parts = [differences_of[name] for _, differences_of in found]
-            spread = float(np.sqrt(np.mean(np.concatenate([part.mean(1) for part in parts]) ** 2)))
-            absolute = max(float(np.abs(part).mean()) for part in parts)
-            before = old["drift"].get(name, {"spread": 0.0, "absolute": 0.0})
-            numbers = {
-                "spread": max(before["spread"], float(f"{spread:.3g}")),
-                "absolute": max(before["absolute"], float(f"{absolute:.3g}")),
-            }
-            if numbers["absolute"] > EXACT:
-                drift[name] = numbers
-        machines = sorted({*old["machines"], *(machine for machine, _ in found)})
-        boards[env_id] = {"machines": machines, "drift": drift}
+    boards = json.loads(FILE.read_text(encoding="utf-8"))
+    old, drift = boards.get(env_id, {"machines": [], "drift": {}}), {}
+    for name in replays[0]:
+        parts = [replay[name] for replay in replays]
+        before = old["drift"].get(name, {"spread": 0.0, "absolute": 0.0})
+        spread = float(np.sqrt(np.mean(np.concatenate([part.mean(1) for part in parts]) ** 2)))
+        found = {"spread": spread, "absolute": max(float(np.abs(part).mean()) for part in parts)}
+        if max(found["absolute"], before["absolute"]) > EXACT:
+            drift[name] = {key: max(before[key], float(f"{number:.3g}")) for key, number in found.items()}
+    widest = max(float(gain.std(ddof=1)) for gain in gains)
+    machines = sorted({*old["machines"], machine})
+    boards[env_id] = {"machines": machines, "gain spread": float(f"{widest:.3g}"), "drift": drift}
     write_atomically(FILE, (json.dumps(dict(sorted(boards.items())), indent=1) + "\n").encode())
