@@ -37,7 +37,9 @@ _ROUNDING = 1e-6  # scores are sums of 32-bit shares: 1.00000003 has been seen
 def _is_composed(name: str) -> str:
     """Names that look alike are spelled alike."""
     if unicodedata.normalize("NFKC", name) != name:
-        raise ValueError(f"the name {name!r} is not in Unicode's form NFKC; give {unicodedata.normalize('NFKC', name)!r}")
+        raise ValueError(
+            f"the name {name!r} is not in Unicode's form NFKC; give {unicodedata.normalize('NFKC', name)!r}"
+        )
     return name
 
 
@@ -236,7 +238,11 @@ class Record(_Model):
     @model_validator(mode="after")
     def _fit(self) -> Record:
         outcome, (low, high) = self.outcome, find(self.env_id).score_range
-        for name, scores in (("before", outcome.before), ("after", outcome.after), *(("curve", c) for c in outcome.curve)):
+        for name, scores in (
+            ("before", outcome.before),
+            ("after", outcome.after),
+            *(("curve", c) for c in outcome.curve),
+        ):
             if not low - _ROUNDING <= min(scores) <= max(scores) <= high + _ROUNDING:
                 raise ValueError(
                     f"{name} has scores from {min(scores):g} to {max(scores):g}; those of {self.env_id} lie from {low:g} to {high:g}"

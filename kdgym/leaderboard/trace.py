@@ -53,7 +53,11 @@ class Trace(BaseModel):
         if not unpacker.eof:
             raise ValueError("The trace is cut short.")
         # A record is no place to keep other things: between characters, behind the stream, or in blocks that hold nothing.
-        if base64.b64encode(packed).decode() != self.data or unpacker.unused_data or len(packed) > 1.1 * len(content) + 100:
+        if (
+            base64.b64encode(packed).decode() != self.data
+            or unpacker.unused_data
+            or len(packed) > 1.1 * len(content) + 100
+        ):
             raise ValueError("The trace holds more than actions.")
         if self.kind == "text":
             return self._texts(content)
