@@ -155,6 +155,7 @@ def teach(
 ) -> None:
     """Be the teacher yourself: see the students, decide, and keep a record like that of any teacher."""
     from kdgym.leaderboard.human_teacher import HumanTeacher
+    from kdgym.leaderboard.names import require_free
     from kdgym.leaderboard.record import AgentCard
     from kdgym.leaderboard.submit import board_seeds, open_board, record_lessons
 
@@ -166,6 +167,7 @@ def teach(
     envs, seeds = open_board(id, students, given), board_seeds(id)[:students]
     who = [author.strip() for author in authors.split(",")]
     card = AgentCard(name=name, authors=who, kind="human", source=None, sha256=None)
+    require_free(card)
     record = record_lessons(id, envs, HumanTeacher(envs, console), card, seeds)
     before, after = (sum(scores) / students for scores in (record.outcome.before, record.outcome.after))
     console.print(f"Test score {before:.3f} → {after:.3f} ({after - before:+.3f})", highlight=False)

@@ -3,7 +3,7 @@
 Pages show, and compute with, what is verified. A folder with ``verifiers.json`` names the verifiers whose badges count. A
 record that has not passed level 1 there is a claim: it is shown in its place, has no rank, and moves nothing of the others.
 Controls and upper bounds, which others are measured by, are kdgym's own records. A folder without that file is private:
-nobody verifies its records, and its page says so.
+all its records count as they are, and its pages say so.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Trust:
     Attributes:
         verifiers: public key -> name.
         log: all that they found.
-        private: nobody verifies here, so records count as they are.
+        private: there are none, so records count as they are.
     """
 
     verifiers: Mapping[str, str]
@@ -206,7 +206,7 @@ class Row(Submission):
     @property
     def place(self) -> str:
         """The rank as shown: a star of oracles, a dash of others without one."""
-        return str(self.rank) if self.rank else "*" if self.kind == "oracle" else "–"
+        return str(self.rank) if self.rank else "*" if self.kind == "oracle" else "-"
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Board:
         entry: the environment.
         rows: best first, persons aside.
         persons: rows of human teachers, who teach the board's first few students; most gain first.
-        private: whether nobody verifies, see `Trust`.
+        private: see `Trust`.
     """
 
     entry: Entry
@@ -397,7 +397,7 @@ def copies(records: Mapping[str, Record]) -> list[str]:
     Returns:
         A sentence for each copy; of equal ones the original is kdgym's, or else the oldest.
     """
-    groups: dict[Hashable, list[str]] = defaultdict(list)
+    groups: dict[tuple[Hashable, ...], list[str]] = defaultdict(list)
     for file in sorted(records, key=lambda file: (records[file].agent.authors != [OWN], records[file].day, file)):
         record, agent = records[file], records[file].agent
         groups["actions and scores", record.trace, tuple(record.outcome.after)].append(file)

@@ -13,8 +13,8 @@ from kdgym.leaderboard.record import AgentCard
 
 OWN = "kdgym"  # author of the records that come with kdgym
 # Letters that names may have and that do not decompose, beside those whose Unicode names say which letter they are.
-_ALIKE = dict(zip("ðþŋĸ×ƨƿʊʉəɣƅɵœʀʒʃ", "dpnkxspuueyboorzs", strict=True))
-_ALIKE |= dict.fromkeys("i1|ɩǀ", "l") | {"0": "o", "œ": "oe"}
+_ALIKE = dict(zip("ðþŋĸ×ƨƿʊʉəɣƅɵœʀʒʃ", "dpnkxspuueyboorzs", strict=True))  # noqa: RUF001
+_ALIKE |= dict.fromkeys("i1|ɩǀ", "l") | {"0": "o", "œ": "oe"}  # noqa: RUF001
 _LETTER = re.compile(r"LATIN (?:LETTER|SMALL LETTER) (?:DOTLESS |OPEN |TURNED |REVERSED )?([A-Z]{1,2})(?: WITH .*)?")
 
 
@@ -40,6 +40,16 @@ def reserved(card: AgentCard) -> str | None:
     if any(fold(author).startswith(fold(OWN)) for author in card.authors):
         return OWN
     return own.get(fold(card.name))
+
+
+def require_free(card: AgentCard) -> None:
+    """Refuse names that readers would take for kdgym's own agents.
+
+    Raises:
+        ValueError: the agent's name or an author is kdgym's own, or looks like it.
+    """
+    if own := reserved(card):
+        raise ValueError(f"{card.name!r} by {', '.join(card.authors)}: {own!r} is kdgym's own; choose another name.")
 
 
 # Signs in a text: those that addresses hang on; those that mean nothing inside a word; all others.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 def printable(text: object, most: int = 300) -> str:
     """A stranger's words in one line: characters that are not printable (ESC, line ends, surrogates) become ``?``.
 

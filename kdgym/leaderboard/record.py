@@ -245,7 +245,8 @@ class Record(_Model):
         ):
             if not low - _ROUNDING <= min(scores) <= max(scores) <= high + _ROUNDING:
                 raise ValueError(
-                    f"{name} has scores from {min(scores):g} to {max(scores):g}; those of {self.env_id} lie from {low:g} to {high:g}"
+                    f"{name} has scores from {min(scores):g} to {max(scores):g}; those of {self.env_id} lie from {low:g} to "
+                    f"{high:g}"
                 )
         students, points = len(outcome.seeds), len(outcome.curve[0])
         if self.trace is None and points != 1:

@@ -160,7 +160,7 @@ def test_costs_and_curves_are_shown(boards: Path) -> None:
     record = load_record(path)
     asked = record.agent.model_copy(update={"model": "gpt-4o-mini"})
     cost = {**record.outcome.cost, "teacher": {**record.outcome.cost["teacher"], "tokens": [1e6, 2e6, 3e6]}}
-    outcome = record.outcome.model_copy(update={"cost": cost, "curve": [[0.0, 0.5, 1.0]] * 3})
+    outcome = record.outcome.model_copy(update={"cost": cost, "curve": [np.linspace(0, 1, 13).tolist()] * 3})
     paid = record.model_copy(update={"agent": asked, "outcome": outcome})
     paid.save(path)
     row = next(row for row in read_board(boards, ID) if row.record.agent.name == "arte")
@@ -230,10 +230,10 @@ def test_a_newer_version_makes_a_board_old(monkeypatch: pytest.MonkeyPatch) -> N
 
     entry = find(ID)
     newer = replace(entry, id=ID.replace("v0", "v1"))
-    assert not module.Board(entry, [], 0.0).is_old
+    assert not module.Board(entry, [], [], private=True).is_old
     monkeypatch.setattr(kdgym.registration, "ENVIRONMENTS", (*kdgym.registration.ENVIRONMENTS, newer))
-    assert module.Board(entry, [], 0.0).is_old
-    assert not module.Board(newer, [], 0.0).is_old
+    assert module.Board(entry, [], [], private=True).is_old
+    assert not module.Board(newer, [], [], private=True).is_old
 
 
 FILL = """

@@ -79,8 +79,9 @@ def test_a_replay_that_ends_early_says_so() -> None:
     [
         ({"data": "no base64!"}, "cannot be unpacked"),
         ({"data": "AAAA"}, "cannot be unpacked"),
-        ({"width": 7}, "are said"),
-        ({"kind": "text"}, "no JSON"),
+        ({"width": 7}, "longer than 252 bytes"),
+        ({"width": 300}, "are said"),
+        ({"kind": "text"}, "no list of 12 lists of 3 texts"),
     ],
 )
 def test_traces_that_are_no_traces(record: Record, change: dict[str, Any], said: str) -> None:
@@ -243,8 +244,10 @@ def test_actions_that_the_environment_refuses_do_not_replay(record: Record) -> N
     ("change", "said"),
     [
         (lambda r: r["outcome"].update(seeds=[1, 2, 3]), "not the board's"),
+        (lambda r: (r["trace"].update(steps=13), r["outcome"].update(curve=[[0.5] * 14] * FEW)), "the trace has 13 steps"),
         (lambda r: r["trace"].update(width=3), "3 wide"),
         (lambda r: r["agent"].update(kind="oracle"), "kind 'oracle' is here for informed, lookahead, not for mine"),
+        (lambda r: (r.update(trace=None), r["outcome"].update(curve=[[0.5]] * FEW)), "no trace"),
     ],
 )
 def test_unsound_records_are_found(record: Record, change: Callable[[dict[str, Any]], None], said: str) -> None:
