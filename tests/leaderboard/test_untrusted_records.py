@@ -78,7 +78,11 @@ def signed(record: Record, key: str, *findings: tuple[int, Finding]) -> Record:
 
 
 REPLAYED = (1, Finding(True, "replayed"))
-OWN = [("uniform", "control", (0.2, 0.3, 0.1)), ("stat", "published", (0.4, 0.5, 0.2)), ("informed", "oracle", (0.8, 0.9, 0.8))]
+OWN = [
+    ("uniform", "control", (0.2, 0.3, 0.1)),
+    ("stat", "published", (0.4, 0.5, 0.2)),
+    ("informed", "oracle", (0.8, 0.9, 0.8)),
+]
 
 
 @pytest.fixture
@@ -192,7 +196,7 @@ def test_files_that_are_no_records_are_refused(content: bytes, tmp_path: Path) -
 def test_numbers_that_are_none_are_refused(literal: str, field: str, tmp_path: Path) -> None:
     path, text = tmp_path / "mine--ada.json", made().model_dump_json()
     assert field in text
-    path.write_text(text.replace(field, re.sub(r'[^\[:]+$', lambda _: literal, field), 1))
+    path.write_text(text.replace(field, re.sub(r"[^\[:]+$", lambda _: literal, field), 1))
     refusal(path)
 
 
@@ -401,7 +405,9 @@ def test_a_claim_has_no_rank_and_moves_nothing(badges: Callable[[Record], Record
 
 
 @pytest.mark.parametrize("authors", [("AAA",), ("Kdgym",), ("kdgym", "AAA")])
-@pytest.mark.parametrize(("name", "kind", "after"), [("uniform", "control", (0.0,) * 3), ("informed", "oracle", (1.0,) * 3)])
+@pytest.mark.parametrize(
+    ("name", "kind", "after"), [("uniform", "control", (0.0,) * 3), ("informed", "oracle", (1.0,) * 3)]
+)
 @pytest.mark.parametrize("replays", [False, True])
 def test_copies_of_controls_and_upper_bounds_measure_nobody(
     authors: tuple[str, ...], name: str, kind: str, after: tuple[float, ...], replays: bool, boards: Path
@@ -460,14 +466,18 @@ def test_a_row_stands_where_new_students_put_it(boards: Path) -> None:
     """The claim of the first is higher; in the re-run its students gained less than those of stat are known to."""
     claimed, found = (0.9, 0.85, 0.8), 0.02
     fall = signed(made("by heart", after=claimed), MAINTAINER, REPLAYED, (2, Finding(False, "less", 0.65, found, 32)))
-    rise = signed(made("modest", after=(0.5, 0.6, 0.3)), MAINTAINER, REPLAYED, (2, Finding(True, "more", 0.27, 0.5, 32)))
+    rise = signed(
+        made("modest", after=(0.5, 0.6, 0.3)), MAINTAINER, REPLAYED, (2, Finding(True, "more", 0.27, 0.5, 32))
+    )
     put(boards, fall), put(boards, rise)
     order = [row.record.agent.name for row in read_board(boards, ID)]
     assert order == ["informed", "modest", "stat", "by heart", "uniform"]
     row = rows(boards)["by-heart--ada.json"]
     assert row.standing == pytest.approx(np.mean(claimed) + found - 0.65)
     assert row.found == found
-    assert row.gain is not None and row.gain.mean == pytest.approx(np.mean(claimed) - 0.2)  # what it claims is shown too
+    assert row.gain is not None and row.gain.mean == pytest.approx(
+        np.mean(claimed) - 0.2
+    )  # what it claims is shown too
     build(boards)
     assert "| +0.02 |" in (boards / "README.md").read_text()
     assert rows(boards)["modest--ada.json"].shift == 0  # more than was claimed raises nothing
@@ -479,7 +489,9 @@ def test_what_was_replayed_only_lowers_nobodys_rank(boards: Path) -> None:
     now = {file: row.rank for file, row in rows(boards).items()}
     assert now.pop(cheat.name) == 1
     assert now == ranks
-    proven = signed(made("by heart", after=(1.0, 1.0, 0.9)), MAINTAINER, REPLAYED, (2, Finding(True, "so", 0.7, 0.7, 32)))
+    proven = signed(
+        made("by heart", after=(1.0, 1.0, 0.9)), MAINTAINER, REPLAYED, (2, Finding(True, "so", 0.7, 0.7, 32))
+    )
     put(boards, proven)
     now = {file: row.rank for file, row in rows(boards).items()}
     assert (now[cheat.name], now["stat--kdgym.json"]) == (1, 2)
@@ -494,7 +506,12 @@ def test_a_failed_badge_that_was_removed_still_counts(boards: Path, monkeypatch:
     before = rows(boards)[path.name]
     failed.model_copy(update={"badges": failed.badges[:1]}).save(path)
     after = rows(boards)[path.name]
-    assert (after.badge, after.reason, after.rank, after.standing) == ("replayed, disputed", "less", before.rank, before.standing)
+    assert (after.badge, after.reason, after.rank, after.standing) == (
+        "replayed, disputed",
+        "less",
+        before.rank,
+        before.standing,
+    )
 
 
 def test_boards_without_verifiers_are_claims_and_say_so(boards: Path) -> None:
@@ -511,7 +528,10 @@ def test_boards_without_verifiers_are_claims_and_say_so(boards: Path) -> None:
 
 def test_all_pages_say_the_same(boards: Path) -> None:
     put(boards, made("claim", after=(0.9, 0.9, 0.9)))
-    put(boards, signed(made("new", after=(0.7, 0.6, 0.8)), MAINTAINER, REPLAYED, (2, Finding(False, "less", 0.5, 0.1, 32))))
+    put(
+        boards,
+        signed(made("new", after=(0.7, 0.6, 0.8)), MAINTAINER, REPLAYED, (2, Finding(False, "less", 0.5, 0.1, 32))),
+    )
     put(boards, made("by hand", "Eve", kind="human", after=(0.9, 0.9)))
     build(boards)
     build_site(boards)
@@ -585,7 +605,9 @@ def test_nobody_else_is_the_author_kdgym(author: str) -> None:
     assert reserved(made("mine", "Ada", author).agent) == "kdgym"
 
 
-@pytest.mark.parametrize("name", ["mine", "uniformly", "my uniform", "Ada's rule", "informed by nobody", "GPT", "x@example.com"])
+@pytest.mark.parametrize(
+    "name", ["mine", "uniformly", "my uniform", "Ada's rule", "informed by nobody", "GPT", "x@example.com"]
+)
 def test_other_names_are_free(name: str) -> None:
     require_free(made(name, "Ada Kdg", "Bo").agent)
 
@@ -610,7 +632,11 @@ def test_submitting_under_kdgyms_name_is_refused_before_anything_is_taught() -> 
 @pytest.mark.fuzz
 def test_words_of_strangers_are_text_in_markdown(text: str) -> None:
     line = f"| {markdown(text)} | x |"
-    (inline,) = [t for t in MarkdownIt("commonmark").enable("table").parse(f"| a | b |\n|---|---|\n{line}\n") if t.type == "inline"][2:3]
+    (inline,) = [
+        t
+        for t in MarkdownIt("commonmark").enable("table").parse(f"| a | b |\n|---|---|\n{line}\n")
+        if t.type == "inline"
+    ][2:3]
     children = inline.children or []
     assert {child.type for child in children} <= {"text", "text_special", "html_inline"}
     assert all(child.content == "<!-- -->" for child in children if child.type == "html_inline")
@@ -618,7 +644,9 @@ def test_words_of_strangers_are_text_in_markdown(text: str) -> None:
     assert shown == " ".join(text.split())
 
 
-@pytest.mark.parametrize("text", ["www.example.com", "WWW.example.com", "x@example.com", "http://a.b", "mailto:x@y.de", "a www.b.c d@e.f"])
+@pytest.mark.parametrize(
+    "text", ["www.example.com", "WWW.example.com", "x@example.com", "http://a.b", "mailto:x@y.de", "a www.b.c d@e.f"]
+)
 def test_addresses_stay_words(text: str) -> None:
     pieces = re.split(r"<!-- -->", markdown(text).replace("\\", ""))
     assert len(pieces) > 1
@@ -637,7 +665,9 @@ def coded(record: Record, source: str, **more: Any) -> Record:
 
 def test_anothers_actions_under_ones_own_name_are_reported() -> None:
     first, copy = made("first"), made("second", "Eve")
-    other = made("third", "Eve", after=(0.1, 0.2, 0.3))  # the same actions elsewhere score otherwise: it does not replay
+    other = made(
+        "third", "Eve", after=(0.1, 0.2, 0.3)
+    )  # the same actions elsewhere score otherwise: it does not replay
     assert copies({"a.json": first, "b.json": copy, "c.json": other}) == [
         "b.json has the actions and scores of a.json, which is by other authors."
     ]
@@ -655,6 +685,12 @@ def test_anothers_code_is_reported_unless_a_model_or_weights_decide() -> None:
 
 def test_badges_have_bounds() -> None:
     badge: dict[str, Any] = signed(made(), MAINTAINER, REPLAYED).badges[0].model_dump()
-    for change in ({"day": "0001-01-01"}, {"level": 4}, {"finding": "x" * 2001}, {"students": 0}, {"found": float("inf")}):
+    for change in (
+        {"day": "0001-01-01"},
+        {"level": 4},
+        {"finding": "x" * 2001},
+        {"students": 0},
+        {"found": float("inf")},
+    ):
         with pytest.raises(ValueError):
             Badge(**{**badge, **change})
