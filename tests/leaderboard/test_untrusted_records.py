@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -35,9 +36,7 @@ MAINTAINER, STRANGER = "ab" * 32, "cd" * 32  # keys
 STEPS = [np.full((FEW, 4), 0.5), np.zeros((FEW, 4))]
 
 
-def made(
-    name: str = "mine", *authors: str, kind: Any = "rule", after: tuple[float, ...] = (0.3, 0.5, 0.4), source: str = ""
-) -> Record:
+def made(name: str = "mine", *authors: str, kind: Any = "rule", after: tuple[float, ...] = (0.3, 0.5, 0.4)) -> Record:
     """A record that fits the schema; no environment was asked."""
     students = len(after)
     outcome = Outcome(
@@ -78,7 +77,11 @@ def signed(record: Record, key: str, *findings: tuple[int, Finding]) -> Record:
 
 
 REPLAYED = (1, Finding(True, "replayed"))
-OWN = [("uniform", "control", (0.2, 0.3, 0.1)), ("stat", "published", (0.4, 0.5, 0.2)), ("informed", "oracle", (0.8, 0.9, 0.8))]
+OWN = [
+    ("uniform", "control", (0.2, 0.3, 0.1)),
+    ("stat", "published", (0.4, 0.5, 0.2)),
+    ("informed", "oracle", (0.8, 0.9, 0.8)),
+]
 
 
 @pytest.fixture
@@ -101,11 +104,10 @@ def rows(folder: Path) -> dict[str, Row]:
 
 def refusal(path: Path) -> str:
     """Why a file is refused: one line that can be printed, and that names the file."""
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError, match=re.escape(path.name)) as refused:
         load_record(path)
     said = str(refused.value)
     assert said.isprintable() and len(said) < 500
-    assert path.name in said
     return said
 
 
@@ -132,8 +134,8 @@ def refusal(path: Path) -> str:
         (("trace", "students"), 2, "the trace has"),
         (("trace", "steps"), 3, "the trace has 3 steps"),
         *((("disclosures", "attempts"), value, "disclosures.attempts") for value in (0, 10**30, 1.5, True)),
-        *((("day",), day, "day") for day in ("9999-01-01", "2026-02-30", "2026-1-1", "٢٠٢٦-١١-٣٠", "2026-11-30\n", "")),
-        *((("agent", "name"), name, "agent.name") for name in ("ﬁne", "ſtat", "a\u200bb", " a", "a" * 61, "x/y", "<b>")),
+        *((("day",), day, "day") for day in ("9999-01-01", "2026-02-30", "2026-1-1", "\u0662026-11-30", "2026-11-30\n")),
+        *((("agent", "name"), name, "agent.name") for name in ("\ufb01ne", "\u017ftat", "a\u200bb", " a", "a" * 61, "x/y")),
         (("agent", "authors"), ["A"] * 21, "agent.authors"),
         (("conditions", "seconds"), 1e300, "conditions.seconds"),
         (("conditions", "threads"), 10**30, "conditions.threads"),
@@ -192,7 +194,7 @@ def test_files_that_are_no_records_are_refused(content: bytes, tmp_path: Path) -
 def test_numbers_that_are_none_are_refused(literal: str, field: str, tmp_path: Path) -> None:
     path, text = tmp_path / "mine--ada.json", made().model_dump_json()
     assert field in text
-    path.write_text(text.replace(field, re.sub(r'[^\[:]+$', lambda _: literal, field), 1))
+    path.write_text(text.replace(field, re.sub(r"[^\[:]+$", lambda _: literal, field), 1))
     refusal(path)
 
 
@@ -301,14 +303,15 @@ def test_an_altered_record_is_refused_or_shown(tmp_path_factory: pytest.TempPath
     path.write_bytes(content)
     try:
         record = load_record(path)
-    except ValueError as error:
-        assert str(error).isprintable() and path.name in str(error)
-        return
-    renamed = path.rename(path.with_name(record.file_name()))
-    try:
+        path = path.rename(path.with_name(record.file_name()))
         build(folder)
-    except ValueError as error:  # of other students, say
-        assert renamed.name in str(error) and str(error).isprintable()
+    except ValueError as error:  # no record, or one of other students
+        refused = str(error)
+    else:
+        refused = ""
+    if refused:
+        assert refused.isprintable()
+        assert path.name in refused
         return
     plain(folder)
     build_site(folder)
@@ -347,11 +350,10 @@ def test_files_with_other_names_are_shown_nowhere_and_all_are_reported(boards: P
         (boards / ID / os.fsdecode(name)).write_text(made().model_dump_json())
     (boards / ID / "broken.json").write_text("{")
     for write in (build, build_site):
-        with pytest.raises(ValueError) as refused:
+        with pytest.raises(ValueError, match=f"^{len(NAMES) + 1} files are not records of their boards") as refused:
             write(boards)
         said = str(refused.value)
         assert said.isprintable()
-        assert said.startswith(f"{len(NAMES) + 1} files are not records of their boards")
         for shown in ("<!--<script>.json", "x> [evil]", "line?end.json", "?[2J.json", "elsewhere.json", "broken.json"):
             assert shown in said
     assert (boards / "README.md").read_bytes() == before
@@ -371,6 +373,12 @@ def forged(record: Record) -> Record:
     return record.model_copy(update={"badges": [*genuine, *zeros]})
 
 
+def turned(record: Record) -> Record:
+    """With a genuine badge that said otherwise."""
+    (badge,) = signed(record, MAINTAINER, (1, Finding(False, "no"))).badges
+    return record.model_copy(update={"badges": [badge.model_copy(update={"passed": True})]})
+
+
 @pytest.mark.parametrize(
     "badges",
     [
@@ -379,9 +387,7 @@ def forged(record: Record) -> Record:
         lambda record: signed(record, STRANGER, REPLAYED, (2, Finding(True, "re-run", 0.1, 0.9, 32))),
         lambda record: signed(record, MAINTAINER, (0, Finding(True, "sound"))),
         lambda record: signed(record, MAINTAINER, REPLAYED).model_copy(update={"day": "2026-11-29"}),
-        lambda record: record.model_copy(
-            update={"badges": [signed(record, MAINTAINER, (1, Finding(False, "no"))).badges[0].model_copy(update={"passed": True})]}
-        ),
+        turned,
     ],
     ids=["none", "forged", "a stranger's", "level 0", "changed since", "turned around"],
 )  # fmt: skip
@@ -401,7 +407,9 @@ def test_a_claim_has_no_rank_and_moves_nothing(badges: Callable[[Record], Record
 
 
 @pytest.mark.parametrize("authors", [("AAA",), ("Kdgym",), ("kdgym", "AAA")])
-@pytest.mark.parametrize(("name", "kind", "after"), [("uniform", "control", (0.0,) * 3), ("informed", "oracle", (1.0,) * 3)])
+@pytest.mark.parametrize(
+    ("name", "kind", "after"), [("uniform", "control", (0.0,) * 3), ("informed", "oracle", (1.0,) * 3)]
+)
 @pytest.mark.parametrize("replays", [False, True])
 def test_copies_of_controls_and_upper_bounds_measure_nobody(
     authors: tuple[str, ...], name: str, kind: str, after: tuple[float, ...], replays: bool, boards: Path
@@ -460,14 +468,19 @@ def test_a_row_stands_where_new_students_put_it(boards: Path) -> None:
     """The claim of the first is higher; in the re-run its students gained less than those of stat are known to."""
     claimed, found = (0.9, 0.85, 0.8), 0.02
     fall = signed(made("by heart", after=claimed), MAINTAINER, REPLAYED, (2, Finding(False, "less", 0.65, found, 32)))
-    rise = signed(made("modest", after=(0.5, 0.6, 0.3)), MAINTAINER, REPLAYED, (2, Finding(True, "more", 0.27, 0.5, 32)))
-    put(boards, fall), put(boards, rise)
+    rise = signed(
+        made("modest", after=(0.5, 0.6, 0.3)), MAINTAINER, REPLAYED, (2, Finding(True, "more", 0.27, 0.5, 32))
+    )
+    put(boards, fall)
+    put(boards, rise)
     order = [row.record.agent.name for row in read_board(boards, ID)]
     assert order == ["informed", "modest", "stat", "by heart", "uniform"]
     row = rows(boards)["by-heart--ada.json"]
     assert row.standing == pytest.approx(np.mean(claimed) + found - 0.65)
     assert row.found == found
-    assert row.gain is not None and row.gain.mean == pytest.approx(np.mean(claimed) - 0.2)  # what it claims is shown too
+    assert row.gain is not None and row.gain.mean == pytest.approx(
+        np.mean(claimed) - 0.2
+    )  # what it claims is shown too
     build(boards)
     assert "| +0.02 |" in (boards / "README.md").read_text()
     assert rows(boards)["modest--ada.json"].shift == 0  # more than was claimed raises nothing
@@ -479,7 +492,9 @@ def test_what_was_replayed_only_lowers_nobodys_rank(boards: Path) -> None:
     now = {file: row.rank for file, row in rows(boards).items()}
     assert now.pop(cheat.name) == 1
     assert now == ranks
-    proven = signed(made("by heart", after=(1.0, 1.0, 0.9)), MAINTAINER, REPLAYED, (2, Finding(True, "so", 0.7, 0.7, 32)))
+    proven = signed(
+        made("by heart", after=(1.0, 1.0, 0.9)), MAINTAINER, REPLAYED, (2, Finding(True, "so", 0.7, 0.7, 32))
+    )
     put(boards, proven)
     now = {file: row.rank for file, row in rows(boards).items()}
     assert (now[cheat.name], now["stat--kdgym.json"]) == (1, 2)
@@ -494,7 +509,12 @@ def test_a_failed_badge_that_was_removed_still_counts(boards: Path, monkeypatch:
     before = rows(boards)[path.name]
     failed.model_copy(update={"badges": failed.badges[:1]}).save(path)
     after = rows(boards)[path.name]
-    assert (after.badge, after.reason, after.rank, after.standing) == ("replayed, disputed", "less", before.rank, before.standing)
+    assert (after.badge, after.reason, after.rank, after.standing) == (
+        "replayed, disputed",
+        "less",
+        before.rank,
+        before.standing,
+    )
 
 
 def test_boards_without_verifiers_are_claims_and_say_so(boards: Path) -> None:
@@ -511,7 +531,10 @@ def test_boards_without_verifiers_are_claims_and_say_so(boards: Path) -> None:
 
 def test_all_pages_say_the_same(boards: Path) -> None:
     put(boards, made("claim", after=(0.9, 0.9, 0.9)))
-    put(boards, signed(made("new", after=(0.7, 0.6, 0.8)), MAINTAINER, REPLAYED, (2, Finding(False, "less", 0.5, 0.1, 32))))
+    put(
+        boards,
+        signed(made("new", after=(0.7, 0.6, 0.8)), MAINTAINER, REPLAYED, (2, Finding(False, "less", 0.5, 0.1, 32))),
+    )
     put(boards, made("by hand", "Eve", kind="human", after=(0.9, 0.9)))
     build(boards)
     build_site(boards)
@@ -564,12 +587,14 @@ def test_all_others_teach_all_students(kind: str, boards: Path) -> None:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 LOOKALIKES = {
-    "uniform": ["uniform", "Uniform", "unıform", "UNIFORM", "un1form", "ünïförm", "unifo-rm", "uni form", "unlform", "u.n.i.f.o.r.m"],
-    "no teaching": ["no teaching", "No Teaching", "no-teaching", "noteaching", "n0 teach1ng", "nó teaching"],
-    "lookahead": ["1ookahead", "Iookahead", "l00kahead", "łookahead", "ǀookahead"],
+    "uniform": "uniform,Uniform,un\u0131form,UNIFORM,un1form,\u00fcn\u00efform,unifo-rm,uni form,unlform,u.n.i.f.o.r.m".split(
+        ","
+    ),
+    "no teaching": ["no teaching", "No Teaching", "no-teaching", "noteaching", "n0 teach1ng", "n\u00f3 teaching"],
+    "lookahead": ["1ookahead", "Iookahead", "l00kahead", "\u0142ookahead", "\u01c0ookahead"],
     "maskable_ppo": ["maskable ppo", "rnaskable_ppo", "Maskable+PPO"],
-    "always_auto": ["alvvays_auto", "always auto", "ålways_auto"],
-}  # fmt: skip
+    "always_auto": ["alvvays_auto", "always auto", "\u00e5lways_auto"],
+}
 
 
 @pytest.mark.parametrize(("own", "name"), [(own, name) for own, names in LOOKALIKES.items() for name in names])
@@ -585,7 +610,9 @@ def test_nobody_else_is_the_author_kdgym(author: str) -> None:
     assert reserved(made("mine", "Ada", author).agent) == "kdgym"
 
 
-@pytest.mark.parametrize("name", ["mine", "uniformly", "my uniform", "Ada's rule", "informed by nobody", "GPT", "x@example.com"])
+@pytest.mark.parametrize(
+    "name", ["mine", "uniformly", "my uniform", "Ada's rule", "informed by nobody", "GPT", "x@example.com"]
+)
 def test_other_names_are_free(name: str) -> None:
     require_free(made(name, "Ada Kdg", "Bo").agent)
 
@@ -610,7 +637,11 @@ def test_submitting_under_kdgyms_name_is_refused_before_anything_is_taught() -> 
 @pytest.mark.fuzz
 def test_words_of_strangers_are_text_in_markdown(text: str) -> None:
     line = f"| {markdown(text)} | x |"
-    (inline,) = [t for t in MarkdownIt("commonmark").enable("table").parse(f"| a | b |\n|---|---|\n{line}\n") if t.type == "inline"][2:3]
+    (inline,) = [
+        t
+        for t in MarkdownIt("commonmark").enable("table").parse(f"| a | b |\n|---|---|\n{line}\n")
+        if t.type == "inline"
+    ][2:3]
     children = inline.children or []
     assert {child.type for child in children} <= {"text", "text_special", "html_inline"}
     assert all(child.content == "<!-- -->" for child in children if child.type == "html_inline")
@@ -618,7 +649,9 @@ def test_words_of_strangers_are_text_in_markdown(text: str) -> None:
     assert shown == " ".join(text.split())
 
 
-@pytest.mark.parametrize("text", ["www.example.com", "WWW.example.com", "x@example.com", "http://a.b", "mailto:x@y.de", "a www.b.c d@e.f"])
+@pytest.mark.parametrize(
+    "text", ["www.example.com", "WWW.example.com", "x@example.com", "http://a.b", "mailto:x@y.de", "a www.b.c d@e.f"]
+)
 def test_addresses_stay_words(text: str) -> None:
     pieces = re.split(r"<!-- -->", markdown(text).replace("\\", ""))
     assert len(pieces) > 1
@@ -629,15 +662,15 @@ def test_addresses_stay_words(text: str) -> None:
 
 
 def coded(record: Record, source: str, **more: Any) -> Record:
-    import hashlib
-
     card = {"source": source, "sha256": hashlib.sha256(source.encode()).hexdigest(), **more}
     return record.model_copy(update={"agent": record.agent.model_copy(update=card)})
 
 
 def test_anothers_actions_under_ones_own_name_are_reported() -> None:
     first, copy = made("first"), made("second", "Eve")
-    other = made("third", "Eve", after=(0.1, 0.2, 0.3))  # the same actions elsewhere score otherwise: it does not replay
+    other = made(
+        "third", "Eve", after=(0.1, 0.2, 0.3)
+    )  # the same actions elsewhere score otherwise: it does not replay
     assert copies({"a.json": first, "b.json": copy, "c.json": other}) == [
         "b.json has the actions and scores of a.json, which is by other authors."
     ]
@@ -653,8 +686,18 @@ def test_anothers_code_is_reported_unless_a_model_or_weights_decide() -> None:
     assert copies({"a.json": theirs, "z.json": own}) == []
 
 
-def test_badges_have_bounds() -> None:
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("day", "0001-01-01"),
+        ("level", 4),
+        ("finding", "x" * 2001),
+        ("students", 0),
+        ("found", float("inf")),
+        ("claimed", "1"),
+    ],
+)
+def test_badges_have_bounds(field: str, value: Any) -> None:
     badge: dict[str, Any] = signed(made(), MAINTAINER, REPLAYED).badges[0].model_dump()
-    for change in ({"day": "0001-01-01"}, {"level": 4}, {"finding": "x" * 2001}, {"students": 0}, {"found": float("inf")}):
-        with pytest.raises(ValueError):
-            Badge(**{**badge, **change})
+    with pytest.raises(ValueError, match=field):
+        Badge(**{**badge, field: value})
