@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -349,9 +350,12 @@ def log(boards: _Boards = _FOLDER) -> None:
 def check_all(boards: _Boards = _FOLDER) -> None:
     """Check every record and the log, and whether page and cards are up to date. Exit code 1 if a check fails."""
     from kdgym.leaderboard.badges import known_verifiers, read_log
+    from kdgym.leaderboard.board import copies
     from kdgym.leaderboard.printable import printable
 
-    known, paths, problems = known_verifiers(boards), sorted(boards.glob("*/*-v*/*.json")), []
+    known, paths = known_verifiers(boards), sorted(boards.glob("*/*-v*/*.json"))
+    problems: list[str] = []
+    sound: dict[str, dict[str, Record]] = defaultdict(dict)
     try:
         entered = read_log(boards)
     except ValueError as error:
@@ -360,7 +364,11 @@ def check_all(boards: _Boards = _FOLDER) -> None:
         advance = counter(bar, "records")
         for path in paths:
             advance(1, len(paths))
-            problems += _problems(boards, path, entered, known)
+            record, found = _problems(boards, path, entered, known)
+            problems += found
+            if record is not None:
+                sound[record.env_id][path.name] = record
+    problems += [f"{env_id}: {copy}" for env_id, records in sound.items() for copy in copies(records)]
     try:
         problems += _stale(boards)
     except ValueError as error:  # boards of records that cannot be read
@@ -371,8 +379,10 @@ def check_all(boards: _Boards = _FOLDER) -> None:
         raise typer.Exit(1)
 
 
-def _problems(boards: Path, path: Path, entered: Sequence[Logged], known: Collection[str]) -> list[str]:
-    """What is wrong with a record's file, each in a sentence that begins with its place."""
+def _problems(
+    boards: Path, path: Path, entered: Sequence[Logged], known: Collection[str]
+) -> tuple[Record | None, list[str]]:
+    """The record of a file, if it can be read, and what is wrong with it, each in a sentence that begins with its place."""
     from kdgym.leaderboard.badges import badge_text, differences
     from kdgym.leaderboard.record import load_record
     from kdgym.leaderboard.verify import check
@@ -382,7 +392,7 @@ def _problems(boards: Path, path: Path, entered: Sequence[Logged], known: Collec
         record = load_record(path)
         finding = check(record)
     except (ValueError, RecursionError) as error:
-        return [f"{place}: {error}"]
+        return None, [f"{place}: {error}"]
     problems = [
         f"{place}: badge {number} is by a verifier who is not in verifiers.json"
         for number, badge in enumerate(record.badges, 1)
@@ -391,7 +401,7 @@ def _problems(boards: Path, path: Path, entered: Sequence[Logged], known: Collec
     if place != Path(record.env_id, record.file_name()):
         problems.append(f"{place} is a record of {record.env_id} and belongs into {record.file_name()}")
     problems += [] if finding.passed else [badge_text(path, 0, finding)]
-    return problems + [f"{place}: {problem}" for problem in differences(path.name, record, entered, known)]
+    return record, problems + [f"{place}: {problem}" for problem in differences(path.name, record, entered, known)]
 
 
 def _stale(boards: Path) -> list[str]:
