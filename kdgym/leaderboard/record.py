@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -31,11 +31,16 @@ from kdgym.storage import write_atomically
 
 LARGEST = 8 * 1024**2  # bytes of a file
 LEVELS = ("checked", "replayed", "re-run", "reproduced")
+_NAME = r"[A-Za-z0-9À-ɏ][A-Za-z0-9À-ɏ ._+@'()-]*"
 _ROUNDING = 1e-6  # scores are sums of 32-bit shares: 1.00000003 has been seen
 
 
-def _is_composed(name: str) -> str:
-    """Names that look alike are spelled alike."""
+def _is_name(name: str) -> str:
+    """Names are shown in terminals and on pages: no control characters, no invisible or direction-changing ones."""
+    if not re.fullmatch(_NAME, name):
+        raise ValueError(
+            f"the name is {name!r}; give Latin letters, digits, blanks and ._+@'()-, and a letter or digit first"
+        )
     if unicodedata.normalize("NFKC", name) != name:
         raise ValueError(
             f"the name {name!r} is not in Unicode's form NFKC; give {unicodedata.normalize('NFKC', name)!r}"
@@ -49,11 +54,8 @@ def _is_a_day(day: str) -> str:
     return day
 
 
-# Names are shown in terminals and on pages: no control characters, no invisible or direction-changing ones.
 _Name = Annotated[
-    str,
-    Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9À-ɏ][A-Za-z0-9À-ɏ ._+@'()-]*$"),
-    AfterValidator(_is_composed),
+    str, Field(min_length=1, max_length=60, json_schema_extra={"pattern": f"^{_NAME}$"}), AfterValidator(_is_name)
 ]
 _ModelName = Annotated[str, Field(max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+@:/()-]*$")]
 _Text = Annotated[str, Field(max_length=2000)]
@@ -68,6 +70,9 @@ _Curve = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+_Part = TypeVar("_Part", bound=_Model)
 
 
 class AgentCard(_Model):
@@ -294,15 +299,31 @@ def load_record(path: Path) -> Record:
         if record.trace is not None:
             record.trace.actions()
     except ValidationError as error:
-        found = error.errors()[0]
-        place = ".".join(map(str, found["loc"])) or "the whole"
-        said = f"{place}: {found['msg'].removeprefix('Value error, ')}."
-        raise ValueError(f"{printable(path.name)}: {printable(said)}") from error
+        raise ValueError(f"{printable(path.name)}: {_explained(error)}") from error
     except RecursionError as error:
         raise ValueError(f"{printable(path.name)}: it is nested too deeply; a record has five levels.") from error
     except ValueError as error:  # no JSON, or a trace that is none
         raise ValueError(f"{printable(path.name)}: {printable(error)}") from error
     return record
+
+
+def checked(part: type[_Part], **fields: Any) -> _Part:
+    """A part of a record from what a person gave.
+
+    Raises:
+        ValueError: a field does not fit the schema; the message says which, and why.
+    """
+    try:
+        return part(**fields)
+    except ValidationError as error:
+        raise ValueError(_explained(error)) from error
+
+
+def _explained(error: ValidationError) -> str:
+    """The first of what is wrong, in one line."""
+    found = error.errors()[0]
+    place = ".".join(map(str, found["loc"])) or "the whole"
+    return printable(f"{place}: {found['msg'].removeprefix('Value error, ')}.")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

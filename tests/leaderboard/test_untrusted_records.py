@@ -633,6 +633,20 @@ def test_submitting_under_kdgyms_name_is_refused_before_anything_is_taught() -> 
             make_record(ID, "uniform", name, authors)
 
 
+@pytest.mark.parametrize(
+    "words", [["--name", "<b>"], ["--name", "\ufb01ne"], ["--authors", " "], ["--attempts", "2000000"]]
+)
+def test_what_a_record_cannot_hold_is_refused_in_a_line_before_anything_is_taught(
+    words: list[str], tmp_path: Path
+) -> None:
+    given = {"--name": "mine", "--authors": "Ada", "--boards": str(tmp_path)} | {words[0]: words[1]}
+    command = ["submit", "uniform", "--env", ID, *(word for pair in given.items() for word in pair)]
+    refused = CliRunner().invoke(app, command)
+    assert isinstance(refused.exception, ValueError)
+    assert str(refused.exception).isprintable()
+    assert not list(tmp_path.iterdir())
+
+
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\0"), max_size=40))
 @pytest.mark.fuzz
 def test_words_of_strangers_are_text_in_markdown(text: str) -> None:
