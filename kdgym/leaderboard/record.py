@@ -30,6 +30,7 @@ from kdgym.registration import ID_PATTERN, find
 from kdgym.storage import write_atomically
 
 LARGEST = 8 * 1024**2  # bytes of a file
+_MOST_KEYS = 50  # of one JSON object; a record's have 19 at most
 LEVELS = ("checked", "replayed", "re-run", "reproduced")
 _NAME = r"[A-Za-z0-9À-ɏ][A-Za-z0-9À-ɏ ._+@'()-]*"
 _ROUNDING = 1e-6  # scores are sums of 32-bit shares: 1.00000003 has been seen
@@ -61,11 +62,14 @@ _ModelName = Annotated[str, Field(max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0
 _Text = Annotated[str, Field(max_length=2000)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_is_a_day)]
-_Students = Field(min_length=1, max_length=10_000)
+# The first wrong value ends the reading of a list: a file of millions would take gigabytes to be reported in full.
+_Students = Field(min_length=1, max_length=10_000, fail_fast=True)
 _Scores = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], _Students]
 _Amounts = Annotated[list[Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]], _Students]
-_Counts = Annotated[list[Annotated[list[Annotated[int, Field(ge=0, le=10**9)]], Field(max_length=10_000)]], _Students]
-_Curve = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, max_length=LONGEST + 1)]
+_Skills = Field(max_length=10_000, fail_fast=True)
+_Counts = Annotated[list[Annotated[list[Annotated[int, Field(ge=0, le=10**9)]], _Skills]], _Students]
+_Points = Field(min_length=1, max_length=LONGEST + 1, fail_fast=True)
+_Curve = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], _Points]
 
 
 class _Model(BaseModel):
@@ -238,7 +242,7 @@ class Record(_Model):
     outcome: Outcome
     trace: Trace | None
     disclosures: Disclosures
-    badges: Annotated[list[Badge], Field(max_length=100)] = []
+    badges: Annotated[list[Badge], Field(max_length=100, fail_fast=True)] = []
 
     @model_validator(mode="after")
     def _fit(self) -> Record:
@@ -329,6 +333,8 @@ def _explained(error: ValidationError) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; of two equal keys readers take one or the other, so there may not be two."""
     found = dict(pairs)
+    if len(pairs) > _MOST_KEYS:
+        raise ValueError(f"a JSON object has {len(pairs)} keys; {_MOST_KEYS} are allowed.")
     if len(found) < len(pairs):
         raise ValueError("a key is there twice in one JSON object.")
     return found

@@ -18,6 +18,7 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from kdgym.cli import app
@@ -187,6 +188,38 @@ def test_files_that_are_no_records_are_refused(content: bytes, tmp_path: Path) -
     path = tmp_path / "mine--ada.json"
     path.write_bytes(content)
     refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("outcome", "after"), ["x"] * 5000),
+        (("outcome", "seeds"), [-1] * 5000),
+        (("outcome", "curve"), [["x"] * 100] * 100),
+        (("outcome", "right"), [[-1] * 100] * 100),
+        (("outcome", "cost", "judge", "money"), ["x"] * 5000),
+        (("outcome", "cost"), {str(number): {} for number in range(5000)}),
+        (("agent", "settings"), {str(number): 1 for number in range(5000)}),
+        (("agent", "authors"), [1] * 5000),
+        (("badges",), [{}] * 5000),
+    ],
+    ids=lambda value: ".".join(value) if isinstance(value, tuple) else "",
+)
+def test_of_thousands_of_wrong_values_the_first_few_are_told(
+    where: tuple[str, ...], value: Any, tmp_path: Path
+) -> None:
+    """Gigabytes would be needed for what is wrong with a file of a few megabytes."""
+    content = json.loads(made().model_dump_json())
+    place = content
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = value
+    path = tmp_path / "mine--ada.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="mine--ada") as refused:
+        load_record(path)
+    cause = refused.value.__cause__
+    assert not isinstance(cause, ValidationError) or cause.error_count() < 50
 
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999", '"\\ud800"'])
