@@ -162,7 +162,7 @@ def write_drift(env_id: str, machine: str, replays: Sequence[Measured], gains: S
         gains: of every record over the board's control, [S].
     """
     boards = json.loads(FILE.read_text(encoding="utf-8"))
-    old, drift = boards.get(env_id, {"machines": [], "drift": {}}), {}
+    old, drift = boards.get(env_id, {"machines": [], "replays": 0, "drift": {}}), {}
     for name in replays[0]:
         parts = [replay[name] for replay in replays]
         before = old["drift"].get(name, {"spread": 0.0, "absolute": 0.0})
@@ -171,6 +171,10 @@ def write_drift(env_id: str, machine: str, replays: Sequence[Measured], gains: S
         if max(found["absolute"], before["absolute"]) > EXACT:
             drift[name] = {key: max(before[key], float(f"{number:.3g}")) for key, number in found.items()}
     widest = max(float(gain.std(ddof=1)) for gain in gains)
-    machines = sorted({*old["machines"], machine})
-    boards[env_id] = {"machines": machines, "gain spread": float(f"{widest:.3g}"), "drift": drift}
+    boards[env_id] = {
+        "machines": sorted({*old["machines"], machine}),
+        "replays": old["replays"] + len(replays),
+        "gain spread": float(f"{widest:.3g}"),
+        "drift": drift,
+    }
     write_atomically(FILE, (json.dumps(dict(sorted(boards.items())), indent=1) + "\n").encode())

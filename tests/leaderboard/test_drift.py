@@ -277,6 +277,7 @@ def test_another_kind_of_machine_only_widens_the_table(tmp_path: Any, monkeypatc
     assert json.loads(file.read_text()) == {
         ID: {
             "machines": ["one", "other"],
+            "replays": 2,
             "gain spread": 0.141,
             "drift": {"after": {"spread": 0.02, "absolute": 0.02}},
         }

@@ -188,8 +188,9 @@ def test_as_many_are_taught_as_the_board_has_or_as_are_asked_for() -> None:
 
 def test_the_name_of_the_control_changes_nothing() -> None:
     """An added gain fails whatever the record is called: it is gains that are compared, not scores."""
+    made = make_record(ID, "uniform", "other", ["Eve"])
     for name in ("other", "uniform"):
-        record = make_record(ID, "uniform", name, ["Eve"])
+        record = made.model_copy(update={"agent": made.agent.model_copy(update={"name": name})})
         after = [min(score + 0.09, 1.0) for score in record.outcome.after]
         boasting = record.model_copy(update={"outcome": record.outcome.model_copy(update={"after": after})})
         finding = rerun(boasting, 16)

@@ -244,7 +244,10 @@ def test_actions_that_the_environment_refuses_do_not_replay(record: Record) -> N
     ("change", "said"),
     [
         (lambda r: r["outcome"].update(seeds=[1, 2, 3]), "not the board's"),
-        (lambda r: (r["trace"].update(steps=13), r["outcome"].update(curve=[[0.5] * 14] * FEW)), "the trace has 13 steps"),
+        (
+            lambda r: (r["trace"].update(steps=13), r["outcome"].update(curve=[[0.5] * 14] * FEW)),
+            "the trace has 13 steps",
+        ),
         (lambda r: r["trace"].update(width=3), "3 wide"),
         (lambda r: r["agent"].update(kind="oracle"), "kind 'oracle' is here for informed, lookahead, not for mine"),
         (lambda r: (r.update(trace=None), r["outcome"].update(curve=[[0.5]] * FEW)), "no trace"),
