@@ -46,7 +46,7 @@ def submit(
     find(env)
     require_fit(env, agent)  # before anything is imported that takes seconds
     from kdgym.leaderboard.board import where_boards_are
-    from kdgym.leaderboard.record import Disclosures
+    from kdgym.leaderboard.record import Disclosures, checked
     from kdgym.leaderboard.submit import make_record
 
     set_threads(1)  # records are made and replayed by one thread, so that sums have one order
@@ -56,7 +56,7 @@ def submit(
         record = make_record(
             env, agent, name, [author.strip() for author in authors.split(",")], kind=kind,  # type: ignore[arg-type]
             model=model, options={"base_url": base_url, "model": model} if base_url else None,
-            disclosures=Disclosures(attempts=attempts, training=training),
+            disclosures=checked(Disclosures, attempts=attempts, training=training),
             progress=counter(bar, name),
         )  # fmt: skip
     path = boards / env / record.file_name()
@@ -156,7 +156,7 @@ def teach(
     """Be the teacher yourself: see the students, decide, and keep a record like that of any teacher."""
     from kdgym.leaderboard.human_teacher import HumanTeacher
     from kdgym.leaderboard.names import require_free
-    from kdgym.leaderboard.record import AgentCard
+    from kdgym.leaderboard.record import AgentCard, checked
     from kdgym.leaderboard.submit import board_seeds, open_board, record_lessons
 
     set_threads(1)
@@ -166,7 +166,7 @@ def teach(
         raise ValueError("A record is of the board's own settings; leave --set out, or --boards.")
     envs, seeds = open_board(id, students, given), board_seeds(id)[:students]
     who = [author.strip() for author in authors.split(",")]
-    card = AgentCard(name=name, authors=who, kind="human", source=None, sha256=None)
+    card = checked(AgentCard, name=name, authors=who, kind="human", source=None, sha256=None)
     require_free(card)
     record = record_lessons(id, envs, HumanTeacher(envs, console), card, seeds)
     before, after = (sum(scores) / students for scores in (record.outcome.before, record.outcome.after))

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -30,12 +30,18 @@ from kdgym.registration import ID_PATTERN, find
 from kdgym.storage import write_atomically
 
 LARGEST = 8 * 1024**2  # bytes of a file
+_MOST_KEYS = 50  # of one JSON object; a record's have 19 at most
 LEVELS = ("checked", "replayed", "re-run", "reproduced")
+_NAME = r"[A-Za-z0-9À-ɏ][A-Za-z0-9À-ɏ ._+@'()-]*"
 _ROUNDING = 1e-6  # scores are sums of 32-bit shares: 1.00000003 has been seen
 
 
-def _is_composed(name: str) -> str:
-    """Names that look alike are spelled alike."""
+def _is_name(name: str) -> str:
+    """Names are shown in terminals and on pages: no control characters, no invisible or direction-changing ones."""
+    if not re.fullmatch(_NAME, name):
+        raise ValueError(
+            f"the name is {name!r}; give Latin letters, digits, blanks and ._+@'()-, and a letter or digit first"
+        )
     if unicodedata.normalize("NFKC", name) != name:
         raise ValueError(
             f"the name {name!r} is not in Unicode's form NFKC; give {unicodedata.normalize('NFKC', name)!r}"
@@ -49,25 +55,28 @@ def _is_a_day(day: str) -> str:
     return day
 
 
-# Names are shown in terminals and on pages: no control characters, no invisible or direction-changing ones.
 _Name = Annotated[
-    str,
-    Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9À-ɏ][A-Za-z0-9À-ɏ ._+@'()-]*$"),
-    AfterValidator(_is_composed),
+    str, Field(min_length=1, max_length=60, json_schema_extra={"pattern": f"^{_NAME}$"}), AfterValidator(_is_name)
 ]
 _ModelName = Annotated[str, Field(max_length=120, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+@:/()-]*$")]
 _Text = Annotated[str, Field(max_length=2000)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Day = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), AfterValidator(_is_a_day)]
-_Students = Field(min_length=1, max_length=10_000)
+# The first wrong value ends the reading of a list: a file of millions would take gigabytes to be reported in full.
+_Students = Field(min_length=1, max_length=10_000, fail_fast=True)
 _Scores = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], _Students]
 _Amounts = Annotated[list[Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]], _Students]
-_Counts = Annotated[list[Annotated[list[Annotated[int, Field(ge=0, le=10**9)]], Field(max_length=10_000)]], _Students]
-_Curve = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, max_length=LONGEST + 1)]
+_Skills = Field(max_length=10_000, fail_fast=True)
+_Counts = Annotated[list[Annotated[list[Annotated[int, Field(ge=0, le=10**9)]], _Skills]], _Students]
+_Points = Field(min_length=1, max_length=LONGEST + 1, fail_fast=True)
+_Curve = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], _Points]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+_Part = TypeVar("_Part", bound=_Model)
 
 
 class AgentCard(_Model):
@@ -233,7 +242,7 @@ class Record(_Model):
     outcome: Outcome
     trace: Trace | None
     disclosures: Disclosures
-    badges: Annotated[list[Badge], Field(max_length=100)] = []
+    badges: Annotated[list[Badge], Field(max_length=100, fail_fast=True)] = []
 
     @model_validator(mode="after")
     def _fit(self) -> Record:
@@ -294,10 +303,7 @@ def load_record(path: Path) -> Record:
         if record.trace is not None:
             record.trace.actions()
     except ValidationError as error:
-        found = error.errors()[0]
-        place = ".".join(map(str, found["loc"])) or "the whole"
-        said = f"{place}: {found['msg'].removeprefix('Value error, ')}."
-        raise ValueError(f"{printable(path.name)}: {printable(said)}") from error
+        raise ValueError(f"{printable(path.name)}: {_explained(error)}") from error
     except RecursionError as error:
         raise ValueError(f"{printable(path.name)}: it is nested too deeply; a record has five levels.") from error
     except ValueError as error:  # no JSON, or a trace that is none
@@ -305,9 +311,30 @@ def load_record(path: Path) -> Record:
     return record
 
 
+def checked(part: type[_Part], **fields: Any) -> _Part:
+    """A part of a record from what a person gave.
+
+    Raises:
+        ValueError: a field does not fit the schema; the message says which, and why.
+    """
+    try:
+        return part(**fields)
+    except ValidationError as error:
+        raise ValueError(_explained(error)) from error
+
+
+def _explained(error: ValidationError) -> str:
+    """The first of what is wrong, in one line."""
+    found = error.errors()[0]
+    place = ".".join(map(str, found["loc"])) or "the whole"
+    return printable(f"{place}: {found['msg'].removeprefix('Value error, ')}.")
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; of two equal keys readers take one or the other, so there may not be two."""
     found = dict(pairs)
+    if len(pairs) > _MOST_KEYS:
+        raise ValueError(f"a JSON object has {len(pairs)} keys; {_MOST_KEYS} are allowed.")
     if len(found) < len(pairs):
         raise ValueError("a key is there twice in one JSON object.")
     return found

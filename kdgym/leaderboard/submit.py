@@ -29,7 +29,7 @@ from kdgym.evaluation import (
     teach,
 )
 from kdgym.leaderboard.names import OWN, require_free
-from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record
+from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record, checked
 from kdgym.leaderboard.trace import Rounded, write_trace
 from kdgym.registration import find
 from kdgym.students.tiny.kernel import fingerprint
@@ -85,7 +85,8 @@ def make_record(
     require_fit(env_id, agent)
     seeds, settings, source = board_seeds(env_id), encoding(agent), source_of(agent)
     weights = Path(agent.rpartition(":")[2]) if ":" in agent or agent.endswith(".zip") else None
-    card = AgentCard(
+    card = checked(
+        AgentCard,
         name=name,
         authors=authors,
         kind=kind,
