@@ -139,7 +139,7 @@ def reach(env_id: str, students: int) -> float:
     Raises:
         KeyError: nothing was measured on this board.
     """
-    return max(ERRORS * measured()[env_id].get("after", Drift(0.0, 0.0)).spread / np.sqrt(students), LEAST)
+    return max(ERRORS * measured()[env_id].get("after", Drift(0.0, 0.0)).spread / float(np.sqrt(students)), LEAST)
 
 
 def gain_spread(env_id: str) -> float:
