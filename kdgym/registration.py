@@ -38,6 +38,7 @@ class Entry:
         asking: teachers that fit and ask a language model.
         others: what else fits: variants and studies, and controls of other groups that read nothing.
         measure: what the score is.
+        score_range: lowest and highest score there can be; records with others are refused.
         episodes: student seeds of its leaderboard.
         settings: keyword arguments that make this id what it is.
         slow: its first environment takes minutes to make, and its students learn one after the other.
@@ -60,6 +61,7 @@ class Entry:
     asking: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     measure: str = "test accuracy on the targets"
+    score_range: tuple[float, float] = (0.0, 1.0)
     episodes: int = 64
     settings: dict[str, Any] = field(default_factory=dict)
     slow: bool = False
@@ -209,6 +211,7 @@ _ORCHESTRATE: dict[str, Any] = {
     "asking": ("llm_lanes",),
     "others": _ANY_NUMBERS,
     "measure": "mean reward of a task",
+    "score_range": (-2.0, 1.0),  # the budget is worth less than a success a task; the last stage may go over it
 }
 
 _TUTORING: dict[str, Any] = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,8 +24,8 @@ from kdgym.console import (
 from kdgym.registration import ENVIRONMENTS, find
 
 if TYPE_CHECKING:
+    from kdgym.leaderboard.badges import Finding, Logged
     from kdgym.leaderboard.record import Record
-    from kdgym.leaderboard.verify import Finding
 
 
 def submit(
@@ -45,7 +46,7 @@ def submit(
     find(env)
     require_fit(env, agent)  # before anything is imported that takes seconds
     from kdgym.leaderboard.board import where_boards_are
-    from kdgym.leaderboard.record import Disclosures
+    from kdgym.leaderboard.record import Disclosures, checked
     from kdgym.leaderboard.submit import make_record
 
     set_threads(1)  # records are made and replayed by one thread, so that sums have one order
@@ -55,7 +56,7 @@ def submit(
         record = make_record(
             env, agent, name, [author.strip() for author in authors.split(",")], kind=kind,  # type: ignore[arg-type]
             model=model, options={"base_url": base_url, "model": model} if base_url else None,
-            disclosures=Disclosures(attempts=attempts, training=training),
+            disclosures=checked(Disclosures, attempts=attempts, training=training),
             progress=counter(bar, name),
         )  # fmt: skip
     path = boards / env / record.file_name()
@@ -82,23 +83,23 @@ def verify(
         ),
     ] = 1,
     students: Annotated[
-        int, typer.Option(help="Number of students to replay; up to four times as many are re-run.", min=1)
-    ] = 8,
-    weights: Annotated[Path | None, typer.Option(help="Level 2: the file that a trained agent needs.")] = None,
-    tolerance: Annotated[
-        float | None,
+        int | None,
         typer.Option(
-            help="Largest difference of mean scores at level 1: 0 on the record's kind of machine, 0.1 elsewhere.",
-            min=0,
-            show_default=False,
+            help="Number of students: if left out, 8 are replayed (all of them on another kind of machine), and up to 32 new "
+            "ones are taught.",
+            min=1,
         ),
     ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Level 2: the file that a trained agent needs.")] = None,
+    exact: Annotated[bool, typer.Option(help="Level 1: equal bits also on another kind of machine.")] = False,
     base_url: Annotated[
         str | None, typer.Option(help="Level 2: where the model of a language model's teacher is, http://.../v1.")
     ] = None,
-    sign: Annotated[bool, typer.Option(help="Write a signed badge into the file (KDGYM_VERIFIER_KEY).")] = False,
+    sign: Annotated[
+        bool, typer.Option(help="Sign what is found (KDGYM_VERIFIER_KEY): in the file, and in its boards' log.")
+    ] = False,
 ) -> None:
-    """Check a submission, level by level. Exit code 1 if a check fails."""
+    """Check a submission, level by level. Exit code 1 if a check fails, and 2 if it is undecided."""
     from kdgym.leaderboard.record import load_record
     from kdgym.leaderboard.rerun import rerun
     from kdgym.leaderboard.verify import check, replay
@@ -107,21 +108,26 @@ def verify(
     record = load_record(file)
     levels: list[_Level] = [
         lambda record, _: check(record),
-        lambda record, progress: replay(record, students, tolerance, progress),
-        lambda record, progress: rerun(record, 4 * students, weights, progress=progress, base_url=base_url),
+        lambda record, progress: replay(record, students or 8, progress, exact),
+        lambda record, progress: rerun(record, students, weights, progress=progress, base_url=base_url),
     ]
     for number, find_out in enumerate(levels[: level + 1]):
         record, passed = _verify_level(file, record, number, find_out, sign)
-        if not passed:
-            raise typer.Exit(1)
+        _stop_unless(passed)
+
+
+def _stop_unless(passed: bool | None) -> None:
+    """End the command where a level failed (1) or is undecided (2)."""
+    if not passed:
+        raise typer.Exit(2 if passed is None else 1)
 
 
 _Level = Callable[["Record", Callable[[int, int], None]], "Finding"]
 
 
-def _verify_level(path: Path, record: Record, level: int, find_out: _Level, sign: bool) -> tuple[Record, bool]:
-    """Say what a level finds, and write it into the file where it is to be signed; the record then, and whether it passed."""
-    from kdgym.leaderboard.verify import award, badge_text
+def _verify_level(path: Path, record: Record, level: int, find_out: _Level, sign: bool) -> tuple[Record, bool | None]:
+    """Say what a level finds; where it is to be signed, write it into file and log. The record then, and whether it passed."""
+    from kdgym.leaderboard.badges import append, award, badge_text, boards_of
 
     try:
         with progress_bar() as bar:
@@ -129,9 +135,11 @@ def _verify_level(path: Path, record: Record, level: int, find_out: _Level, sign
     except RuntimeError as error:  # there is no sandbox, or this agent cannot be run again
         raise ValueError(f"{path.name}, level {level}: {error}") from error
     console.print(badge_text(path, level, finding), soft_wrap=True, markup=False, highlight=False)
-    if sign:
+    if sign and finding.passed is not None:
         record = award(record, level, finding)
         record.save(path)
+        if (boards := boards_of(path)) is not None:
+            append(boards, path, record, record.badges[-1])
     return record, finding.passed
 
 
@@ -147,7 +155,8 @@ def teach(
 ) -> None:
     """Be the teacher yourself: see the students, decide, and keep a record like that of any teacher."""
     from kdgym.leaderboard.human_teacher import HumanTeacher
-    from kdgym.leaderboard.record import AgentCard
+    from kdgym.leaderboard.names import require_free
+    from kdgym.leaderboard.record import AgentCard, checked
     from kdgym.leaderboard.submit import board_seeds, open_board, record_lessons
 
     set_threads(1)
@@ -157,7 +166,8 @@ def teach(
         raise ValueError("A record is of the board's own settings; leave --set out, or --boards.")
     envs, seeds = open_board(id, students, given), board_seeds(id)[:students]
     who = [author.strip() for author in authors.split(",")]
-    card = AgentCard(name=name, authors=who, kind="human", source=None, sha256=None)
+    card = checked(AgentCard, name=name, authors=who, kind="human", source=None, sha256=None)
+    require_free(card)
     record = record_lessons(id, envs, HumanTeacher(envs, console), card, seeds)
     before, after = (sum(scores) / students for scores in (record.outcome.before, record.outcome.after))
     console.print(f"Test score {before:.3f} → {after:.3f} ({after - before:+.3f})", highlight=False)
@@ -276,15 +286,13 @@ def review(
     """Verify the one record that a pull request adds, up to level 2 where that can be done. Exit code 1 if it fails."""
     from kdgym.leaderboard.pull_request import submitted_record
     from kdgym.leaderboard.rerun import rerun
-    from kdgym.leaderboard.verify import ELSEWHERE, ELSEWHERE_MANY, check, replay
+    from kdgym.leaderboard.verify import check, replay
 
     set_threads(1)
     record = submitted_record(Path(), base, head)
-    students = len(record.outcome.seeds)  # all of them: their mean is close also on another kind of machine
-    allowed = ELSEWHERE_MANY if students >= 32 else ELSEWHERE
     levels: tuple[_Level, ...] = (
         lambda record, _: check(record),
-        lambda record, progress: replay(record, students, None, progress, allowed),
+        lambda record, progress: replay(record, len(record.outcome.seeds), progress),
         lambda record, progress: rerun(record, progress=progress),
     )
     for number, find_out in enumerate(levels):
@@ -295,35 +303,117 @@ def review(
                 raise
             console.print(f"{error}. Level 2 is left out.", soft_wrap=True, markup=False, highlight=False)
             continue
-        if not passed:
-            raise typer.Exit(1)
+        _stop_unless(passed)
+
+
+@app.command()
+def drift(ids: _Ids = "", boards: _Boards = _FOLDER) -> None:
+    """Measure how far replays here are from records made on other kinds of machine; level 1 allows as much, and no more."""
+    import numpy as np
+
+    from kdgym.leaderboard.drift import write_drift
+    from kdgym.leaderboard.record import load_record
+    from kdgym.leaderboard.submit import processor
+    from kdgym.leaderboard.verify import drift_of
+
+    set_threads(1)
+    everywhere = [folder.relative_to(boards).as_posix() for folder in sorted(boards.glob("*/*-v*"))]
+    for env_id in _split(ids) or everywhere:
+        records, replays = [load_record(path) for path in sorted((boards / env_id).glob("*.json"))], []
+        for record in records:
+            with progress_bar() as bar:
+                replays.append(drift_of(record, counter(bar, f"{env_id}: {record.agent.name}")))
+        control = find(env_id).controls[0]
+        scores = {record.agent.name: np.array(record.outcome.after) for record in records}
+        gains = [gained - scores[control][: len(gained)] for name, gained in scores.items() if name != control]
+        write_drift(env_id, processor(), replays, gains)
+        console.print(env_id)
+
+
+@app.command()
+def log(boards: _Boards = _FOLDER) -> None:
+    """Enter badges of known verifiers into the boards' log that are not in it, and sign these lines (KDGYM_VERIFIER_KEY)."""
+    from kdgym.leaderboard.badges import LOG, enter, known_verifiers, read_log, unlogged
+    from kdgym.leaderboard.record import load_record
+
+    known, entered = known_verifiers(boards), read_log(boards)
+    missing = []
+    for path in sorted(boards.glob("*/*-v*/*.json")):
+        record = load_record(path)
+        missing += [(path, record, badge) for badge in unlogged(path.name, record, entered, known)]
+    if missing:
+        enter(boards, missing)
+    console.print(f"{len(missing)} findings entered: {boards / LOG}", soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command("check")
 def check_all(boards: _Boards = _FOLDER) -> None:
-    """Check every record, and whether page and cards are up to date. Exit code 1 if a check fails."""
-    import tempfile
+    """Check every record and the log, and whether page and cards are up to date. Exit code 1 if a check fails."""
+    from kdgym.leaderboard.badges import known_verifiers, read_log
+    from kdgym.leaderboard.board import copies
+    from kdgym.leaderboard.printable import printable
 
-    from kdgym.leaderboard.board import build as write
-    from kdgym.leaderboard.card import changed_cards
-    from kdgym.leaderboard.record import load_record
-    from kdgym.leaderboard.verify import badge_text, check, known_verifiers
-
-    problems = []
     known, paths = known_verifiers(boards), sorted(boards.glob("*/*-v*/*.json"))
+    problems: list[str] = []
+    sound: dict[str, dict[str, Record]] = defaultdict(dict)
+    try:
+        entered = read_log(boards)
+    except ValueError as error:
+        entered, problems = [], [str(error)]
     with progress_bar() as bar:
         advance = counter(bar, "records")
         for path in paths:
             advance(1, len(paths))
-            record, place = load_record(path), path.relative_to(boards)
-            for number, badge in enumerate(record.badges, 1):
-                if badge.verifier not in known:
-                    problems.append(f"{place}: badge {number} is by a verifier who is not in verifiers.json")
-            if place != Path(record.env_id, record.file_name()):
-                problems.append(f"{place} is a record of {record.env_id} and belongs into {record.file_name()}")
-            finding = check(record)
-            if not finding.passed:
-                problems.append(badge_text(path, 0, finding))
+            record, found = _problems(boards, path, entered, known)
+            problems += found
+            if record is not None:
+                sound[record.env_id][path.name] = record
+    problems += [f"{env_id}: {copy}" for env_id, records in sound.items() for copy in copies(records)]
+    try:
+        problems += _stale(boards)
+    except ValueError as error:
+        if not paths:  # there are no boards here at all
+            raise
+        problems.append(str(error))
+    for problem in problems or ["All records are sound, and the page is up to date."]:
+        console.print(printable(problem, 1000), soft_wrap=True, markup=False, highlight=False)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _problems(
+    boards: Path, path: Path, entered: Sequence[Logged], known: Collection[str]
+) -> tuple[Record | None, list[str]]:
+    """The record of a file, if it can be read, and what is wrong with it, each in a sentence that begins with its place."""
+    from kdgym.leaderboard.badges import badge_text, differences
+    from kdgym.leaderboard.record import load_record
+    from kdgym.leaderboard.verify import check
+
+    place = path.relative_to(boards)
+    try:
+        record = load_record(path)
+        finding = check(record)
+    except (ValueError, RecursionError) as error:
+        return None, [f"{place}: {error}"]
+    problems = [
+        f"{place}: badge {number} is by a verifier who is not in verifiers.json"
+        for number, badge in enumerate(record.badges, 1)
+        if badge.verifier not in known
+    ]
+    if place != Path(record.env_id, record.file_name()):
+        problems.append(f"{place} is a record of {record.env_id} and belongs into {record.file_name()}")
+    problems += [] if finding.passed else [badge_text(path, 0, finding)]
+    return record, problems + [f"{place}: {problem}" for problem in differences(path.name, record, entered, known)]
+
+
+def _stale(boards: Path) -> list[str]:
+    """Pages and cards that are not those of the records."""
+    import tempfile
+
+    from kdgym.leaderboard.board import build as write
+    from kdgym.leaderboard.card import changed_cards
+
+    problems = []
     with tempfile.TemporaryDirectory() as fresh, progress_bar() as bar:
         advance, ids = counter(bar, "boards"), write(boards, out=Path(fresh))
         for env_id in ids:
@@ -332,7 +422,4 @@ def check_all(boards: _Boards = _FOLDER) -> None:
         for page in ("README.md", "schema.json"):
             if not (boards / page).is_file() or (Path(fresh) / page).read_bytes() != (boards / page).read_bytes():
                 problems.append(f"The page {page} is not that of the records; run: kdgym leaderboard build")
-    for problem in problems or ["All records are sound, and the page is up to date."]:
-        console.print(problem, soft_wrap=True, markup=False, highlight=False)
-    if problems:
-        raise typer.Exit(1)
+    return problems

@@ -1,10 +1,17 @@
-"""Boards: the records of one environment, compared with each other, and as a page of Markdown."""
+"""Boards: the records of one environment, compared with each other, and as a page of Markdown.
+
+Pages show, and compute with, what is verified. A folder with ``verifiers.json`` names the verifiers whose badges count. A
+record that has not passed level 1 there is a claim: it is shown in its place, has no rank, and moves nothing of the others.
+Controls and upper bounds, which others are measured by, are kdgym's own records. A folder without that file is private:
+all its records count as they are, and its pages say so.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,42 +22,121 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from kdgym.evaluation import NO_TEACHING
 from kdgym.evaluation.statistics import (
     Interval,
-    Scores,
     interquartile_mean,
     mean_interval,
     probability_of_improvement,
     smallest_detectable_difference,
 )
-from kdgym.leaderboard.record import LEVELS, Record, load_record
+from kdgym.leaderboard.badges import VERIFIERS, Logged, found_gain, known_verifiers, read_log, trusted_badges
+from kdgym.leaderboard.names import OWN, markdown
+from kdgym.leaderboard.printable import printable
+from kdgym.leaderboard.record import LEVELS, Badge, Record, load_record
 from kdgym.leaderboard.submit import Kind, fits_board
 from kdgym.registration import Entry, environments, find
 from kdgym.storage import write_atomically
 
+_RERUN = 32  # students of a re-run whose badge does not say how many they were
+_NORMAL = 1.96  # half of a 95 % interval, in standard errors
+
 
 @dataclass(frozen=True)
-class Row:
-    """A record's place on its board.
+class Trust:
+    """Whose findings count on the boards of a folder.
 
     Attributes:
-        record: the submission.
+        verifiers: public key -> name.
+        log: all that they found.
+        private: there are none, so records count as they are.
+    """
+
+    verifiers: Mapping[str, str]
+    log: Sequence[Logged]
+    private: bool
+
+    @classmethod
+    def read(cls, folder: Path) -> Trust:
+        """That of a folder.
+
+        Raises:
+            ValueError: its table of verifiers or its log is damaged.
+        """
+        return cls(known_verifiers(folder), read_log(folder), not (folder / VERIFIERS).is_file())
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A record, and what verifiers say of it.
+
+    Attributes:
+        record: what was submitted.
         file: its name.
-        rank: of its group: those whose paired interval to the group's best includes 0 share a rank; None of oracles.
-        gain: paired difference to the board's first control, or None for that control.
-        headroom: share of the way from that control to the best oracle, or None if there is none.
-        better: probability that a student learns more than with the row below, or None.
+        badges: those that count, by level.
+        private: see `Trust`.
     """
 
     record: Record
     file: str
-    rank: int | None
-    gain: Interval | None
-    headroom: float | None
-    better: float | None
+    badges: Sequence[Badge]
+    private: bool
+
+    @property
+    def kind(self) -> str:
+        """Of the agent."""
+        return self.record.agent.kind
 
     @property
     def scores(self) -> npt.NDArray[np.float64]:
         """Of the students, [S]."""
         return np.array(self.record.outcome.after)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is of kdgym's own agents that stand on the board: a control, say, or an upper bound."""
+        agent = self.record.agent
+        return agent.authors == [OWN] and (agent.name, agent.kind) in standing(self.record.env_id)
+
+    @property
+    def is_base(self) -> bool:
+        """Whether it is the control that differences are taken to."""
+        return self.is_own and self.record.agent.name == find(self.record.env_id).controls[0]
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has passed level 1, and failed neither this nor level 0, so that others may be compared with it."""
+        found = {(badge.level, badge.passed) for badge in self.badges}
+        return self.private or ((1, True) in found and not found & {(0, False), (1, False)})
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether it has a rank; a failed level 2 needs the numbers by which it is ranked instead of its claim."""
+        failed = any(badge.level >= 2 and not badge.passed for badge in self.badges)
+        return self.counts and self.kind not in ("oracle", "human") and not (failed and self.found is None)
+
+    @property
+    def leads(self) -> bool:
+        """Whether others may have a lower rank for it: what was replayed only may know the board's students by heart."""
+        return self.private or self.is_own or any(badge.level == 2 and badge.passed for badge in self.badges)
+
+    @property
+    def found(self) -> float | None:
+        """What new students gained at level 2; None of the control, whose gain is 0."""
+        return self._rerun[1] if self._rerun else None
+
+    @property
+    def shift(self) -> float:
+        """By how much new students gained less than is claimed: 0, or below."""
+        return min(0.0, self._rerun[1] - self._rerun[0]) if self._rerun else 0.0
+
+    @property
+    def standing(self) -> float:
+        """The mean score, as claimed or as new students let expect, whichever is lower: rows are in this order."""
+        return float(self.scores.mean()) + self.shift
+
+    @property
+    def _rerun(self) -> tuple[float, float] | None:
+        """Claimed and found gain of level 2, where several verifiers looked those that are furthest below each other."""
+        pairs = [pair for badge in self.badges if (pair := found_gain(badge))]
+        return None if self.is_base else min(pairs, key=lambda pair: pair[1] - pair[0], default=None)
 
     @property
     def iqm(self) -> float:
@@ -59,19 +145,19 @@ class Row:
 
     @property
     def badge(self) -> str:
-        """The highest level that was passed, and whether somebody disputes it."""
-        passed = [badge.level for badge in self.record.badges if badge.passed]
-        return ", ".join([*([LEVELS[max(passed)]] if passed else []), *(["disputed"] if self.reason else [])])
+        """The highest level that was passed, or that it is a claim; and whether a finding disputes it."""
+        passed = [badge.level for badge in self.badges if badge.passed and badge.level]
+        return (LEVELS[max(passed)] if passed else "claimed") + (", disputed" if self.reason else "")
 
     @property
     def reason(self) -> str:
         """Of a dispute: what was found."""
-        return next((badge.finding or "no reason given" for badge in self.record.badges if not badge.passed), "")
+        return next((badge.finding or "no reason given" for badge in self.badges if not badge.passed), "")
 
     @property
     def finding(self) -> str:
-        """What the highest level found, in words: at level 2 what new students gained, beside the claim."""
-        return max(self.record.badges, key=lambda badge: badge.level).finding if self.record.badges else ""
+        """What the highest level found, in words."""
+        return self.badges[-1].finding if self.badges else ""
 
     @property
     def stem(self) -> str:
@@ -101,23 +187,59 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Row(Submission):
+    """A submission's place on its board.
+
+    Attributes:
+        rank: of its group: those whose difference to the group's best cannot be distinguished from 0 share a rank. None of
+            oracles, persons, claims, and of what failed a level below 2.
+        gain: paired difference to the board's control on the same students, as claimed; None of that control.
+        headroom: share of the way from the control to the best oracle, by `standing`; None if there is none, and of persons.
+        better: probability that a student learns more than with the next row that counts, or None.
+    """
+
+    rank: int | None
+    gain: Interval | None
+    headroom: float | None
+    better: float | None
+
+    @property
+    def place(self) -> str:
+        """The rank as shown: a star of oracles, a dash of others without one."""
+        return str(self.rank) if self.rank else "*" if self.kind == "oracle" else "-"
+
+
+@dataclass(frozen=True)
 class Board:
     """All records of one environment.
 
     Attributes:
         entry: the environment.
-        rows: best first.
-        detectable: smallest difference to the control that is detected in four of five cases, median over the rows.
+        rows: best first, persons aside.
+        persons: rows of human teachers, who teach the board's first few students; most gain first.
+        private: see `Trust`.
     """
 
     entry: Entry
     rows: list[Row]
-    detectable: float
+    persons: list[Row]
+    private: bool
 
     @property
     def control_name(self) -> str:
         """Whom differences are taken to."""
         return self.entry.controls[0]
+
+    @property
+    def control(self) -> Row:
+        """The row of that control."""
+        return next(row for row in self.rows if row.is_base)
+
+    @property
+    def detectable(self) -> float:
+        """Smallest difference to the control that is detected in four of five cases, median over the rows that count."""
+        spreads = [row.scores - self.control.scores for row in self.rows if row.counts and not row.is_base]
+        return float(np.median([smallest_detectable_difference(x) for x in spreads])) if spreads else 0.0
 
     @property
     def is_old(self) -> bool:
@@ -129,7 +251,7 @@ class Board:
     @property
     def kinds(self) -> list[str]:
         """Kinds of agents that are there."""
-        return sorted({row.record.agent.kind for row in self.rows})
+        return sorted({row.kind for row in self.rows})
 
 
 def where_boards_are(env_id: str) -> str:
@@ -144,76 +266,150 @@ def read_boards(folder: Path, ids: Collection[str] = ()) -> list[Board]:
     """The boards that have records; only some, if ids are given.
 
     Raises:
-        ValueError: there are none; see also `read_board`.
+        ValueError: there are none; or files are no records of their boards, which are all named; see also `read_board`.
     """
-    boards, chosen = [], {find(env_id).id for env_id in ids}
-    for entry in environments():
-        if entry.id in chosen or (not ids and any((folder / entry.id).glob("*.json"))):
-            rows = read_board(folder, entry.id)
-            control = next(row.scores for row in rows if row.gain is None)
-            spreads = [row.scores - control for row in rows if row.gain is not None and len(row.scores) == len(control)]
-            detectable = float(np.median([smallest_detectable_difference(x) for x in spreads])) if spreads else 0.0
-            boards.append(Board(entry, rows, detectable))
-    if not boards:
-        raise ValueError(f"There are no boards in {folder}. {where_boards_are('ID')}")
+    chosen = {find(env_id).id for env_id in ids}
+    wanted = [e.id for e in environments() if e.id in chosen or (not ids and any((folder / e.id).glob("*.json")))]
+    if not wanted:
+        raise ValueError(f"There are no boards in {printable(folder)}. {where_boards_are('ID')}")
+    problems = [problem for env_id in wanted for problem in _load(folder, env_id)[1]]
+    if problems:
+        raise ValueError(
+            f"{len(problems)} files are not records of their boards; move them away to build the pages. "
+            + " ".join(problems)
+        )
+    trust, boards = Trust.read(folder), []
+    for env_id in wanted:
+        rows = read_board(folder, env_id, trust)
+        teachers, persons = ([row for row in rows if (row.kind == "human") is human] for human in (False, True))
+        boards.append(Board(find(env_id), teachers, persons, trust.private))
     return boards
 
 
-def read_board(folder: Path, env_id: str) -> list[Row]:
-    """The records of a board, best first.
+def _load(folder: Path, env_id: str) -> tuple[dict[str, Record], list[str]]:
+    """The records of a board by their files' names, and what is wrong with other files, in sentences."""
+    records, problems = {}, []
+    for path in sorted((folder / env_id).glob("*.json")):
+        place = f"{env_id}/{printable(path.name, 120)}"
+        try:
+            record = load_record(path)
+        except ValueError as error:
+            problems.append(f"{env_id}: {error}")
+            continue
+        if record.env_id != env_id or not fits_board(env_id, record.outcome.seeds, record.agent.kind):
+            problems.append(f"{place} is a record of {record.env_id}, or of other students.")
+        elif path.name != record.file_name():
+            problems.append(f"{place} has the name of another record; it belongs into {record.file_name()}.")
+        else:
+            records[path.name] = record
+    return records, problems
+
+
+def read_board(folder: Path, env_id: str, trust: Trust | None = None) -> list[Row]:
+    """The records of a board, best first, and then those of persons.
+
+    Args:
+        folder: of the boards.
+        env_id: the board.
+        trust: of the folder; read, if it is not given.
 
     Raises:
-        ValueError: a file is no record, or one of another board; or the control is missing.
+        ValueError: a file is no record of this board; or the control is missing, or is not verified.
     """
-    records = {path.name: load_record(path) for path in sorted((folder / env_id).glob("*.json"))}
-    for name, record in records.items():
-        if record.env_id != env_id or not fits_board(env_id, record.outcome.seeds, record.agent.kind):
-            raise ValueError(f"{folder / env_id / name} is a record of {record.env_id}, or of other students.")
-    control = find(env_id).controls[0]
-    base = [
-        np.array(r.outcome.after) for r in records.values() if r.agent.kind == "control" and r.agent.name == control
+    records, problems = _load(folder, env_id)
+    if problems:
+        raise ValueError(" ".join(problems))
+    trust = trust or Trust.read(folder)
+    there = [
+        Submission(record, file, trusted_badges(record, trust.log, trust.verifiers), trust.private)
+        for file, record in records.items()
     ]
-    if not base:
-        raise ValueError(f"{folder / env_id} has no record of its control {control}. {where_boards_are(env_id)}")
-    ordered = sorted(records.items(), key=lambda item: -float(np.mean(item[1].outcome.after)))
-    oracles = [float(np.mean(r.outcome.after)) for r in records.values() if r.agent.kind == "oracle"]
-    return list(_rows(ordered, base[0], control, max(oracles, default=None)))
+    base = next((one for one in there if one.is_base), None)
+    if base is None:
+        name = find(env_id).controls[0]
+        raise ValueError(
+            f"{printable(folder / env_id)} has no record of its control {name}. {where_boards_are(env_id)}"
+        )
+    if not base.counts:
+        raise ValueError(
+            f"The control {base.record.agent.name} of {env_id} has not passed level 1, and all others are measured by it. "
+            f"Verify it: kdgym leaderboard fill --ids {env_id} --level 1."
+        )
+    persons = [one for one in there if one.kind == "human"]
+    teachers = sorted((one for one in there if one.kind != "human"), key=lambda one: -one.standing)
+    alone = [Row(**vars(one), rank=None, gain=_difference(one, base), headroom=None, better=None) for one in persons]
+    return [*_rows(teachers, base), *sorted(alone, key=lambda row: -row.gain.mean if row.gain else 0.0)]
 
 
-def _rows(
-    ordered: Sequence[tuple[str, Record]], base: npt.NDArray[np.float64], control: str, oracle: float | None
-) -> Iterator[Row]:
-    rank, best, seen = 0, base, 0
-    for place, (file, record) in enumerate(ordered):
-        scores, mine = np.array(record.outcome.after), None
-        if record.agent.kind != "oracle":
-            seen += 1
-            if rank == 0 or _difference(best, scores).low > 0:
-                rank, best = seen, scores
-            mine = rank
-        below = np.array(ordered[place + 1][1].outcome.after) if place + 1 < len(ordered) else None
-        is_control = record.agent.kind == "control" and record.agent.name == control
-        room = None if oracle is None else oracle - float(base.mean())
+def _rows(ordered: Sequence[Submission], base: Submission) -> Iterator[Row]:
+    oracles = [one.standing for one in ordered if one.kind == "oracle" and one.is_own and one.counts]
+    room = max(oracles, default=base.standing) - base.standing
+    lead, rank, leaders = None, 1, 0
+    for place, one in enumerate(ordered):
+        mine = None
+        if one.is_ranked:
+            is_lower = lead is not None and _is_ahead(lead, one, base)
+            mine = leaders + 1 if is_lower else rank
+            leaders += one.leads
+            if one.leads and (lead is None or is_lower):
+                lead, rank = one, mine
+        below = next((other for other in ordered[place + 1 :] if other.counts), None)
         yield Row(
-            record,
-            file,
-            mine,
-            None if is_control else _difference(scores, base),
-            None if room is None or room <= 0 else float((scores - base[: len(scores)]).mean()) / room,
-            None if below is None else probability_of_improvement(*_both(scores, below)),
+            **vars(one),
+            rank=mine,
+            gain=None if one.is_base else _difference(one, base),
+            headroom=(one.standing - base.standing) / room if room > 0 else None,
+            better=probability_of_improvement(one.scores, below.scores) if one.counts and below else None,
         )
 
 
-def _both(one: Scores, other: Scores) -> tuple[Scores, Scores]:
-    """Of the students that both have taught; persons teach the first few."""
-    both = min(len(one), len(other))
-    return one[:both], other[:both]
+def _difference(one: Submission, other: Submission) -> Interval:
+    """Paired, over the students that both have taught: persons teach the first few."""
+    both = min(len(one.scores), len(other.scores))
+    return mean_interval(one.scores[:both] - other.scores[:both])
 
 
-def _difference(one: Scores, other: Scores) -> Interval:
-    """Paired, over the students that both have taught."""
-    first, second = _both(one, other)
-    return mean_interval(first - second)
+def _is_ahead(lead: Submission, one: Submission, base: Submission) -> bool:
+    """Whether the difference of two standings is above 0 by its 95 % interval: that of the paired scores, and where a re-run
+    lowers a standing that of the re-run too."""
+    claims = _difference(lead, one)
+    reach = np.hypot(claims.mean - claims.low, np.hypot(_doubt(lead, base), _doubt(one, base)))
+    return bool(claims.mean + lead.shift - one.shift > reach)
+
+
+def _doubt(one: Submission, base: Submission) -> float:
+    """Half the interval of the new students' mean gain; 0 where the claim is the lower one."""
+    if not one.shift:
+        return 0.0
+    stated = [badge.students for badge in one.badges if badge.students is not None]
+    students = min(stated, default=min(_RERUN, len(one.scores)))
+    return float(_NORMAL * np.std(one.scores - base.scores, ddof=1) / np.sqrt(students))
+
+
+def copies(records: Mapping[str, Record]) -> list[str]:
+    """Records of a board that repeat others' under other authors: the same actions with the same scores, or the same code.
+
+    Code is the same only with the same weights, language model and settings.
+
+    Args:
+        records: file's name -> record.
+
+    Returns:
+        A sentence for each copy; of equal ones the original is kdgym's, or else the oldest.
+    """
+    groups: dict[tuple[Hashable, ...], list[str]] = defaultdict(list)
+    for file in sorted(records, key=lambda file: (records[file].agent.authors != [OWN], records[file].day, file)):
+        record, agent = records[file], records[file].agent
+        groups["actions and scores", record.trace, tuple(record.outcome.after)].append(file)
+        if agent.sha256 or agent.weights:
+            settings = tuple(agent.settings.items())
+            groups["code", agent.sha256, agent.weights, agent.model, settings].append(file)
+    return [
+        f"{printable(file, 120)} has the {what[0]} of {printable(first, 120)}, which is by other authors."
+        for what, (first, *others) in groups.items()
+        for file in others
+        if records[file].agent.authors != records[first].agent.authors
+    ]
 
 
 def standing(env_id: str) -> list[tuple[str, Kind]]:
@@ -239,9 +435,11 @@ def build(folder: Path, ids: Collection[str] = (), out: Path | None = None) -> l
         ValueError: see `read_boards`.
     """
     boards, page = read_boards(folder, ids), (out or folder) / "README.md"
-    template = Environment(
+    pages = Environment(
         loader=PackageLoader("kdgym.leaderboard", "."), autoescape=False, undefined=StrictUndefined, trim_blocks=True
-    ).get_template("boards.md.jinja")
+    )
+    pages.filters["markdown"] = markdown
+    template = pages.get_template("boards.md.jinja")
     waiting = [entry.id for entry in environments() if not any((folder / entry.id).glob("*.json"))]
     head, tables = _tables(template.render(boards=boards, waiting=waiting))
     if ids and page.is_file():

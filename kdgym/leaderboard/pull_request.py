@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path, PurePosixPath
 
+from kdgym.leaderboard.names import reserved
 from kdgym.leaderboard.record import Record, load_record
 from kdgym.leaderboard.verify import RESERVED
 
@@ -39,6 +40,8 @@ def submitted_record(repository: Path, base: str, head: str, folder: str = "lead
         raise ValueError(
             f"{path} is of kind {record.agent.kind}, which is for kdgym's own teachers; give another --kind."
         )
+    if (own := reserved(record.agent)) is not None:
+        raise ValueError(f"{path}: {own} is a name of kdgym's own; give another --name or --authors.")
     return record
 
 

@@ -15,21 +15,31 @@ import numpy.typing as npt
 from scipy import stats
 
 from kdgym.evaluation import NO_TEACHING, load_agent, make_unseen, teach
-from kdgym.untrusted import printable
+from kdgym.leaderboard.badges import Finding
+from kdgym.leaderboard.drift import gain_spread
 from kdgym.leaderboard.record import Record
 from kdgym.leaderboard.sandbox.agent_sandbox import AgentSandbox, AgentSandboxError, Limits
 from kdgym.leaderboard.sandbox.llm_proxy import LLMProxy
 from kdgym.leaderboard.submit import Progress, open_board
 from kdgym.leaderboard.trace import Rounded
-from kdgym.leaderboard.verify import Finding, secret_generator
+from kdgym.leaderboard.verify import secret_generator
 from kdgym.registration import find
+
+Gains = npt.NDArray[np.float64]
 
 
 class RerunError(RuntimeError):
     """This agent cannot be run again at all."""
 
 
-_FIRST_SECRET_SEED, _LEVEL = 2 * 10**9, 0.99  # above the seeds of all boards; level of the prediction interval
+_FIRST_SECRET_SEED, _LEVEL = 2 * 10**9, 0.99  # above the seeds of all boards; level of the test
+NEW, MOST = 32, 1024  # new students, if nothing else is said; how many may be asked for
+_TIMES = (
+    2  # the new students' variance, that of a claim counts; honest claims fail in 1.3 % of cases, and in 1.2 % without
+)
+_DETECTED = 2.8  # standard errors of the smallest difference that a board detects in four of five cases
+# Gains that are all equal have no spread at all; a thousandth is below what any board detects.
+_SMALLEST = 1e-3
 _MOVED = {  # modules that earlier records import, and where they lie today
     "kdgym.integrations.sb3_training": "kdgym.teaching.sb3_training",
     "kdgym.integrations.search": "kdgym.teaching.search",
@@ -39,38 +49,45 @@ _MOVED = {  # modules that earlier records import, and where they lie today
 
 def rerun(
     record: Record,
-    students: int = 32,
+    students: int | None = None,
     weights: Path | None = None,
     limits: Limits | None = None,
     progress: Progress = lambda steps, total: None,
     base_url: str | None = None,
 ) -> Finding:
-    """Let the agent teach again, in a sandbox, and compare its gain with what the claim predicts for so many new students.
+    """Let the agent teach new students, in a sandbox, and see whether they gain as much as the claim says.
 
     Gain is over the board's first control on the same students, which removes most of the variance; the control
     teaches both the board's students and the new ones here. kdgym's own upper bounds run in this process: they need the
-    environment, and the code that runs is ours, not the record's.
+    environment, and the code that runs is ours, not the record's. A re-run that is better than the claim does not fail.
 
     Args:
-        record: the submission; sound by `check`.
-        students: how many new ones; at most as many as the board has, since those of some ids take minutes each.
+        record: the submission; sound by `check`, and recognised by `replay` if it carries kdgym's name.
+        students: how many new ones; 32, or as many as the board has if these are fewer, if left out.
         weights: the file that a trained agent needs; checked against the record's hash.
         limits: of the sandbox.
         progress: called after every step with the number of student-steps done in it, and of all.
         base_url: the endpoint where a language model's teacher finds the model that the record names.
 
+    Returns:
+        What was found; undecided where `exaggeration` says so.
+
     Raises:
         RerunError: the agent cannot be run again (a person; a language model without its endpoint, or whose endpoint does not
             answer; without its weights).
         RuntimeError: there is no sandbox on this machine.
+        ValueError: fewer than 2 or more than 1,024 new students.
     """
+    students = min(NEW, find(record.env_id).episodes) if students is None else students
+    if not 2 <= students <= MOST:
+        raise ValueError(f"students is {students}; a re-run takes 2 to {MOST} new ones.")
     rng = secret_generator(record, b"re-run")
-    students = min(students, find(record.env_id).episodes)
     seeds = [_FIRST_SECRET_SEED + int(seed) for seed in rng.choice(2**40, students, replace=False)]
     fresh = _fresh(record.env_id, rng)
     envs = open_board(record.env_id, students, {**record.agent.settings, **fresh})
-    control, what = find(record.env_id).controls[0], "score"
-    total = envs.steps * students * (1 if record.agent.name == control else 2)
+    control, what, widest = find(record.env_id).controls[0], "score", np.inf
+    is_control = record.agent.kind == "control" and record.agent.name == control
+    total = envs.steps * students * (1 if is_control else 2)
 
     def advance(steps: int) -> None:
         progress(steps, total)
@@ -83,14 +100,50 @@ def rerun(
     except ValueError as error:
         return Finding(False, printable(f"the environment refused an action: {error}"))
     claimed, found = np.array(record.outcome.after), outcome["after"]
-    if record.agent.name != control:
+    if not is_control:
         what = f"gain over {control}"
         claimed = claimed - _board_control(record.env_id, control, tuple(record.outcome.seeds))
         found = found - _control(record.env_id, control, seeds, advance, **fresh)
-    low, high = prediction_interval(claimed, students)
-    mean = float(np.mean(found))
-    said = f"the claim of {claimed.mean():+.3f} predicts {low:+.3f} to {high:+.3f}"
-    return Finding(bool(low <= mean <= high), f"{what} of {students} new students is {mean:+.3f}; {said}")
+        widest = 2 * _DETECTED * gain_spread(record.env_id) / np.sqrt(len(claimed))
+    passed, said = exaggeration(claimed, found, max(widest, abs(float(claimed.mean())) / 2))
+    text = f"{what} of {students} new students is {found.mean():+.3f}; {said}"
+    return Finding(passed, text, float(claimed.mean()), float(found.mean()), students)
+
+
+def exaggeration(claimed: Gains, found: Gains, widest: float) -> tuple[bool | None, str]:
+    """Whether a claim is not above what new students gained, by Welch's test, one-sided, at 99 %.
+
+    Both samples' variances count, that of the claim up to twice that of the new students: a cheat that spoils some of the
+    board's students on purpose spreads its claim, and not them. A wide interval lets anything pass, so nothing passes by it.
+
+    Args:
+        claimed, found: gains of the board's students and of new ones, [S] and [N].
+        widest: the interval's largest half-width that a pass may rest on.
+
+    Returns:
+        True, False, or None where more new students are needed; and what that rests on, in words.
+    """
+    difference, reach = float(claimed.mean() - found.mean()), _reach(claimed, found, len(found))
+    said = f"the claim of {claimed.mean():+.3f} may exceed that by {reach:.3f}"
+    if difference > reach:
+        return False, said
+    if reach <= widest:
+        return True, said
+    enough = next((n for n in range(len(found) + 1, MOST + 1) if _reach(claimed, found, n) <= 0.9 * widest), None)
+    said += f", which is too wide to decide ({widest:.3f} is not)"
+    if enough is None:
+        return None, f"{said}; {MOST} new students would not decide, as gains are spread too widely"
+    return None, f"{said}: {enough} new students are needed (--students {enough})"
+
+
+def _reach(claimed: Gains, found: Gains, students: int) -> float:
+    """By how much a claim may exceed the mean of so many new students that are spread like those found."""
+    spread = found.var(ddof=1)
+    parts = np.array([min(claimed.var(ddof=1), _TIMES * spread) / len(claimed), spread / students])
+    if not parts.sum() > 0:
+        return _SMALLEST
+    freedom = parts.sum() ** 2 / (parts**2 / (len(claimed) - 1, students - 1)).sum()
+    return max(float(stats.t.ppf(_LEVEL, freedom) * np.sqrt(parts.sum())), _SMALLEST)
 
 
 def _control(
@@ -106,15 +159,6 @@ def _control(
 def _board_control(env_id: str, control: str, seeds: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """The same of the board's own students, who are those of all its records."""
     return _control(env_id, control, list(seeds))
-
-
-def prediction_interval(scores: npt.NDArray[np.float64], students: int) -> tuple[float, float]:
-    """Where the mean of so many new scores lies with 99 %, if they are from where the claimed ones are from (Student's t)."""
-    spread = float(scores.std(ddof=1)) * np.sqrt(1 / len(scores) + 1 / students)
-    reach = float(stats.t.ppf((1 + _LEVEL) / 2, len(scores) - 1)) * spread
-    # Scores that are all equal predict no spread at all; a thousandth is below what any board detects.
-    reach = max(reach, 1e-3)
-    return float(scores.mean()) - reach, float(scores.mean()) + reach
 
 
 def _fresh(env_id: str, rng: np.random.Generator) -> dict[str, Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -51,7 +55,8 @@ def build_site(
     pages = Environment(
         loader=PackageLoader("kdgym.leaderboard", "pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    pages.globals.update(colours=_COLOURS)
+    script = (files("kdgym.leaderboard") / "pages" / "index.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     cards = read_cards(folder)
     parts = [
         {
@@ -63,20 +68,27 @@ def build_site(
         }
         for board in boards
     ]
-    data = {board.entry.id: {row.stem: np.round(row.scores, 5).tolist() for row in board.rows} for board in boards}
-    write_atomically(
-        site / "index.html",
-        pages.get_template("index.html").render(parts=parts, data=Markup(json.dumps(data))).encode(),
+    data = {board.entry.id: {row.stem: np.round(row.scores, 5).tolist() for row in _all(board)} for board in boards}
+    first = pages.get_template("index.html").render(
+        parts=parts,
+        data=htmlsafe_json_dumps(data, allow_nan=False),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
     )
+    write_atomically(site / "index.html", first.encode())
     for board in boards:
-        for row in board.rows:
+        for row in _all(board):
             page = pages.get_template("submission.html").render(
                 board=board, row=row, curve=_curves(board, [row]), lesson=_lesson(row, cards.get(board.entry.id, {})),
                 ledger=_ledger(row), written=written_items(row.record),
             )  # fmt: skip
             write_atomically(site / board.entry.id / f"{row.stem}.html", page.encode())
-            progress(1, sum(len(board.rows) for board in boards))
+            progress(1, sum(len(_all(board)) for board in boards))
     return site / "index.html"
+
+
+def _all(board: Board) -> list[Row]:
+    return board.rows + board.persons
 
 
 def written_items(record: Record) -> tuple[int, int] | None:
@@ -126,18 +138,16 @@ def _scale(board: Board) -> tuple[float, float]:
 
 def _pareto(board: Board) -> Markup:
     """Gain over the control against cost: money where agents spend different amounts of it, else the student's training."""
-    money = [row.money for row in board.rows]
+    rows = [row for row in board.rows if row.counts]
+    money = [row.money for row in rows]
     costs, what = (
-        (money, "money")
-        if max(money) > 1.05 * np.median(money)
-        else ([row.flops for row in board.rows], "training, FLOPs")
+        (money, "money") if max(money) > 1.05 * np.median(money) else ([row.flops for row in rows], "training, FLOPs")
     )
-    gains = [0.0 if row.gain is None else row.gain.mean for row in board.rows]
+    gains = [0.0 if row.gain is None else row.gain.mean for row in rows]
     figure, axes = _axes(f"{what}, a student", f"gain over {board.control_name}")
     best = []
-    for row, cost, gain in zip(board.rows, costs, gains, strict=True):
-        kind = row.record.agent.kind
-        axes.plot(cost, gain, _MARKS[kind], color=_COLOURS[kind], ms=7)
+    for row, cost, gain in zip(rows, costs, gains, strict=True):
+        axes.plot(cost, gain, _MARKS[row.kind], color=_COLOURS[row.kind], ms=7)
         if not any(c <= cost and g > gain for c, g in zip(costs, gains, strict=True)):  # nobody gains more for less
             best.append((cost, gain, row.record.agent.name))
     _name_points(axes, best)
@@ -159,8 +169,8 @@ def _name_points(axes: Any, points: list[tuple[float, float, str]]) -> None:
 
 def _curves(board: Board, rows: Sequence[Row] | None = None) -> Markup:
     """Score over the lesson of the best rows, or of some, beside the control's."""
-    control = next(row for row in board.rows if row.gain is None)
-    shown = [row for row in (board.rows[:_CURVES] if rows is None else rows) if row is not control]
+    control, best = board.control, [row for row in board.rows if row.counts][:_CURVES]
+    shown = [row for row in (best if rows is None else rows) if row is not control]
     figure, axes = _axes("step", "validation score")
     for row in [control, *shown]:
         bands = _bands(tuple(map(tuple, row.record.outcome.curve)))

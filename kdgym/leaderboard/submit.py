@@ -28,7 +28,8 @@ from kdgym.evaluation import (
     load_agent,
     teach,
 )
-from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record
+from kdgym.leaderboard.names import OWN, require_free
+from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record, checked
 from kdgym.leaderboard.trace import Rounded, write_trace
 from kdgym.registration import find
 from kdgym.students.tiny.kernel import fingerprint
@@ -82,11 +83,10 @@ def make_record(
         UnreachableError: its language model does not answer the first question.
     """
     require_fit(env_id, agent)
-    seeds, settings = board_seeds(env_id), encoding(agent)
-    envs = open_board(env_id, len(seeds), settings)
-    source = source_of(agent)
+    seeds, settings, source = board_seeds(env_id), encoding(agent), source_of(agent)
     weights = Path(agent.rpartition(":")[2]) if ":" in agent or agent.endswith(".zip") else None
-    card = AgentCard(
+    card = checked(
+        AgentCard,
         name=name,
         authors=authors,
         kind=kind,
@@ -96,6 +96,9 @@ def make_record(
         model=model,
         settings=settings,
     )
+    if authors != [OWN] or agent.partition(":")[0] != name:  # kdgym's own agents are recorded by the names they have
+        require_free(card)
+    envs = open_board(env_id, len(seeds), settings)
     teacher = None if agent == NO_TEACHING else load_agent(agent, envs, seed=0, options=options)
     return record_lessons(env_id, envs, teacher, card, seeds, disclosures, progress)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 _LEVELS = 127  # steps from 0 to 1
 _LARGEST = 64 * 1024**2  # bytes of a trace, unpacked
+LONGEST = 10_000  # steps
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
 
 
 class Trace(BaseModel):
@@ -27,7 +30,7 @@ class Trace(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     kind: Literal["box", "choices", "text"]
-    steps: int = Field(ge=0, le=10_000)
+    steps: int = Field(ge=0, le=LONGEST)
     students: int = Field(ge=1, le=10_000)
     width: int = Field(ge=0, le=100_000)
     data: str
@@ -38,16 +41,27 @@ class Trace(BaseModel):
         Raises:
             ValueError: the data are not what the other fields say.
         """
+        said = self.steps * self.students * self.width  # bytes of numbers
+        most = _LARGEST if self.kind == "text" else min(said, _LARGEST)
         try:
             packed, unpacker = base64.b64decode(self.data, validate=True), zlib.decompressobj()
-            content = unpacker.decompress(packed, _LARGEST)
+            content = unpacker.decompress(packed, most + 1)
         except (ValueError, zlib.error) as error:
             raise ValueError(f"The trace cannot be unpacked ({error}).") from error
-        if unpacker.unconsumed_tail or not unpacker.eof:
-            raise ValueError(f"The trace is cut short, or longer than {_LARGEST} bytes.")
+        if len(content) > most:
+            raise ValueError(f"The trace is longer than {most} bytes.")
+        if not unpacker.eof:
+            raise ValueError("The trace is cut short.")
+        # A record is no place to keep other things: between characters, behind the stream, or in blocks that hold nothing.
+        if (
+            base64.b64encode(packed).decode() != self.data
+            or unpacker.unused_data
+            or len(packed) > 1.1 * len(content) + 100
+        ):
+            raise ValueError("The trace holds more than actions.")
         if self.kind == "text":
             return self._texts(content)
-        if len(content) != self.steps * self.students * self.width:
+        if len(content) != said:
             raise ValueError(
                 f"The trace has {len(content)} numbers; {self.steps} x {self.students} x {self.width} are said."
             )
@@ -55,13 +69,18 @@ class Trace(BaseModel):
         return list(whole.astype(np.float32) / _LEVELS if self.kind == "box" else whole.astype(np.int64))
 
     def _texts(self, content: bytes) -> list[Any]:
+        wanted = f"The trace is no list of {self.steps} lists of {self.students} texts"
+        # Brackets and commas that are too many for these lists are not read: each empty list takes 56 bytes.
+        if len(_STRING.sub(b"", content)) > 8 * (self.steps * (self.students + 1) + 1):
+            raise ValueError(f"{wanted}.")
         try:
-            texts = json.loads(content)
-        except ValueError as error:
-            raise ValueError(f"The trace is no JSON ({error}).") from error
-        right = isinstance(texts, list) and len(texts) == self.steps and all(isinstance(row, list) for row in texts)
-        if not right or any(len(row) != self.students or not all(isinstance(t, str) for t in row) for row in texts):
-            raise ValueError(f"The trace is no list of {self.steps} lists of {self.students} texts.")
+            texts = json.loads(content.decode())
+            right = isinstance(texts, list) and len(texts) == self.steps and all(isinstance(row, list) for row in texts)
+            if not right or any(len(row) != self.students or not all(isinstance(t, str) for t in row) for row in texts):
+                raise ValueError("other lists")
+            "".join(text for row in texts for text in row).encode()  # no half of a surrogate pair
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{wanted} ({error}).") from error
         return list(texts)
 
 

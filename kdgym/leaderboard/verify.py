@@ -1,9 +1,10 @@
 """Verification: is a submission what it says? Each level is a badge, signed by who earned it for the record.
 
-Level 0 checks what stands in the file. Level 1 replays the recorded actions of some students, chosen in secret, in a fresh
-environment: on the same kind of machine everything has to come out bit for bit, elsewhere the mean score within a tolerance.
-Records that a board is built on (controls, published rules, upper bounds) are of kdgym's own agents. Level 1 recognises them
-by what they do: the agent of that name teaches all of the record's students again, and has to take the recorded actions.
+Level 0 checks what stands in the file. Level 1 replays the recorded actions of students in a fresh environment. On the same
+kind of machine everything has to come out bit for bit, for students chosen in secret. Elsewhere all students are replayed: what
+does not depend on rounding has to be equal, and the rest as close as honest replays were (`kdgym.leaderboard.drift`).
+Records that carry kdgym's name are of kdgym's own agents. Level 1 recognises them by what they do: the agent of that name looks
+at the same students, and has to decide as recorded.
 """
 
 from __future__ import annotations
@@ -14,33 +15,29 @@ import json
 import os
 import secrets
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
+import numpy.typing as npt
+import torch
 
-import kdgym
-from kdgym.evaluation import load_agent, teach
+from kdgym.catalogue import packaged
+from kdgym.evaluation import NO_TEACHING, load_agent, teach
+from kdgym.leaderboard.badges import KEY, Finding, is_genuine
 from kdgym.leaderboard.board import standing
-from kdgym.leaderboard.record import Badge, Conditions, Outcome, Record
-from kdgym.leaderboard.submit import Progress, as_outcome, conditions, fits_board, open_board, today
+from kdgym.leaderboard.drift import EXACT, SCORES, WIDEST, Measured, differences, measured, reach, too_far
+from kdgym.leaderboard.names import OWN, fold
+from kdgym.leaderboard.printable import printable
+from kdgym.leaderboard.record import Outcome, Record
+from kdgym.leaderboard.submit import Progress, as_outcome, fits_board, open_board, processor
 from kdgym.leaderboard.trace import Replay, Rounded
+from kdgym.registration import find
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-KEY = "KDGYM_VERIFIER_KEY"  # environment variable: 32 bytes in hex
 _KINDS = {"Box": "box", "MultiDiscrete": "choices", "Text": "text"}
-_SUMS = 1e-9  # sums of money depend on the order of a population's
 RESERVED = ("control", "published", "oracle")  # kinds of kdgym's own agents
-# Of the mean score of replayed students, on another kind of machine: sums are rounded otherwise there, and what a single
-# student learns from the same lessons may then be quite different.
-ELSEWHERE = 0.1
-# The same of 32 students or more. Of eight, honest records of another processor differed by 0.074 or less, of 64 by 0.013.
-ELSEWHERE_MANY = 0.03
 # Of the actions there, by their kind, see `_distance`. Between kernels with and without fused multiply-add, published rules
 # differed by 0.045 (atlas) or less, and llm2llm's texts by 0.09 to 0.12. Rules that are closer to each other than this, such
 # as stat and target_proportional (0.01), are distinguished on the record's own kind of machine only; texts differ by 0.79.
@@ -49,37 +46,42 @@ ELSEWHERE_ACTIONS = {"box": 0.1, "choices": 0.1, "text": 0.25}
 EARLIER_KERNELS = {"321636ba": "8c0b8f5a", "5a470297": "8c0b8f5a"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What a level found.
-
-    Attributes:
-        passed: whether the record is what it says.
-        text: in a sentence.
-    """
-
-    passed: bool
-    text: str
-
-
 def check(record: Record) -> Finding:
-    """Level 0: seeds are the board's, the trace fits the actions, reserved kinds are packaged agents, badges are genuine."""
+    """Level 0: seeds are the board's, the trace fits the actions, kdgym's names are for kdgym's, badges are genuine."""
     problems = []
     if not fits_board(record.env_id, record.outcome.seeds, record.agent.kind):
         problems.append("the student seeds are not the board's")
     known = [name for name, kind in standing(record.env_id) if kind == record.agent.kind]
     if record.agent.kind in RESERVED and record.agent.name not in known:
         problems.append(f"kind {record.agent.kind!r} is here for {', '.join(known)}, not for {record.agent.name}")
+    if is_own(record) and record.agent.name not in {NO_TEACHING, *_packaged()}:
+        problems.append(f"the author is kdgym, and {record.agent.name} is no teacher of kdgym's")
     if record.trace is None:
-        if record.agent.source is not None or record.agent.name != "no teaching":
+        if record.agent.source is not None or record.agent.name != NO_TEACHING:
             problems.append("there is no trace of actions")
     else:
         problems += _check_trace(record)
     problems += [
-        f"badge {i + 1} is not genuine" for i, badge in enumerate(record.badges) if not _is_genuine(record, badge)
+        f"badge {i + 1} is not genuine" for i, badge in enumerate(record.badges) if not is_genuine(record, badge)
     ]
     seeds = len(record.outcome.seeds)
     return Finding(not problems, "; ".join(problems) or f"the file is sound: {seeds} students, {record.agent.kind}")
+
+
+def is_own(record: Record) -> bool:
+    """Whether a record says that it is of kdgym's own teachers: by its kind, or a rule by its author or name.
+
+    Trained teachers are not among them, because they are recognised by their weights only.
+    """
+    agent = record.agent
+    ours = agent.name in _packaged() or any(fold(author) == fold(OWN) for author in agent.authors)
+    return agent.kind in RESERVED or (agent.kind == "rule" and ours)
+
+
+@cache
+def _packaged() -> frozenset[str]:
+    """Names of the teachers that come with kdgym."""
+    return frozenset(name for name, agent in packaged().items() if agent.module.startswith("kdgym.agents."))
 
 
 @lru_cache
@@ -102,81 +104,196 @@ def _check_trace(record: Record) -> list[str]:
         return [f"the trace has {trace.steps} steps; an episode has {steps}"]
     try:
         trace.actions()
-    except ValueError as error:
-        return [str(error)]
+    except (ValueError, RecursionError) as error:  # of lists within lists
+        return [printable(error)]
     return []
 
 
 def replay(
-    record: Record,
-    students: int = 8,
-    tolerance: float | None = None,
-    progress: Progress = lambda steps, total: None,
-    elsewhere: float = ELSEWHERE,
+    record: Record, students: int = 8, progress: Progress = lambda steps, total: None, exact: bool = False
 ) -> Finding:
     """Level 1: let fresh students go through the recorded actions, and compare all that is measured of them.
 
-    Of a reserved kind, kdgym's own agent of that name teaches in place of the recorded actions, which it has to take.
-
     Args:
         record: the submission; sound by `check`.
-        students: how many, chosen by a secret and the record; all of them if there are no more, where students of another
-            population would agree to rounding only, and of a reserved kind.
-        tolerance: largest difference of the mean score, before and after; 0 is bit for bit. If left out, that is asked for
-            on the kind of machine that the record is from, and ``elsewhere`` on others.
+        students: how many, chosen by a secret and the record. All of them if there are no more; on another kind of machine;
+            where students of another population would agree to rounding only; and of a record that carries kdgym's name.
         progress: called after every step with the number of student-steps done in it, and of all.
-        elsewhere: see ``tolerance``.
+        exact: ask for equal bits also on another kind of machine.
     """
-    number = len(record.outcome.seeds)
-    own = record.agent.kind in RESERVED and record.trace is not None
-    chosen = list(range(number)) if own else _choose(record, min(students, number))
-    envs = open_board(record.env_id, len(chosen), record.agent.settings)
-    if not envs.independent and len(chosen) < number:  # then all of them have to be there
-        chosen, envs = list(range(number)), open_board(record.env_id, number, record.agent.settings)
-    teacher = Rounded(load_agent(record.agent.name, envs)) if own else _recorded_teacher(record, chosen)
+    number, place = len(record.outcome.seeds), _elsewhere(record)
+    own = is_own(record)
+    few = students < number and not place and not own and _open(record, 1).independent
     try:
-        total, seeds = envs.steps * len(chosen), [record.outcome.seeds[i] for i in chosen]
-        outcome, actions = teach(envs, teacher, seeds, lambda steps: progress(steps, total))
-    except ValueError as error:
-        return Finding(False, f"the replay was refused: {error}")
-    place = _elsewhere(record, conditions(envs))
-    if own:
-        finding = _compare_actions(record, actions, place)
-        if not finding.passed:
-            return finding
-    allowed = (elsewhere if place else 0.0) if tolerance is None else tolerance
-    return _compare_outcomes(record, as_outcome(outcome), chosen, place, allowed)
+        again = _teach_again(record, _choose(record, students) if few else range(number), progress, own)
+    except (ValueError, RecursionError) as error:
+        return Finding(False, f"the replay was refused: {printable(error)}")
+    if record.trace is not None and record.trace.steps != again.steps:
+        return Finding(False, f"the episode ends after {again.steps} of the trace's {record.trace.steps} steps")
+    if again.decided is not None and not (recognised := _compare_actions(record, again.decided, place)).passed:
+        return recognised
+    unequal = [i for i in range(len(again.claimed.seeds)) if not _is_equal(again.parts, i)]
+    if not unequal:
+        return Finding(True, f"{len(again.claimed.seeds)} students replayed bit for bit")
+    if place and not exact:
+        return _compare_elsewhere(record, again, place)
+    claimed, found = again.claimed, again.found
+    scored = [f"student {claimed.seeds[i]} scored {found.after[i]:.4f}, not {claimed.after[i]:.4f}" for i in unequal]
+    return Finding(False, _some(scored))
 
 
-def _recorded_teacher(record: Record, chosen: list[int]) -> Replay | None:
+def drift_of(record: Record, progress: Progress = lambda steps, total: None) -> Measured:
+    """What all students of a record have more here than it says, by measure, each [S, k]; see `kdgym.leaderboard.drift`."""
+    return _teach_again(record, range(len(record.outcome.seeds)), progress, own=False).parts
+
+
+@dataclass(frozen=True)
+class _Again:
+    """A replay: the population, what was claimed and found of its students, and their `differences`.
+
+    ``steps`` is the length of the episode, and ``decided`` what kdgym's own agent decided in it, None of others' records.
+    """
+
+    envs: Any
+    claimed: Outcome
+    found: Outcome
+    parts: Measured
+    steps: int
+    decided: list[Any] | None
+
+
+def _teach_again(record: Record, chosen: Sequence[int], progress: Progress, own: bool) -> _Again:
+    """Let the chosen students of a record go through its actions.
+
+    Raises:
+        ValueError: the actions are refused, or what came out has other shapes.
+        RecursionError: an action is text of lists within lists.
+    """
+    envs, teacher = _open(record, len(chosen)), _recorded_teacher(record, chosen)
+    shadow = _Shadow(load_agent(record.agent.name, envs), teacher) if own and teacher else None
+    total, claimed = envs.steps * len(chosen), _part(record.outcome, chosen)
+    taught, actions = teach(envs, shadow or teacher, claimed.seeds, lambda steps: progress(steps, total))
+    found = as_outcome(taught)
+    parts = differences(claimed, found, _hidden(record))
+    return _Again(envs, claimed, found, parts, len(actions), shadow.actions if shadow else None)
+
+
+def _open(record: Record, students: int) -> Any:
+    return open_board(record.env_id, students, record.agent.settings)
+
+
+def _recorded_teacher(record: Record, chosen: Sequence[int]) -> Replay | None:
     """A teacher of these students who does what was written down."""
     if record.trace is None:
         return None
     steps = record.trace.actions()
-    return Replay([[step[i] for i in chosen] if isinstance(step, list) else step[chosen] for step in steps])
+    return Replay([[step[i] for i in chosen] if isinstance(step, list) else step[list(chosen)] for step in steps])
 
 
-def _elsewhere(record: Record, here: Conditions) -> str:
+class _Shadow:
+    """One of kdgym's own agents, which decides on all that it sees, while the students are taught what the record says.
+
+    So a difference in one step does not grow in the steps after it.
+    """
+
+    def __init__(self, agent: Any, recorded: Replay) -> None:
+        self._agent, self._recorded, self.actions = Rounded(agent), recorded, list[Any]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._agent, name)
+
+    def act(self, observation: Any) -> Any:
+        self.actions.append(self._agent.act(observation))
+        return self._recorded.act(observation)
+
+
+def _hidden(record: Record) -> tuple[str, ...]:
+    """Actors whose costs do not replay: what a language model spent on its own decisions is not in its actions."""
+    return ("teacher",) if record.agent.kind == "llm" else ()
+
+
+def _part(outcome: Outcome, chosen: Sequence[int]) -> Outcome:
+    """The outcome of some students."""
+    columns = {
+        name: [getattr(outcome, name)[i] for i in chosen]
+        for name in ("seeds", "before", "after", "right", "asked", "curve")
+    }
+    cost = {a: {u: [amounts[i] for i in chosen] for u, amounts in units.items()} for a, units in outcome.cost.items()}
+    return Outcome.model_construct(None, **columns, cost=cost)
+
+
+def _is_equal(parts: Measured, student: int) -> bool:
+    """Whether a student came out as recorded; sums of costs depend on the order of a population."""
+    return all(
+        np.abs(part[student]).max(initial=0.0) <= (EXACT if " of " in name and name not in SCORES else 0.0)
+        for name, part in parts.items()
+    )
+
+
+def _elsewhere(record: Record) -> str:
     """Empty on the kind of machine that the record is from, where bits are equal; else words for the difference."""
-    there = record.conditions
-    processor = there.processor
+    there, here = record.conditions, processor()
+    named = there.processor
     for source, outputs in EARLIER_KERNELS.items():
-        processor = processor.replace(f"kernel {source}", f"kernel {outputs}")
-    if (here.processor, here.torch, here.numpy) == (processor, there.torch, there.numpy):
+        named = named.replace(f"kernel {source}", f"kernel {outputs}")
+    if (here, torch.__version__, np.__version__) == (named, there.torch, there.numpy):
         return ""
-    return f"on another kind of machine ({here.processor}, not {there.processor})"
+    versions = [f"{what} {printable(version, 20)}" for what, version, ours in (
+        ("torch", there.torch, torch.__version__), ("numpy", there.numpy, np.__version__)) if version != ours]  # fmt: skip
+    return f"on another kind of machine ({here}, not {', '.join([printable(there.processor, 80), *versions])})"
+
+
+def _compare_elsewhere(record: Record, again: _Again, place: str) -> Finding:
+    """Whether the outcome differs from the claim by no more than honest replays on other kinds of machine do."""
+    if record.env_id not in measured():
+        said = "this board's drift between kinds of machine was not measured, and the replay differs"
+        return Finding(
+            None, f"{said} {place}; replay it on the record's kind (--exact), or run: kdgym leaderboard drift"
+        )
+    rule, problems = _rule(record, again), too_far(record.env_id, again.parts)
+    if rule is not None and not np.allclose(rule(again.claimed), again.claimed.after, rtol=0, atol=EXACT):
+        problems.insert(0, "the scores are not those of the right answers")
+    if problems:
+        return Finding(False, f"{_some(problems)} ({place})")
+    allowed = reach(record.env_id, find(record.env_id).episodes)
+    if allowed > WIDEST:
+        said = (
+            f"replays there differ by up to {allowed:.2f} on this board, so they decide nothing unless bits are equal"
+        )
+        return Finding(None, f"{place}: {said}; replay it on the record's kind (--exact)")
+    said = f"the mean score differs by {float(again.parts['after'].mean()):+.4f}, no more than that of honest replays"
+    return Finding(True, f"{len(again.claimed.seeds)} students replayed {place}: {said}")
+
+
+def _some(problems: list[str]) -> str:
+    """The first few."""
+    return "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+
+
+def _rule(record: Record, again: _Again) -> Callable[[Outcome], npt.NDArray[np.float64]] | None:
+    """How scores follow from right answers on this board; None where they do not, as with returns."""
+    told, settings, found = again.envs.examine("test"), again.envs.unwrapped.settings, again.found
+
+    def by_target(outcome: Outcome) -> npt.NDArray[np.float64]:
+        shares = np.array(outcome.right) / np.maximum(np.array(outcome.asked), 1)
+        return np.asarray((told["target"].astype(np.float64) * shares).sum(1))
+
+    def by_worth(outcome: Outcome) -> npt.NDArray[np.float64]:
+        spent = sum(np.array(units["money"]) for units in outcome.cost.values())
+        return np.asarray((np.array(outcome.right).sum(1) - spent / settings["worth"]) / settings["tasks"])
+
+    rules = [by_target] if "target" in told else []
+    rules += [by_worth] if "worth" in settings and not _hidden(record) else []
+    return next((rule for rule in rules if np.allclose(rule(found), found.after, rtol=0, atol=EXACT)), None)
 
 
 def _compare_actions(record: Record, actions: list[Any], elsewhere: str) -> Finding:
-    """Whether kdgym's own agent did what the record says, on the same students."""
+    """Whether kdgym's own agent decided as the record says, on the same students."""
     assert record.trace is not None
-    claimed, agent = record.trace.actions(), f"kdgym's {record.agent.name}"
-    if len(claimed) != len(actions):
-        return Finding(False, f"{agent} teaches for {len(actions)} steps here, not {len(claimed)}")
-    difference = [_distance(one, other) for one, other in zip(claimed, actions, strict=True)]
+    difference = [_distance(one, other) for one, other in zip(record.trace.actions(), actions, strict=True)]
     largest = ELSEWHERE_ACTIONS[record.trace.kind] if elsewhere else 0.0
-    said = f"the actions of {agent} differ by {np.mean(difference):.4f} {elsewhere or 'here'}; {largest} is allowed"
-    return Finding(bool(np.mean(difference) <= largest), said)
+    said = f"the actions of kdgym's {record.agent.name} differ by {np.mean(difference):.4f} {elsewhere or 'here'}"
+    return Finding(bool(np.mean(difference) <= largest), f"{said}; {largest} is allowed")
 
 
 def _distance(claimed: Any, found: Any) -> float:
@@ -205,44 +322,6 @@ def _items(text: str) -> list[str]:
     return [json.dumps(item, sort_keys=True) for item in items] if isinstance(items, list) else [text]
 
 
-def _compare_outcomes(record: Record, found: Outcome, chosen: list[int], elsewhere: str, tolerance: float) -> Finding:
-    """Whether the chosen students learned what the record says."""
-    claimed = record.outcome
-    differ = [
-        f"student {claimed.seeds[i]} scored {found.after[place]:.4f}, not {claimed.after[i]:.4f}"
-        for place, i in enumerate(chosen)
-        if not _is_equal(record, found, place, i)
-    ]
-    if not differ:
-        return Finding(True, f"{len(chosen)} students replayed bit for bit")
-    if tolerance == 0:
-        return Finding(False, "; ".join(differ[:3]) + (f"; and {len(differ) - 3} more" if len(differ) > 3 else ""))
-    means = [
-        (np.mean([getattr(claimed, name)[i] for i in chosen]), np.mean(getattr(found, name)))
-        for name in ("before", "after")
-    ]
-    distance, where = max(abs(float(a - b)) for a, b in means), elsewhere or "here"
-    said = f"the mean score of {len(chosen)} students differs by {distance:.4f} {where}; {tolerance} is allowed"
-    return Finding(distance <= tolerance, said)
-
-
-def _is_equal(record: Record, found: Outcome, place: int, i: int) -> bool:
-    """Whether the replayed student at ``place`` is the claimed one of number ``i``, bit for bit."""
-    claimed = record.outcome
-    same = all(
-        getattr(claimed, name)[i] == getattr(found, name)[place]
-        for name in ("before", "after", "curve", "right", "asked")
-    )
-    return same and np.allclose(_costs(record, claimed, i), _costs(record, found, place), rtol=_SUMS, atol=0)
-
-
-def _costs(record: Record, outcome: Outcome, student: int) -> list[float]:
-    """What was spent on a student; what a language model spent on its own decisions is not in its actions."""
-    hidden = ("teacher",) if record.agent.kind == "llm" else ()
-    kept = sorted((actor, units) for actor, units in outcome.cost.items() if actor not in hidden)
-    return [units[unit][student] for _, units in kept for unit in sorted(units)]
-
-
 def _choose(record: Record, students: int) -> list[int]:
     """Places of students, chosen in secret."""
     chosen = secret_generator(record, b"replay").permutation(len(record.outcome.seeds))[:students]
@@ -254,64 +333,3 @@ def secret_generator(record: Record, purpose: bytes) -> np.random.Generator:
     key = bytes.fromhex(os.environ[KEY]) if KEY in os.environ else secrets.token_bytes(32)
     seed = hmac.new(key, purpose + record.claim(), hashlib.sha256).digest()
     return np.random.default_rng(int.from_bytes(seed[:16], "big"))
-
-
-# --- badges ----------------------------------------------------------------------------------------------------------
-
-
-def award(record: Record, level: int, finding: Finding) -> Record:
-    """The record with a badge that says what was found, in place of an older one of this level by the same verifier.
-
-    Raises:
-        ValueError: the verifier's key is not set, or is not 32 bytes in hex.
-    """
-    key = _key()
-    verifier = _public(key)
-    said = {
-        "level": level, "passed": finding.passed, "finding": finding.text[:2000], "version": kdgym.__version__,
-        "day": today(), "verifier": verifier,
-    }  # fmt: skip
-    badge = Badge(**said, signature=key.sign(_signed(record, said)).hex())  # type: ignore[arg-type]
-    others = [b for b in record.badges if (b.level, b.verifier) != (level, verifier)]
-    return record.model_copy(update={"badges": [*others, badge]})
-
-
-def known_verifiers(folder: Path) -> dict[str, str]:
-    """Verifiers whose badges count on the boards of a folder: public key -> name, from ``verifiers.json``; none without it."""
-    file = folder / "verifiers.json"
-    return TypeAdapter(dict[str, str]).validate_json(file.read_bytes()) if file.is_file() else {}
-
-
-def _public(key: Ed25519PrivateKey) -> str:
-    return key.public_key().public_bytes_raw().hex()
-
-
-def _key() -> Ed25519PrivateKey:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    text = os.environ.get(KEY, "")
-    try:
-        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(text))
-    except ValueError as error:
-        raise ValueError(f"To sign badges, set {KEY} to 32 bytes in hex (64 digits); it has {len(text)}.") from error
-
-
-def _signed(record: Record, said: dict[str, Any]) -> bytes:
-    return record.claim() + b"\n" + json.dumps(said, sort_keys=True).encode()
-
-
-def _is_genuine(record: Record, badge: Badge) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    try:
-        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(badge.verifier))
-        public.verify(bytes.fromhex(badge.signature), _signed(record, badge.model_dump(exclude={"signature"})))
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-def badge_text(path: Path, level: int, finding: Finding) -> str:
-    """A line for people."""
-    return f"{path.name}, level {level}: {'passed' if finding.passed else 'FAILED'}: {finding.text}."

@@ -16,12 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from kdgym.cli import app
+from kdgym.leaderboard.badges import KEY, Finding, award
 from kdgym.leaderboard.board import build, read_board, standing
 from kdgym.leaderboard.record import Record, load_record
 from kdgym.leaderboard.site import written_items
 from kdgym.leaderboard.submit import open_board
 from kdgym.leaderboard.trace import write_trace
-from kdgym.leaderboard.verify import KEY, Finding, award
 from kdgym.registration import find
 
 ID = "kdgym/DataGen-Math-OpenEnded-v0"
@@ -91,9 +91,14 @@ def test_a_forged_file_and_a_stale_page_are_found(boards: Path) -> None:
     page.write_text(page.read_text().replace("0.", "1.", 1))
     assert "The page README.md is not that of the records" in run("check", "--boards", str(boards)).output
     build(boards)
+    built = page.read_bytes()
     path = next((boards / ID).glob("arte--*.json"))
     path.rename(path.with_name("elsewhere.json"))
-    build(boards)
+    with pytest.raises(
+        ValueError, match=r"elsewhere\.json has the name of another record; it belongs into arte--kdgym\.json"
+    ):
+        build(boards)
+    assert page.read_bytes() == built
     done = run("check", "--boards", str(boards))
     assert done.exit_code == 1
     assert "elsewhere.json" in done.output
@@ -127,8 +132,9 @@ def test_building_one_board_leaves_the_others_as_they_are(boards: Path, monkeypa
 def test_where_there_are_no_boards_it_is_said_what_to_do(tmp_path: Path) -> None:
     for command in (["build"], ["site"], ["check"], ["build", "--ids", ID]):
         refused = run(*command, "--boards", str(tmp_path / "none"))
-        assert "kdgym's repository: run this in a clone of it" in str(refused.exception), command
-        assert str(tmp_path / "none") in str(refused.exception)
+        said = str(refused.exception) + refused.output  # check goes on, and tells all at the end
+        assert "kdgym's repository: run this in a clone of it" in said, command
+        assert str(tmp_path / "none") in said
 
 
 @pytest.mark.slow
@@ -160,7 +166,7 @@ def test_costs_and_curves_are_shown(boards: Path) -> None:
     record = load_record(path)
     asked = record.agent.model_copy(update={"model": "gpt-4o-mini"})
     cost = {**record.outcome.cost, "teacher": {**record.outcome.cost["teacher"], "tokens": [1e6, 2e6, 3e6]}}
-    outcome = record.outcome.model_copy(update={"cost": cost, "curve": [[0.0, 0.5, 1.0]] * 3})
+    outcome = record.outcome.model_copy(update={"cost": cost, "curve": [np.linspace(0, 1, 13).tolist()] * 3})
     paid = record.model_copy(update={"agent": asked, "outcome": outcome})
     paid.save(path)
     row = next(row for row in read_board(boards, ID) if row.record.agent.name == "arte")
@@ -203,7 +209,11 @@ def test_badges_of_strangers_are_refused(boards: Path, monkeypatch: pytest.Monke
         "\n", " "
     )
     (boards / "verifiers.json").write_text(json.dumps({signed.badges[0].verifier: "this test"}))
-    assert run("check", "--boards", str(boards)).exit_code == 0
+    unverified = run("check", "--boards", str(boards))
+    assert "control random_real of" in unverified.output and "has not passed level 1" in unverified.output
+    control = boards / ID / "random-real--kdgym.json"
+    award(load_record(control), 1, Finding(True, "replayed")).save(control)
+    assert run("build", "--boards", str(boards)).exit_code == 0
 
 
 @pytest.mark.slow
@@ -230,10 +240,10 @@ def test_a_newer_version_makes_a_board_old(monkeypatch: pytest.MonkeyPatch) -> N
 
     entry = find(ID)
     newer = replace(entry, id=ID.replace("v0", "v1"))
-    assert not module.Board(entry, [], 0.0).is_old
+    assert not module.Board(entry, [], [], private=True).is_old
     monkeypatch.setattr(kdgym.registration, "ENVIRONMENTS", (*kdgym.registration.ENVIRONMENTS, newer))
-    assert module.Board(entry, [], 0.0).is_old
-    assert not module.Board(newer, [], 0.0).is_old
+    assert module.Board(entry, [], [], private=True).is_old
+    assert not module.Board(newer, [], [], private=True).is_old
 
 
 FILL = """

@@ -92,7 +92,7 @@ def test_where_there_is_a_sandbox_the_teacher_itself_is_run(clone: Path, record:
     assert "level 2: passed: gain over uniform of 32 new students" in done.output
 
 
-@pytest.mark.parametrize(("gained", "processor"), [(0.001, None), (0.05, "an abacus")])
+@pytest.mark.parametrize(("gained", "processor"), [(0.001, None), (0.02, "an abacus"), (0.05, "\x1b[2J")])
 def test_a_forged_record_is_refused(
     clone: Path, record: Record, monkeypatch: pytest.MonkeyPatch, gained: float, processor: str | None
 ) -> None:
@@ -100,7 +100,7 @@ def test_a_forged_record_is_refused(
     without_sandbox(monkeypatch)
     record.save(clone / MINE)
     forged = json.loads((clone / MINE).read_text())
-    forged["outcome"]["after"] = [score + gained for score in forged["outcome"]["after"]]
+    forged["outcome"]["after"] = [min(score + gained, 1.0) for score in forged["outcome"]["after"]]
     forged["conditions"]["processor"] = processor or forged["conditions"]["processor"]
     (clone / MINE).write_text(json.dumps(forged))
     done = review()
@@ -145,17 +145,23 @@ def test_any_other_change_is_refused(clone: Path, record: Record, change: Callab
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"kind": "oracle", "name": "lookahead"}, "kind oracle"), ({"name": "other"}, "belongs into .*other--ada.json")],
+    [
+        ({"kind": "oracle", "name": "lookahead"}, "kind oracle"),
+        ({"name": "other"}, "belongs into .*other--ada.json"),
+        ({"name": "constant", "authors": ["kdgym"]}, "name of kdgym's own"),
+        ({"name": "Unifórm"}, "uniform is a name of kdgym's own"),
+        ({"authors": ["Ada", "KDGym"]}, "kdgym is a name of kdgym's own"),
+    ],
 )
-def test_a_record_may_not_pose_as_another(clone: Path, record: Record, change: dict[str, str], said: str) -> None:
+def test_a_record_may_not_pose_as_another(clone: Path, record: Record, change: dict[str, Any], said: str) -> None:
     posing = record.model_copy(update={"agent": record.agent.model_copy(update=change)})
-    posing.save(clone / (MINE if "kind" not in change else f"leaderboards/{ID}/{posing.file_name()}"))
+    posing.save(clone / (MINE if change == {"name": "other"} else f"leaderboards/{ID}/{posing.file_name()}"))
     with pytest.raises(ValueError, match=said):
         raise review().exception
 
 
 def test_badges_are_given_by_those_who_verify(clone: Path, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kdgym.leaderboard.verify import KEY, Finding, award
+    from kdgym.leaderboard.badges import KEY, Finding, award
 
     monkeypatch.setenv(KEY, "ab" * 32)
     award(record, 2, Finding(True, "trust me")).save(clone / MINE)

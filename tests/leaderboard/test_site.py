@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,10 +16,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect, sync_playwright
 
+from kdgym.evaluation import load_agent
+from kdgym.leaderboard.badges import KEY, Finding, award
 from kdgym.leaderboard.card import freeze
-from kdgym.leaderboard.record import Badge, Record
+from kdgym.leaderboard.record import AgentCard, Disclosures, Record
 from kdgym.leaderboard.site import build_site
-from kdgym.leaderboard.submit import make_record
+from kdgym.leaderboard.submit import board_seeds, make_record, open_board, record_lessons
 
 pytestmark = pytest.mark.slow
 
@@ -46,9 +50,12 @@ class Agent:
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
 
+HOSTILE = "</script><script>alert(1)</script><!--<b>\u2028]]>"
+
+
 @pytest.fixture(scope="module")
 def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four rows, one of them disputed, and a site."""
+    """Four verified rows, a disputed one, a claim full of markup, a person, and a site."""
     folder = tmp_path_factory.mktemp("boards")
     rows: list[tuple[str, Any]] = [
         ("uniform", "control"),
@@ -56,12 +63,20 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("informed", "oracle"),
         ("adaptive_source", "rule"),
     ]
-    for name, kind in rows:
-        record = make_record(ID, name, name, ["kdgym"], kind=kind)
+    records = [verified(make_record(ID, name, name, ["kdgym"], kind=kind)) for name, kind in rows]
+    honest = make_record(ID, "target_proportional", "Too-good-(to-be true)", ["Eve O'Neil"])
+    records.append(verified(honest, Finding(False, "gain is +0.01, <b>not</b> +0.40", 0.4, 0.01, 32)))
+    disclosed = Disclosures(training=HOSTILE, notes=HOSTILE)
+    claim = make_record(ID, "target_proportional", "www.evil.com x@evil.com", ["O'(b"], disclosures=disclosed)
+    strange = claim.conditions.model_copy(update={"processor": HOSTILE, "device": HOSTILE})
+    code = claim.agent.model_copy(update={"source": HOSTILE, "sha256": hashlib.sha256(HOSTILE.encode()).hexdigest()})
+    records.append(claim.model_copy(update={"conditions": strange, "agent": code}))
+    card = AgentCard(name="by hand", authors=["Ada"], kind="human", source=None, sha256=None)
+    envs = open_board(ID, 2, {})
+    records.append(record_lessons(ID, envs, load_agent("random", envs, seed=0), card, board_seeds(ID)[:2]))
+    for record in records:
         record.save(folder / ID / record.file_name())
-    disputed(make_record(ID, "target_proportional", "Too-good-(to-be true)", ["Eve O'Neil"])).save(
-        folder / ID / "too-good-to-be-true--eve-o-neil.json"
-    )
+    (folder / "verifiers.json").write_text(json.dumps({records[0].badges[0].verifier: "this test"}))
     freeze(folder, [ID])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kdgym.leaderboard.site.open_board", None)  # the card has all that pages need
@@ -69,12 +84,13 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def disputed(record: Record) -> Record:
-    badge = Badge(
-        level=2, passed=False, finding="gain is +0.01, <b>not</b> +0.40", version="0.1.0", day="2026-11-01",
-        verifier="0" * 64, signature="0" * 128,
-    )  # fmt: skip
-    return record.model_copy(update={"badges": [badge]})
+def verified(record: Record, *second: Finding) -> Record:
+    """Signed by this test's verifier: level 1 passed, and what level 2 found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(KEY, "ab" * 32)
+        for level, finding in enumerate((Finding(True, "replayed"), *second), 1):
+            record = award(record, level, finding)
+        return record
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +114,14 @@ def index(page: Page, boards: Path) -> Page:
 
 
 def column(page: Page, number: int) -> list[str]:
-    cells = page.locator(f"tbody tr:visible td:nth-child({number})").all_inner_texts()
+    cells = page.locator(f"table:not(.persons) tbody tr:visible td:nth-child({number})").all_inner_texts()
     return [cell.strip() for cell in cells]
 
 
 @needs_browser
 def test_a_click_sorts_and_a_second_one_turns_it_around(index: Page) -> None:
     scores = [float(text) for text in column(index, 4)]
-    assert scores == sorted(scores, reverse=True)
+    assert scores != sorted(scores, reverse=True)  # a row whose new students gained less stands lower than it claims
     index.get_by_role("button", name="score").click()
     assert [float(text) for text in column(index, 4)] == sorted(scores)
     assert index.locator("th[aria-sort=ascending]").inner_text().startswith("score")
@@ -157,6 +173,42 @@ def test_a_disputed_row_is_struck_through_with_the_reason_and_no_markup_of_stran
     assert "line-through" in row.locator("td.who").evaluate("cell => getComputedStyle(cell).textDecoration")
     assert "<b>not</b>" in row.inner_text()
     assert index.locator("td b").count() == 0
+
+
+@needs_browser
+def test_claims_have_no_rank_and_persons_a_table_of_their_own(index: Page) -> None:
+    ranks, kinds, words = column(index, 1), column(index, 3), column(index, 13)
+    assert len(ranks) == 6
+    assert [rank for rank, kind in zip(ranks, kinds, strict=True) if kind == "oracle"] == ["*"]
+    assert ranks[words.index("claimed")] == "-"
+    assert sum(rank.isdigit() for rank in ranks) == 4
+    assert "human" not in kinds
+    person = index.locator("table.persons tbody tr")
+    assert re.sub(r"\s+", " ", person.inner_text()).startswith("by hand Ada 2 ")
+
+
+@needs_browser
+def test_pages_allow_their_own_script_only(index: Page, boards: Path) -> None:
+    """Strangers' words are there, as words; a script that is not the page's does not run."""
+    for name in ("index.html", f"{ID}/www-evil-com-x-evil-com--o-b.html"):
+        index.goto((boards / "site" / name).as_uri())
+        policy = index.locator("meta[http-equiv=Content-Security-Policy]").get_attribute("content") or ""
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe-inline" not in policy.partition("script-src")[2]
+        scripts = index.locator("script").count()
+        assert scripts == (2 if name == "index.html" else 0)
+        assert index.get_by_role("link", name="evil.com", exact=True).count() == 0
+    expect(index.locator("dl")).to_contain_text("</script><script>alert(1)</script><!--<b>")
+    browser = index.context.browser
+    assert browser is not None
+    other = browser.new_page()  # which may complain
+    other.goto(index.url.replace(f"{ID}/www-evil-com-x-evil-com--o-b.html", "index.html"))
+    expect(other.get_by_role("status")).to_contain_text("paired over")
+    other.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))"
+    )
+    assert other.evaluate("window.ran") is None
+    other.close()
 
 
 @needs_browser

@@ -195,7 +195,7 @@ def test_no_key_survives_whatever_stands_around_it(before: str, key: str, behind
 @given(st.text(st.characters(), max_size=60))
 def test_what_is_printed_is_one_line_without_escapes(words: str) -> None:
     assert printable(words).isprintable()
-    assert printable(words, 3) == printable(words)[:3]
+    assert len(printable(words, 3)) == min(3, len(words))
     assert redacted(redacted(words)) == redacted(words)
 
 
