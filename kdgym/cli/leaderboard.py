@@ -371,7 +371,9 @@ def check_all(boards: _Boards = _FOLDER) -> None:
     problems += [f"{env_id}: {copy}" for env_id, records in sound.items() for copy in copies(records)]
     try:
         problems += _stale(boards)
-    except ValueError as error:  # boards of records that cannot be read
+    except ValueError as error:
+        if not paths:  # there are no boards here at all
+            raise
         problems.append(str(error))
     for problem in problems or ["All records are sound, and the page is up to date."]:
         console.print(printable(problem, 1000), soft_wrap=True, markup=False, highlight=False)

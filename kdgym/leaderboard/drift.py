@@ -26,6 +26,8 @@ EXACT = 1e-9  # sums of money depend on the order of a population's
 ERRORS = 3.5
 # Scores may differ by this where no drift was seen at all, since not all kinds of machine were measured.
 LEAST = 0.005
+# Where the mean score of a board's students may differ by more than this, nothing passes that is not bit for bit.
+WIDEST = 0.05
 SPREAD = 0.25  # of gains on boards that were not measured
 SCORES = ("before", "after", "first point of the curve", "curve", "after less the curve's end")
 Array = npt.NDArray[np.float64]
@@ -119,16 +121,25 @@ def too_far(env_id: str, parts: Mapping[str, Array]) -> list[str]:
             if not np.abs(difference).max(initial=0.0) <= EXACT:
                 problems.append(f"{name} differs, which does not depend on the machine")
             continue
-        reach = ERRORS * drift.spread / np.sqrt(len(difference))
+        error = ERRORS * drift.spread / np.sqrt(len(difference))
         mean, absolute = abs(float(difference.mean())), float(np.abs(difference).mean())
         for what, found, allowed in (
-            ("the mean", mean, max(reach, least)),
-            ("students", absolute, max(drift.absolute + reach, least)),
+            ("the mean", mean, max(error, least)),
+            ("students", absolute, max(drift.absolute + error, least)),
         ):
             if not found <= allowed:  # NaN is too far
                 by = "differs" if what == "the mean" else "differ"
                 problems.append(f"{name}: {what} {by} by {found:.4f}; {allowed:.4f} is allowed")
     return problems
+
+
+def reach(env_id: str, students: int) -> float:
+    """By how much the mean score of so many students may differ after teaching.
+
+    Raises:
+        KeyError: nothing was measured on this board.
+    """
+    return max(ERRORS * measured()[env_id].get("after", Drift(0.0, 0.0)).spread / float(np.sqrt(students)), LEAST)
 
 
 def gain_spread(env_id: str) -> float:

@@ -28,12 +28,13 @@ from kdgym.catalogue import packaged
 from kdgym.evaluation import NO_TEACHING, load_agent, teach
 from kdgym.leaderboard.badges import KEY, Finding, is_genuine
 from kdgym.leaderboard.board import standing
-from kdgym.leaderboard.drift import EXACT, SCORES, Measured, differences, measured, too_far
+from kdgym.leaderboard.drift import EXACT, SCORES, WIDEST, Measured, differences, measured, reach, too_far
 from kdgym.leaderboard.names import OWN, fold
 from kdgym.leaderboard.printable import printable
 from kdgym.leaderboard.record import Outcome, Record
 from kdgym.leaderboard.submit import Progress, as_outcome, fits_board, open_board, processor
 from kdgym.leaderboard.trace import Replay, Rounded
+from kdgym.registration import find
 
 _KINDS = {"Box": "box", "MultiDiscrete": "choices", "Text": "text"}
 RESERVED = ("control", "published", "oracle")  # kinds of kdgym's own agents
@@ -254,6 +255,12 @@ def _compare_elsewhere(record: Record, again: _Again, place: str) -> Finding:
         problems.insert(0, "the scores are not those of the right answers")
     if problems:
         return Finding(False, f"{_some(problems)} ({place})")
+    allowed = reach(record.env_id, find(record.env_id).episodes)
+    if allowed > WIDEST:
+        said = (
+            f"replays there differ by up to {allowed:.2f} on this board, so they decide nothing unless bits are equal"
+        )
+        return Finding(None, f"{place}: {said}; replay it on the record's kind (--exact)")
     said = f"the mean score differs by {float(again.parts['after'].mean()):+.4f}, no more than that of honest replays"
     return Finding(True, f"{len(again.claimed.seeds)} students replayed {place}: {said}")
 

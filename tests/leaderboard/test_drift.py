@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import kdgym.leaderboard.submit
 import kdgym.registration
-from kdgym.leaderboard.drift import ERRORS, LEAST, SCORES, Drift, differences, measured, too_far, write_drift
+from kdgym.leaderboard.drift import SCORES, WIDEST, Drift, differences, measured, reach, too_far, write_drift
 from kdgym.leaderboard.record import Outcome, Record
 from kdgym.leaderboard.submit import make_record
 from kdgym.leaderboard.verify import replay
@@ -198,6 +198,7 @@ def an_outcome(env_id: str, students: int = 64) -> Outcome:
 
 
 BOARDS = sorted(measured())
+DECIDED = [env_id for env_id in BOARDS if reach(env_id, 64) <= WIDEST]
 
 
 @pytest.mark.parametrize("env_id", BOARDS)
@@ -218,7 +219,7 @@ def test_drift_as_it_was_measured_passes(env_id: str) -> None:
         assert too_far(env_id, drifted) == []
 
 
-@pytest.mark.parametrize("env_id", BOARDS)
+@pytest.mark.parametrize("env_id", DECIDED)
 @given(data=st.data())
 def test_gains_beyond_the_drift_fail_on_every_board(env_id: str, data: st.DataObject) -> None:
     claimed = an_outcome(env_id)
@@ -254,15 +255,24 @@ def test_numbers_that_are_none_are_too_far(env_id: str) -> None:
     assert too_far(env_id, differences(forged, claimed)) != []
 
 
-def test_the_mean_of_64_students_is_close_where_they_do_not_answer_each_other() -> None:
-    """Only where students' own words are lessons, or cost money, is the drift of a mean larger than 0.015."""
-    reach = {
-        env_id: max(LEAST, ERRORS * table.get("after", Drift(0.0, 0.0)).spread / 8)
-        for env_id, table in measured().items()
-    }
-    wide = {env_id for env_id, far in reach.items() if far > 0.015}
-    assert wide <= {"kdgym/Feedback-Math-v0", "kdgym/Tutoring-Math-v0", "kdgym/Orchestrate-Math-v0"}
-    assert max(reach.values()) < 0.05
+def test_the_mean_of_64_students_is_close_on_most_boards() -> None:
+    """Not where students' own words become training items or cost money, and not where they control something."""
+    wide = {env_id.partition("/")[2].partition("-")[0] for env_id in measured() if reach(env_id, 64) > 0.015}
+    assert wide <= {"Feedback", "Tutoring", "Orchestrate", "Snapshot"}
+
+
+@pytest.mark.slow
+def test_a_board_whose_replays_differ_widely_is_undecided_unless_bits_are_equal(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = {**measured()[ID], "after": Drift(0.3, 0.2)}
+    monkeypatch.setattr("kdgym.leaderboard.drift.measured", lambda: {ID: table})
+    assert replay(from_elsewhere(record)).passed
+    curve = [[c[0], c[1] + 0.001, *c[2:]] for c in record.outcome.curve]
+    found = replay(from_elsewhere(record, curve=curve))
+    assert found.passed is None
+    assert "decide nothing unless bits are equal" in found.text
+    assert replay(from_elsewhere(record, **FORGED["no costs"](record))).passed is False
 
 
 def test_another_kind_of_machine_only_widens_the_table(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
