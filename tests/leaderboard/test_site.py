@@ -183,6 +183,11 @@ def test_claims_have_no_rank_and_persons_a_table_of_their_own(index: Page) -> No
     assert ranks[words.index("claimed")] == "-"
     assert sum(rank.isdigit() for rank in ranks) == 4
     assert "human" not in kinds
+    choices = index.get_by_label("The first").locator("option")
+    assert [text.split(", ")[0] for text in choices.all_inner_texts() if text.endswith(", claimed")] == [
+        "www.evil.com x@evil.com", "by hand",
+    ]  # fmt: skip
+    assert not index.get_by_label("The first").locator("option:checked").inner_text().endswith("claimed")
     person = index.locator("table.persons tbody tr")
     assert re.sub(r"\s+", " ", person.inner_text()).startswith("by hand Ada 2 ")
 
