@@ -11,7 +11,7 @@ import tokenize
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-BUDGET = 19_800  # 18,500 were the house; the rest: submission, an API, other libraries; splits by forms; files that are checked
+BUDGET = 21_000
 LIBRARY = ("kdgym", "envs", "agents", "studies")
 _NOTHING = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 

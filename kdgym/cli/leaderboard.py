@@ -351,7 +351,7 @@ def check_all(boards: _Boards = _FOLDER) -> None:
     """Check every record and the log, and whether page and cards are up to date. Exit code 1 if a check fails."""
     from kdgym.leaderboard.badges import known_verifiers, read_log
     from kdgym.leaderboard.board import copies
-    from kdgym.leaderboard.printable import printable
+    from kdgym.untrusted import printable
 
     known, paths = known_verifiers(boards), sorted(boards.glob("*/*-v*/*.json"))
     problems: list[str] = []

@@ -21,10 +21,10 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 import kdgym
-from kdgym.leaderboard.printable import printable
 from kdgym.leaderboard.record import Badge, Record
 from kdgym.leaderboard.submit import today
 from kdgym.storage import write_atomically
+from kdgym.untrusted import printable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

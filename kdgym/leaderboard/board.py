@@ -29,11 +29,11 @@ from kdgym.evaluation.statistics import (
 )
 from kdgym.leaderboard.badges import VERIFIERS, Logged, found_gain, known_verifiers, read_log, trusted_badges
 from kdgym.leaderboard.names import OWN, markdown
-from kdgym.leaderboard.printable import printable
 from kdgym.leaderboard.record import LEVELS, Badge, Record, load_record
 from kdgym.leaderboard.submit import Kind, fits_board
 from kdgym.registration import Entry, environments, find
 from kdgym.storage import write_atomically
+from kdgym.untrusted import printable
 
 _RERUN = 32  # students of a re-run whose badge does not say how many they were
 _NORMAL = 1.96  # half of a 95 % interval, in standard errors

@@ -24,10 +24,10 @@ from pydantic import (
 )
 
 from kdgym.core.ledger import ACTORS, UNITS
-from kdgym.leaderboard.printable import printable
 from kdgym.leaderboard.trace import LONGEST, Trace
 from kdgym.registration import ID_PATTERN, find
 from kdgym.storage import write_atomically
+from kdgym.untrusted import printable
 
 LARGEST = 8 * 1024**2  # bytes of a file
 _MOST_KEYS = 50  # of one JSON object; a record's have 19 at most

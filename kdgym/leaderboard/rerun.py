@@ -24,6 +24,7 @@ from kdgym.leaderboard.submit import Progress, open_board
 from kdgym.leaderboard.trace import Rounded
 from kdgym.leaderboard.verify import secret_generator
 from kdgym.registration import find
+from kdgym.untrusted import printable
 
 Gains = npt.NDArray[np.float64]
 

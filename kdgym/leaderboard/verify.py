@@ -30,11 +30,11 @@ from kdgym.leaderboard.badges import KEY, Finding, is_genuine
 from kdgym.leaderboard.board import standing
 from kdgym.leaderboard.drift import EXACT, SCORES, WIDEST, Measured, differences, measured, reach, too_far
 from kdgym.leaderboard.names import OWN, fold
-from kdgym.leaderboard.printable import printable
 from kdgym.leaderboard.record import Outcome, Record
 from kdgym.leaderboard.submit import Progress, as_outcome, fits_board, open_board, processor
 from kdgym.leaderboard.trace import Replay, Rounded
 from kdgym.registration import find
+from kdgym.untrusted import printable
 
 _KINDS = {"Box": "box", "MultiDiscrete": "choices", "Text": "text"}
 RESERVED = ("control", "published", "oracle")  # kinds of kdgym's own agents

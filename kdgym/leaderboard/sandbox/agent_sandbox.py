@@ -17,13 +17,13 @@ from typing import IO, Any
 
 from gymnasium import Space
 
-from kdgym.untrusted import printable
 from kdgym.leaderboard.sandbox import bubblewrap
 from kdgym.leaderboard.sandbox.bubblewrap import Limits
 from kdgym.leaderboard.sandbox.llm_proxy import INSIDE, LLMProxy
 from kdgym.leaderboard.sandbox.wire import HEAD, SHORTEST, checked_answer, longest, pack, unpack
 from kdgym.llm.chat import UNIX
 from kdgym.spaces import space_to_plain
+from kdgym.untrusted import printable
 
 __all__ = ["AgentSandbox", "AgentSandboxError", "Limits"]
 
