@@ -40,7 +40,8 @@ class Drift:
     """Of one measure on one board.
 
     Attributes:
-        spread: root mean square of a student's difference, over all records.
+        spread: root mean square of a student's difference: of scores and right answers over all records, of all else (which few
+            teachers may change) of the record where it is largest.
         absolute: mean absolute difference of the record where it is largest.
     """
 
@@ -183,8 +184,11 @@ def write_drift(env_id: str, machine: str, replays: Sequence[Measured], gains: S
     for name in dict.fromkeys(name for replay in replays for name in replay):
         parts = [replay[name] for replay in replays if name in replay]
         before = old["drift"].get(name, {"spread": 0.0, "absolute": 0.0})
-        spread = float(np.sqrt(np.mean(np.concatenate([part.mean(1) for part in parts]) ** 2)))
-        found = {"spread": spread, "absolute": max(float(np.abs(part).mean()) for part in parts)}
+        squares = [float((part.mean(1) ** 2).mean()) for part in parts]
+        found = {
+            "spread": float(np.sqrt(np.mean(squares) if name in (*SCORES, "right") else max(squares))),
+            "absolute": max(float(np.abs(part).mean()) for part in parts),
+        }
         if max(found["absolute"], before["absolute"]) > EXACT:
             drift[name] = {key: max(before[key], float(f"{number:.3g}")) for key, number in found.items()}
     widest = max(float(gain.std(ddof=1)) for gain in gains)

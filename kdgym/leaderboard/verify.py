@@ -49,9 +49,9 @@ from kdgym.registration import find
 
 _KINDS = {"Box": "box", "MultiDiscrete": "choices", "Text": "text"}
 RESERVED = ("control", "published", "oracle")  # kinds of kdgym's own agents
-# By how much decisions may differ elsewhere, by the actions' kind, see `_distance`; more where more was measured. Between kernels
-# with and without fused multiply-add, rules differed by 0.1 or less, and writers of text by 0.14. Rules that are closer to each
-# other than this, such as stat and target_proportional (0.01), are distinguished on the record's own kind of machine only.
+# By how much decisions may differ elsewhere, by the actions' kind, see `_distance`; more where more was measured. Between
+# kernels with and without fused multiply-add, rules differed by 0.1 or less, and writers of text by 0.14. Rules that are closer
+# than this, such as stat and target_proportional (0.01), are distinguished on the record's own kind of machine only.
 ELSEWHERE_ACTIONS = {"box": 0.1, "choices": 0.1, "text": 0.25}
 # Earlier records name a kernel by a hash of its source, the compiler and the processor; the fingerprint of its outputs.
 EARLIER_KERNELS = {"321636ba": "8c0b8f5a", "5a470297": "8c0b8f5a"}
