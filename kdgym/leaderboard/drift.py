@@ -29,6 +29,7 @@ LEAST = 0.005
 # Where the mean score of a board's students may differ by more than this, nothing passes that is not bit for bit.
 WIDEST = 0.05
 SPREAD = 0.25  # of gains on boards that were not measured
+DECISIONS = "decisions"  # of kdgym's own teachers, in the table
 SCORES = ("before", "after", "first point of the curve", "curve", "after less the curve's end")
 Array = npt.NDArray[np.float64]
 Measured = dict[str, Array]
@@ -39,7 +40,8 @@ class Drift:
     """Of one measure on one board.
 
     Attributes:
-        spread: root mean square of a student's difference, over all records.
+        spread: root mean square of a student's difference: of scores and right answers over all records, of all else (which few
+            teachers may change) of the record where it is largest.
         absolute: mean absolute difference of the record where it is largest.
     """
 
@@ -142,6 +144,11 @@ def reach(env_id: str, students: int) -> float:
     return max(ERRORS * measured()[env_id].get("after", Drift(0.0, 0.0)).spread / float(np.sqrt(students)), LEAST)
 
 
+def decisions(env_id: str) -> float:
+    """By how much decisions of kdgym's own teachers differ between kinds of machine, of the teacher where that is largest."""
+    return measured().get(env_id, {}).get(DECISIONS, Drift(0.0, 0.0)).absolute
+
+
 def gain_spread(env_id: str) -> float:
     """Standard deviation of students' gains over the board's control, of the record where it is largest; see `write_drift`."""
     boards = _boards()
@@ -174,11 +181,14 @@ def write_drift(env_id: str, machine: str, replays: Sequence[Measured], gains: S
     """
     boards = json.loads(FILE.read_text(encoding="utf-8"))
     old, drift = boards.get(env_id, {"machines": [], "replays": 0, "drift": {}}), {}
-    for name in replays[0]:
-        parts = [replay[name] for replay in replays]
+    for name in dict.fromkeys(name for replay in replays for name in replay):
+        parts = [replay[name] for replay in replays if name in replay]
         before = old["drift"].get(name, {"spread": 0.0, "absolute": 0.0})
-        spread = float(np.sqrt(np.mean(np.concatenate([part.mean(1) for part in parts]) ** 2)))
-        found = {"spread": spread, "absolute": max(float(np.abs(part).mean()) for part in parts)}
+        squares = [float((part.mean(1) ** 2).mean()) for part in parts]
+        found = {
+            "spread": float(np.sqrt(np.mean(squares) if name in (*SCORES, "right") else max(squares))),
+            "absolute": max(float(np.abs(part).mean()) for part in parts),
+        }
         if max(found["absolute"], before["absolute"]) > EXACT:
             drift[name] = {key: max(before[key], float(f"{number:.3g}")) for key, number in found.items()}
     widest = max(float(gain.std(ddof=1)) for gain in gains)

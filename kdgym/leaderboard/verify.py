@@ -28,7 +28,18 @@ from kdgym.catalogue import packaged
 from kdgym.evaluation import NO_TEACHING, load_agent, teach
 from kdgym.leaderboard.badges import KEY, Finding, is_genuine
 from kdgym.leaderboard.board import standing
-from kdgym.leaderboard.drift import EXACT, SCORES, WIDEST, Measured, differences, measured, reach, too_far
+from kdgym.leaderboard.drift import (
+    DECISIONS,
+    EXACT,
+    SCORES,
+    WIDEST,
+    Measured,
+    decisions,
+    differences,
+    measured,
+    reach,
+    too_far,
+)
 from kdgym.leaderboard.names import OWN, fold
 from kdgym.leaderboard.record import Outcome, Record
 from kdgym.leaderboard.submit import Progress, as_outcome, fits_board, open_board, processor
@@ -38,9 +49,9 @@ from kdgym.untrusted import printable
 
 _KINDS = {"Box": "box", "MultiDiscrete": "choices", "Text": "text"}
 RESERVED = ("control", "published", "oracle")  # kinds of kdgym's own agents
-# Of the actions there, by their kind, see `_distance`. Between kernels with and without fused multiply-add, published rules
-# differed by 0.045 (atlas) or less, and llm2llm's texts by 0.09 to 0.12. Rules that are closer to each other than this, such
-# as stat and target_proportional (0.01), are distinguished on the record's own kind of machine only; texts differ by 0.79.
+# By how much decisions may differ elsewhere, by the actions' kind, see `_distance`; more where more was measured. Between
+# kernels with and without fused multiply-add, rules differed by 0.1 or less, and writers of text by 0.14. Rules that are closer
+# than this, such as stat and target_proportional (0.01), are distinguished on the record's own kind of machine only.
 ELSEWHERE_ACTIONS = {"box": 0.1, "choices": 0.1, "text": 0.25}
 # Earlier records name a kernel by a hash of its source, the compiler and the processor; the fingerprint of its outputs.
 EARLIER_KERNELS = {"321636ba": "8c0b8f5a", "5a470297": "8c0b8f5a"}
@@ -143,8 +154,15 @@ def replay(
 
 
 def drift_of(record: Record, progress: Progress = lambda steps, total: None) -> Measured:
-    """What all students of a record have more here than it says, by measure, each [S, k]; see `kdgym.leaderboard.drift`."""
-    return _teach_again(record, range(len(record.outcome.seeds)), progress, own=False).parts
+    """What all students of a record have more here than it says, by measure, each [S, k]; see `kdgym.leaderboard.drift`.
+
+    Of kdgym's own teachers also by how much they decide otherwise, [1, 1]; upper bounds, which try things out, are not asked.
+    """
+    own = is_own(record) and record.agent.kind != "oracle"
+    again = _teach_again(record, range(len(record.outcome.seeds)), progress, own)
+    if again.decided is None:
+        return again.parts
+    return again.parts | {DECISIONS: np.array([[_other_decisions(record, again.decided)]])}
 
 
 @dataclass(frozen=True)
@@ -290,10 +308,17 @@ def _rule(record: Record, again: _Again) -> Callable[[Outcome], npt.NDArray[np.f
 def _compare_actions(record: Record, actions: list[Any], elsewhere: str) -> Finding:
     """Whether kdgym's own agent decided as the record says, on the same students."""
     assert record.trace is not None
-    difference = [_distance(one, other) for one, other in zip(record.trace.actions(), actions, strict=True)]
-    largest = ELSEWHERE_ACTIONS[record.trace.kind] if elsewhere else 0.0
-    said = f"the actions of kdgym's {record.agent.name} differ by {np.mean(difference):.4f} {elsewhere or 'here'}"
-    return Finding(bool(np.mean(difference) <= largest), f"{said}; {largest} is allowed")
+    difference, largest = _other_decisions(record, actions), 0.0
+    if elsewhere:
+        largest = max(ELSEWHERE_ACTIONS[record.trace.kind], 1.5 * decisions(record.env_id))
+    said = f"the actions of kdgym's {record.agent.name} differ by {difference:.4f} {elsewhere or 'here'}"
+    return Finding(difference <= largest, f"{said}; {largest:.2g} is allowed")
+
+
+def _other_decisions(record: Record, actions: list[Any]) -> float:
+    """How far decided actions are from those of a record, mean over the steps; see `_distance`."""
+    assert record.trace is not None
+    return float(np.mean([_distance(one, other) for one, other in zip(record.trace.actions(), actions, strict=True)]))
 
 
 def _distance(claimed: Any, found: Any) -> float:
