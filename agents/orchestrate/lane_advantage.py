@@ -22,8 +22,7 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import lsqr
 
-from kdgym.storage import write_atomically
-from kdgym.teaching import Floats, Teacher
+from kdgym.teaching import Floats, Teacher, write_atomically
 
 Features = tuple[str, str]  # a kind of task, and the student's uncertainty at it
 TRIED = ("auto", "paired", "coach")  # stepwise costs more than it gains

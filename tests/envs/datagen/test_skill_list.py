@@ -211,7 +211,7 @@ def test_a_missing_device_is_named() -> None:
     ],
 )
 def test_a_step_reads_nothing_back_to_the_host(
-    env_id: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    meta: None, env_id: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the meta device tensors have no content: whatever asks for a value, or mixes in a tensor of the host, raises."""
     envs: Any = gym.make_vec(env_id, num_envs=4, device="meta", **SMALL, **settings)
@@ -226,7 +226,7 @@ def test_a_step_reads_nothing_back_to_the_host(
 
 
 @pytest.mark.thorough
-def test_answers_that_are_judged_on_the_host_are_not_recorded() -> None:
+def test_answers_that_are_judged_on_the_host_are_not_recorded(meta: None) -> None:
     envs: Any = gym.make_vec("kdgym/DataGen-Code-v0", num_envs=2, device="meta", **SMALL)
     assert envs.task.free_form
     assert not envs.recorded

@@ -135,7 +135,7 @@ def test_bad_discrete_actions_are_refused() -> None:
 
 
 @pytest.mark.parametrize("actions", ["box", "discrete"])
-def test_a_step_reads_nothing_back_to_the_host(actions: str) -> None:
+def test_a_step_reads_nothing_back_to_the_host(meta: None, actions: str) -> None:
     """On the meta device tensors have no content: whatever asks for a value raises."""
     envs = make(4, device="meta", actions=actions)
     outcome = envs.advance(torch.zeros(envs.action_space.shape, device="meta"))
