@@ -180,7 +180,8 @@ def write_drift(env_id: str, machine: str, replays: Sequence[Measured], gains: S
         gains: of every record over the board's control, [S].
     """
     boards = json.loads(FILE.read_text(encoding="utf-8"))
-    old, drift = boards.get(env_id, {"machines": [], "replays": 0, "drift": {}}), {}
+    old = boards.get(env_id, {"machines": [], "replays": 0, "drift": {}})
+    drift = dict(old["drift"])
     for name in dict.fromkeys(name for replay in replays for name in replay):
         parts = [replay[name] for replay in replays if name in replay]
         before = old["drift"].get(name, {"spread": 0.0, "absolute": 0.0})

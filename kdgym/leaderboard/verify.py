@@ -156,10 +156,9 @@ def replay(
 def drift_of(record: Record, progress: Progress = lambda steps, total: None) -> Measured:
     """What all students of a record have more here than it says, by measure, each [S, k]; see `kdgym.leaderboard.drift`.
 
-    Of kdgym's own teachers also by how much they decide otherwise, [1, 1]; upper bounds, which try things out, are not asked.
+    Of kdgym's own teachers also by how much they decide otherwise, [1, 1].
     """
-    own = is_own(record) and record.agent.kind != "oracle"
-    again = _teach_again(record, range(len(record.outcome.seeds)), progress, own)
+    again = _teach_again(record, range(len(record.outcome.seeds)), progress, is_own(record))
     if again.decided is None:
         return again.parts
     return again.parts | {DECISIONS: np.array([[_other_decisions(record, again.decided)]])}

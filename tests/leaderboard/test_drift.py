@@ -283,12 +283,17 @@ def test_another_kind_of_machine_only_widens_the_table(tmp_path: Any, monkeypatc
     monkeypatch.setattr("kdgym.leaderboard.drift.FILE", file)
     gains = [np.array([0.1, 0.3]), np.array([0.2, 0.2])]
     for machine, by in (("one", 0.02), ("other", 0.01)):
-        write_drift(ID, machine, [{"after": np.full((2, 1), by), "asked": np.zeros((2, 3))}], gains)
+        replay = {"after": np.full((2, 1), by), "asked": np.zeros((2, 3))}
+        decided = {"decisions": np.array([[0.1]])} if machine == "one" else {}
+        write_drift(ID, machine, [replay, replay | decided], gains)
     assert json.loads(file.read_text()) == {
         ID: {
             "machines": ["one", "other"],
-            "replays": 2,
+            "replays": 4,
             "gain spread": 0.141,
-            "drift": {"after": {"spread": 0.02, "absolute": 0.02}},
+            "drift": {
+                "after": {"spread": 0.02, "absolute": 0.02},
+                "decisions": {"spread": 0.1, "absolute": 0.1},
+            },
         }
     }
