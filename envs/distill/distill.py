@@ -1,0 +1,215 @@
+"""Distill: teach by choosing what a student imitates, how strongly, and whom it trusts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from pydantic import Field
+from torch import Tensor
+
+from kdgym import random
+from kdgym.core import SingleEnv
+from kdgym.core.population import Array, common_arguments
+from kdgym.core.study import FIRST_PURPOSE, MAX_LOSS, Study, StudyEnv, StudySettings
+from kdgym.envs.distill.losses import TERMS, WITH_HEADS, Batch, entropy, heads, recipe_loss
+from kdgym.spaces import Dial, Dials
+from kdgym.students.recipes.bank import FAULTS, WIDTHS, fault
+
+TEACHERS = 5
+_ITEMS, _LABELS, _TEACHERS = range(FIRST_PURPOSE, FIRST_PURPOSE + 3)
+_LEAST_LOSS = 0.03
+
+
+def _weight(name: str, meaning: str, neutral: float = 0.0) -> Dial:
+    return Dial(name, meaning, 0, 10, neutral, "log", least=_LEAST_LOSS)
+
+
+DIALS = (
+    _weight("ce", "cross entropy with the given labels", neutral=1.0),
+    _weight("forward", "KL(teachers || student), times the squared temperature"),
+    _weight("reverse", "KL(student || teachers), times the squared temperature"),
+    Dial("temperature", "of both divergences", 0.5, 8, 2, "log"),
+    Dial("by_entropy", "leans items whose teachers are less sure than the student to forward, the others to reverse", -2, 2),
+    Dial("teacher", "trust in each of the teachers", scale="shares", members=TEACHERS),
+    _weight("boosted", "cross entropy with the teachers, the given class boosted"),
+    Dial("boost", "power of the given class in boosted and in the exits", 1, 2, 1),
+    _weight("exit_1", "boosted, of a branch behind the first stage"),
+    _weight("exit_2", "boosted, of a branch behind the last stage"),
+    _weight("embedding", "distance of the first stage to the most trusted teacher's"),
+    _weight("feature", "distance of the last stage to the most trusted teacher's"),
+    Dial("high_pass", "share of feature without what all items have in common", 0, 1, 0),
+    _weight("relation", "distance of the cosines of all pairs of items"),
+    _weight("through_teacher", "the last stage, read by the teacher's own last layer"),
+    _weight("subclasses", "cross entropy with subclasses of the most trusted teacher"),
+    _weight("assisted", "KL(a teacher that reads the given labels || student)"),
+    Dial("assisted_noise", "share of wrong labels that teacher was schooled on", 0.3, 0.9, 0.5),
+    Dial("outspoken", "from teachers as they are to teachers schooled to tell more", 0, 1, 0),
+    _weight("adversarial", "a critic that tells the student's last stage from the teacher's"),
+    Dial("unlabelled", "share of imitation on items without labels", 0, 1, 0.5),
+)
+
+
+class DistillSettings(StudySettings):
+    """Arguments of `Distill`; see there.
+
+    Attributes:
+        labelled, unlabelled: items of an episode.
+        noise: shares of wrong labels, one of which an episode has.
+        shared: share of the wrong labels that have the fault of the teachers; the others are of any class.
+    """
+
+    labelled: int = Field(300, ge=10, le=5000)
+    unlabelled: int = Field(700, ge=0, le=10000)
+    noise: tuple[float, ...] = (0.0, 0.5)
+    shared: float = Field(0.5, ge=0, le=1)
+
+
+class Distill(StudyEnv):
+    """DOCSTRING"""
+
+    study: Study[DistillSettings]
+    config: DistillSettings
+    family = "Distill"
+
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        common = common_arguments(settings)
+        config = DistillSettings.parse(settings)
+        study: Study[DistillSettings] = Study(config)
+        study = Study(config, heads(study.learner.architecture.stages, *WIDTHS, study.classes))
+        f32, i64, items = torch.float32, torch.int64, config.labelled + config.unlabelled
+        by_teacher = {"agreement": (0, 1), "label_loss": (0, MAX_LOSS), "entropy": (0, 2.31), "divergence": (0, MAX_LOSS)}
+        super().__init__(
+            study,
+            num_envs,
+            observation_space={
+                **{name: spaces.Box(low, high, (TEACHERS,)) for name, (low, high) in by_teacher.items()},
+                "peers": spaces.Box(0, 1, (TEACHERS,)),
+            },
+            action_space=Dials(DIALS),
+            layout={
+                "item": ((items,), i64),
+                "given": ((config.labelled,), i64),
+                "model": ((TEACHERS,), i64),
+                "role": ((TEACHERS,), i64),
+                "noisy": ((), i64),
+                **{name: ((TEACHERS,), f32) for name in (*by_teacher, "peers")},
+            },
+            **common,
+        )
+        self._faults = torch.stack([fault(number) for number in range(FAULTS)]).to(self.device)
+
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        bank, classes = self.study.bank, self.study.classes
+        return {
+            **super()._limits(),
+            "item": (0, len(bank.place) - 1),
+            "given": (0, classes - 1),
+            "model": (0, len(bank.kinds) - 1),
+            "role": (0, TEACHERS - 1),
+            "noisy": (0, len(self.config.noise) - 1),
+        }
+
+    # --- the decision process ------------------------------------------------------------------------------------
+
+    def _begin(self, rows: Tensor, restart: str) -> None:
+        state, study = self.state, self.study
+        if restart == "base":
+            study.draw_new(state, rows)
+        number = self._draw_teachers(rows)
+        self._draw_items(rows, number)
+        study.begin(state, rows)
+        self._look(rows)
+
+    def _draw_teachers(self, rows: Tensor) -> Tensor:
+        """One good or overfitted model, three with the same fault, and a partial one, in any order; which fault, int64 [rows]."""
+        state, bank, key = self.state, self.study.bank, self.stream(_TEACHERS)[rows]
+        number = random.integers(random.fold(key, 0), 1, FAULTS).squeeze(1)
+        kinds = [self._pick(bank.of("good") + bank.of("overfitted"), random.fold(key, 1))]
+        biased = torch.tensor([bank.of(f"biased_{i}") for i in range(FAULTS)], device=key.device)[number]
+        kinds += [*biased.unbind(1), self._pick(bank.of("partial"), random.fold(key, 2))]
+        order = random.uniform(random.fold(key, 3), TEACHERS).argsort(dim=1)
+        state["role"][rows] = order
+        state["model"][rows] = torch.stack(kinds, dim=1).gather(1, order)
+        return number
+
+    @staticmethod
+    def _pick(models: list[int], key: Tensor) -> Tensor:
+        return torch.tensor(models, device=key.device)[random.integers(key, 1, len(models)).squeeze(1)]
+
+    def _draw_items(self, rows: Tensor, number: Tensor) -> None:
+        """Items, and labels of the first of them, some of which are wrong."""
+        state, config, corpus = self.state, self.config, self.study.corpus
+        key, told = self.stream(_ITEMS)[rows], self.stream(_LABELS)[rows]
+        drawn = [
+            corpus.parts[part][random.integers(random.fold(key, i), n, len(corpus.parts[part]))]
+            for i, (part, n) in enumerate((("labelled", config.labelled), ("pool", config.unlabelled)))  # type: ignore[index]
+        ]
+        state["item"][rows] = torch.cat(drawn, dim=1)
+        label = corpus.label[drawn[0]]
+        noisy = random.integers(random.fold(told, 0), 1, len(config.noise)).squeeze(1)
+        rate = torch.tensor(config.noise, device=key.device)[noisy].unsqueeze(1)
+        wrong = random.uniform(random.fold(told, 1), config.labelled) < rate
+        alike = random.uniform(random.fold(told, 2), config.labelled) < config.shared
+        anything = random.integers(random.fold(told, 3), config.labelled, self.study.classes)
+        other = torch.where(alike, self._faults[number].gather(1, label), anything)
+        state["given"][rows] = torch.where(wrong, other, label)
+        state["noisy"][rows] = noisy
+
+    def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        state, study = self.state, self.study
+        recipe = {name: value.float() for name, value in self.dials.decode(action).items()}
+        active = frozenset(name for name in TERMS if bool(recipe[name].any()))
+        heads = torch.stack([recipe[name] > 0 for name in WITH_HEADS]).any(0) if active & set(WITH_HEADS) else None
+        for update in range(self.config.updates):
+            batch = self._batch(update, recipe)
+            study.update(state, recipe_loss(study.learner.architecture, batch, active), batch.images.shape[1], heads)
+        self._look(slice(None))
+        return study.validate(state)
+
+    def _batch(self, update: int, recipe: dict[str, Tensor]) -> Batch:
+        state, study, config = self.state, self.study, self.config
+        half = max(1, config.batch // 2)
+        first = study.places(state, update, 0, half, config.labelled)
+        place = first
+        if config.unlabelled:
+            second = study.places(state, update, 1, config.batch - half, config.unlabelled)
+            place = torch.cat([first, config.labelled + second], dim=1)
+        item, label = state["item"].gather(1, place), state["given"].gather(1, first)
+        return Batch(study.bank, state["model"], item, study.corpus.images(item), label, recipe)
+
+    # --- what the teacher sees -----------------------------------------------------------------------------------
+
+    def _look(self, rows: Tensor | slice) -> None:
+        """Enter what the teachers say of the items that have labels."""
+        state, study = self.state, self.study
+        given = state["given"][rows]
+        item = state["item"][rows][:, : self.config.labelled]
+        model = state["model"][rows]
+        logits = study.bank.logits[0][model.unsqueeze(2), study.bank.place[item].unsqueeze(1)]
+        said = torch.log_softmax(logits, dim=3)
+        student = torch.log_softmax(study.learner.say(state["student"][rows], study.corpus.images(item)).logits, dim=2)
+        label = given[:, None, :, None].expand(-1, TEACHERS, -1, 1)
+        state["label_loss"][rows] = -said.gather(3, label).squeeze(3).mean(2).clamp_min(-MAX_LOSS)
+        choice = said.argmax(3)
+        state["agreement"][rows] = (choice == given.unsqueeze(1)).float().mean(2)
+        state["entropy"][rows] = entropy(said.exp()).mean(2).clamp(0, 2.31)
+        apart = (said.exp() * (said - student.unsqueeze(1))).sum(3).mean(2)
+        state["divergence"][rows] = torch.nan_to_num(apart, nan=MAX_LOSS).clamp(0, MAX_LOSS)
+        alike = (choice.unsqueeze(1) == choice.unsqueeze(2)).float().mean(3)
+        state["peers"][rows] = ((alike.sum(2) - 1) / (TEACHERS - 1)).clamp(0, 1)
+
+    def _observe(self) -> dict[str, Tensor]:
+        state = self.state
+        own = {name: state[name] for name in ("agreement", "label_loss", "entropy", "divergence", "peers")}
+        return {**self.study.observe(state), **own}
+
+    def hidden(self) -> dict[str, Array]:
+        """For upper bounds only: ``role`` of every teacher (0 is the good one, 4 the partial one, int64 [S, 5]), and ``noisy``."""
+        return {name: self.state[name].cpu().numpy().copy() for name in ("role", "noisy")}
+
+
+class DistillEnv(SingleEnv):
+    __doc__ = Distill.__doc__
+    population = Distill
