@@ -31,7 +31,12 @@ DIALS = (
     _weight("forward", "KL(teachers || student), times the squared temperature"),
     _weight("reverse", "KL(student || teachers), times the squared temperature"),
     Dial("temperature", "of both divergences", 0.5, 8, 2, "log"),
-    Dial("by_entropy", "leans items whose teachers are less sure than the student to forward, the others to reverse", -2, 2),
+    Dial(
+        "by_entropy",
+        "leans items whose teachers are less sure than the student to forward, the others to reverse",
+        -2,
+        2,
+    ),
     Dial("teacher", "trust in each of the teachers", scale="shares", members=TEACHERS),
     _weight("boosted", "cross entropy with the teachers, the given class boosted"),
     Dial("boost", "power of the given class in boosted and in the exits", 1, 2, 1),
@@ -79,7 +84,12 @@ class Distill(StudyEnv):
         study: Study[DistillSettings] = Study(config)
         study = Study(config, heads(study.learner.architecture.stages, *WIDTHS, study.classes))
         f32, i64, items = torch.float32, torch.int64, config.labelled + config.unlabelled
-        by_teacher = {"agreement": (0, 1), "label_loss": (0, MAX_LOSS), "entropy": (0, 2.31), "divergence": (0, MAX_LOSS)}
+        by_teacher = {
+            "agreement": (0, 1),
+            "label_loss": (0, MAX_LOSS),
+            "entropy": (0, 2.31),
+            "divergence": (0, MAX_LOSS),
+        }
         super().__init__(
             study,
             num_envs,
@@ -94,7 +104,7 @@ class Distill(StudyEnv):
                 "model": ((TEACHERS,), i64),
                 "role": ((TEACHERS,), i64),
                 "noisy": ((), i64),
-                **{name: ((TEACHERS,), f32) for name in (*by_teacher, "peers")},
+                **dict.fromkeys((*by_teacher, "peers"), ((TEACHERS,), f32)),
             },
             **common,
         )
@@ -123,10 +133,10 @@ class Distill(StudyEnv):
         self._look(rows)
 
     def _draw_teachers(self, rows: Tensor) -> Tensor:
-        """One good or overfitted model, three with the same fault, and a partial one, in any order; which fault, int64 [rows]."""
+        """A good model, three with the same fault, and a partial one, in any order; which fault, int64 [rows]."""
         state, bank, key = self.state, self.study.bank, self.stream(_TEACHERS)[rows]
         number = random.integers(random.fold(key, 0), 1, FAULTS).squeeze(1)
-        kinds = [self._pick(bank.of("good") + bank.of("overfitted"), random.fold(key, 1))]
+        kinds = [self._pick(bank.of("good"), random.fold(key, 1))]
         biased = torch.tensor([bank.of(f"biased_{i}") for i in range(FAULTS)], device=key.device)[number]
         kinds += [*biased.unbind(1), self._pick(bank.of("partial"), random.fold(key, 2))]
         order = random.uniform(random.fold(key, 3), TEACHERS).argsort(dim=1)
@@ -143,8 +153,10 @@ class Distill(StudyEnv):
         state, config, corpus = self.state, self.config, self.study.corpus
         key, told = self.stream(_ITEMS)[rows], self.stream(_LABELS)[rows]
         drawn = [
-            corpus.parts[part][random.integers(random.fold(key, i), n, len(corpus.parts[part]))]
-            for i, (part, n) in enumerate((("labelled", config.labelled), ("pool", config.unlabelled)))  # type: ignore[index]
+            part[random.integers(random.fold(key, i), n, len(part))]
+            for i, (part, n) in enumerate(
+                ((corpus.parts["labelled"], config.labelled), (corpus.parts["pool"], config.unlabelled))
+            )
         ]
         state["item"][rows] = torch.cat(drawn, dim=1)
         label = corpus.label[drawn[0]]
@@ -206,7 +218,7 @@ class Distill(StudyEnv):
         return {**self.study.observe(state), **own}
 
     def hidden(self) -> dict[str, Array]:
-        """For upper bounds only: ``role`` of every teacher (0 is the good one, 4 the partial one, int64 [S, 5]), and ``noisy``."""
+        """For upper bounds only: ``role`` of every teacher (int64 [S, 5]; 0 is the good one), and ``noisy``, int64 [S]."""
         return {name: self.state[name].cpu().numpy().copy() for name in ("role", "noisy")}
 
 

@@ -47,7 +47,9 @@ class Batch:
         """Of all teachers, [S, M, B, C]."""
         place, outspoken = (self._model.unsqueeze(2), self._column.unsqueeze(1)), self.recipe["outspoken"]
         plain = self._bank.logits[0][place]
-        return torch.lerp(plain, self._bank.logits[1][place], outspoken[:, None, None, None]) if outspoken.any() else plain
+        return (
+            torch.lerp(plain, self._bank.logits[1][place], outspoken[:, None, None, None]) if outspoken.any() else plain
+        )
 
     def _mixed(self, logits: Tensor) -> Tensor:
         said = logits.exp()  # none is above 0, and one of each item is 0
@@ -101,7 +103,7 @@ class Batch:
 
 
 def heads(stages: tuple[int, ...], embedding: int, feature: int, classes: int) -> Shapes:
-    """Weights that students have beside their network: projections onto a teacher's stages, exits, subclasses, a discriminator."""
+    """Weights that students have beside their network: projections onto a teacher's stages, exits, subclasses, a critic."""
     first, last = stages[0], stages[-1]
     return {
         "matrix_embedding": (first, embedding), "bias_embedding": (embedding,),
@@ -113,9 +115,7 @@ def heads(stages: tuple[int, ...], embedding: int, feature: int, classes: int) -
     }  # fmt: skip
 
 
-def recipe_loss(
-    architecture: Architecture, batch: Batch, active: frozenset[str]
-) -> Callable[[Weights], Tensor]:
+def recipe_loss(architecture: Architecture, batch: Batch, active: frozenset[str]) -> Callable[[Weights], Tensor]:
     """Loss of an update, weights by name -> [S].
 
     Args:
@@ -127,9 +127,9 @@ def recipe_loss(
     def loss(w: Weights) -> Tensor:
         said = architecture.forward(w, batch.images)
         total = batch.recipe["ce"] * _given(said, batch)
-        for name in _TERMS:
+        for name, term in _TERMS.items():
             if name in active:
-                total = total + batch.recipe[name] * _TERMS[name](w, said, batch)
+                total = total + batch.recipe[name] * term(w, said, batch)
         return total
 
     return loss
@@ -175,7 +175,7 @@ def _reverse(w: Weights, said: Output, batch: Batch) -> Tensor:
 
 
 def _boosted(logits: Tensor, batch: Batch) -> Tensor:
-    """OFA-KD's loss (Hao et al., NeurIPS 2023): the teacher's probability of the given class counts more by the power ``boost``."""
+    """OFA-KD's loss (Hao et al., NeurIPS 2023): the given class counts more by the power ``boost``."""
     teacher, student = batch.plain, torch.log_softmax(logits, dim=2)
     target = F.one_hot(batch.label, teacher.shape[2]).to(teacher.dtype)
     target = F.pad(target, (0, 0, 0, teacher.shape[1] - target.shape[1]))  # of items without a label nothing is boosted

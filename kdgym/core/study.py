@@ -1,8 +1,9 @@
 """A study: what environments have in common whose teacher decides a training recipe. They hold it as a value.
 
-`Study` knows the images, the network and the examinations, and has one method for each thing that happens to a student: it begins
-an episode, draws items, makes an update, sits the validation. It reads and changes a population's state, which is passed in, and
-keeps none. `StudyEnv` is the population that studies. An environment's page says what the teacher sees, and what the dials mean.
+`Study` knows the images, the network and the examinations, and has one method for each thing that happens to a student: it
+begins an episode, draws items, makes an update, sits the validation. It reads and changes a population's state, which is passed
+in, and keeps none. `StudyEnv` is the population that studies. An environment's page says what the teacher sees, and what the
+dials mean.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class Study(Generic[Config_co]):
             "student": ((self.learner.row,), f32),
             "validation": ((config.validation_items,), i64),
             "accuracy": ((self.classes,), f32),
-            **{name: ((), f64) for name in ("loss", "right", "change", "calibration", "certainty")},
+            **dict.fromkeys(("loss", "right", "change", "calibration", "certainty"), ((), f64)),
             "accuracy_history": ((config.steps + 1, self.classes), f32),
         }
 
@@ -151,7 +152,9 @@ class Study(Generic[Config_co]):
         key = random.stream(state, _BATCH, state["step"] * self.config.updates + update)
         return random.integers(random.fold(key, part), items, high)
 
-    def update(self, state: Fields, loss: Callable[[Weights], Tensor], images: int, heads: Tensor | None = None) -> None:
+    def update(
+        self, state: Fields, loss: Callable[[Weights], Tensor], images: int, heads: Tensor | None = None
+    ) -> None:
         """Update every student once, see `Learner.update`, and charge for it: ``images`` went through the network."""
         self.learner.update(state["student"], loss, heads)
         flops = flops_of_update(self.learner.architecture, images)
@@ -209,7 +212,9 @@ class Study(Generic[Config_co]):
         item = part[order[: self.config.test_items]]
         label, students = self.corpus.label[item], len(state["student"])
         found = [
-            torch.softmax(self.learner.say(rows, self.corpus.images(item).expand(len(rows), -1, -1)).logits.double(), dim=2)
+            torch.softmax(
+                self.learner.say(rows, self.corpus.images(item).expand(len(rows), -1, -1)).logits.double(), dim=2
+            )
             for rows in state["student"].split(16)  # so that a large population needs no large memory
         ]
         certainty, said = torch.cat(found).max(2)
@@ -261,11 +266,18 @@ class StudyEnv(PopulationEnv):
             observation_space=study.observation_space(observation_space),
             action_space=action_space,
             layout={**study.layout, **layout},
-            settings={"family": self.family, "version": 0, **self.config.model_dump(mode="json"), "row": study.learner.row},
+            settings={
+                "family": self.family,
+                "version": 0,
+                **self.config.model_dump(mode="json"),
+                "row": study.learner.row,
+            },
             device=study.device,
             **common,
         )
-        self.metadata["skills"] = [{"name": name, "description": f"images of this class: {name}", "prerequisites": []} for name in CLASSES]
+        self.metadata["skills"] = [
+            {"name": name, "description": f"images of this class: {name}", "prerequisites": []} for name in CLASSES
+        ]
 
     def _limits(self) -> dict[str, tuple[float, float]]:
         return {**super()._limits(), "validation": (0, len(self.study.corpus.label) - 1)}
@@ -286,7 +298,12 @@ class StudyEnv(PopulationEnv):
         found = self.study.examine(self.state, split)
         right, asked = found["right"], found["asked"]
         total = asked.sum(1, keepdim=True)
-        result = {"right": right, "asked": asked, "target": (asked / total).float(), "score": right.sum(1) / total.squeeze(1).double()}
+        result = {
+            "right": right,
+            "asked": asked,
+            "target": (asked / total).float(),
+            "score": right.sum(1) / total.squeeze(1).double(),
+        }
         return {name: value.cpu().numpy().copy() for name, value in result.items()}
 
     def score(self) -> npt.NDArray[np.float64]:

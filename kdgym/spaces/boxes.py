@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Text
 
-
 Floats = npt.NDArray[np.float32]
 Decisions = dict[str, npt.NDArray[np.float64]]
 

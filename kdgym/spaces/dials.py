@@ -30,8 +30,8 @@ class Dial:
         low, high: its range.
         neutral: its value where nothing is said; the action 0 gives it, bit for bit.
         scale: how the entry a in [-1, 1] moves it from there to the ends of the range. ``linear``: evenly. ``log``: by equal
-            ratios; where ``low`` is 0 the least ratio is ``least``, and a neutral value of 0 is kept by all a <= 0. ``memory``: a
-            rate r of averages r * old + (1 - r) * new, by equal ratios of 1 - r. ``shares``: one entry a member.
+            ratios; where ``low`` is 0 the least ratio is ``least``, and a neutral value of 0 is kept by all a <= 0. ``memory``:
+            a rate r of averages r * old + (1 - r) * new, by equal ratios of 1 - r. ``shares``: one entry a member.
         members: how many shares there are, 1 of a single number.
         least: of a log dial that can be 0, its smallest other value.
     """
@@ -99,7 +99,9 @@ class Dial:
         if self.scale == "shares":
             return self._of_shares(value)
         if not ((value >= self.low) & (value <= self.high)).all():
-            raise ValueError(f"{self.name} is {value.min():g} to {value.max():g}; {self.low:g} to {self.high:g} is allowed.")
+            raise ValueError(
+                f"{self.name} is {value.min():g} to {value.max():g}; {self.low:g} to {self.high:g} is allowed."
+            )
         if self.scale == "linear":
             up, down = self.high - self.neutral, self.neutral - self.low
             a = np.where(value > self.neutral, (value - self.neutral) / (up or 1), (value - self.neutral) / (down or 1))
@@ -161,27 +163,33 @@ class Dials(WordedBox):
         entries = action.double().split(self._sizes, dim=-1)
         return {dial.name: dial.turn(entry) for dial, entry in zip(self.dials, entries, strict=True)}
 
-    def encode(self, **values: Any) -> Floats:
+    def encode(self, students: int | None = None, /, **values: Any) -> Floats:
         """The action of some dials' values; the others stay neutral.
 
         Args:
+            students: S; where it is left out, the arrays say it.
             values: numbers, or arrays [S], one a student; shares with a last axis of their members, at any scale.
 
         Returns:
-            [S, n], or [n] where nothing was given as an array.
+            [S, n], or [n] where S is left out and nothing was given as an array.
 
         Raises:
             ValueError: there is no such dial, a value is out of range, or shapes do not fit each other.
         """
         if unknown := values.keys() - set(self.names):
             raise ValueError(f"There is no dial {', '.join(sorted(unknown))}; there are {', '.join(self.names)}.")
-        given = {dial.name: dial.entries(self._array(dial, values[dial.name])) for dial in self.dials if dial.name in values}
+        given = {
+            dial.name: dial.entries(self._array(dial, values[dial.name])) for dial in self.dials if dial.name in values
+        }
+        shapes = [entries.shape[:-1] for entries in given.values()] + [() if students is None else (students,)]
         try:
-            students = np.broadcast_shapes(*(entries.shape[:-1] for entries in given.values()))
+            shape = np.broadcast_shapes(*shapes)
         except ValueError as error:
-            raise ValueError(f"Values of {', '.join(values)} are of different numbers of students ({error}).") from error
+            raise ValueError(
+                f"Values of {', '.join(values)} are of different numbers of students ({error})."
+            ) from error
         parts = [given.get(d.name, np.zeros(d.members)) for d in self.dials]
-        wide = [np.broadcast_to(part, (*students, part.shape[-1])) for part in parts]
+        wide = [np.broadcast_to(part, (*shape, part.shape[-1])) for part in parts]
         return np.concatenate(wide, axis=-1).astype(np.float32)
 
     @staticmethod
@@ -207,7 +215,9 @@ class Dials(WordedBox):
         except (ValueError, RecursionError) as error:
             raise ValueError(f"The dials are no JSON ({error}). Example: {self._example()}.") from error
         if not isinstance(values, dict):
-            raise ValueError(f"The dials are a JSON {type(values).__name__}; give an object. Example: {self._example()}.")
+            raise ValueError(
+                f"The dials are a JSON {type(values).__name__}; give an object. Example: {self._example()}."
+            )
         action = self.encode(**values)
         if action.ndim != 1:
             raise ValueError("The dials are of several students; give one number a dial, and shares as a list.")

@@ -1,7 +1,7 @@
 """A bank of models of known quality, which an environment hides: teachers to imitate, scorers of items, makers of labels.
 
-Perceptrons on garments, schooled once and kept in the user's cache. There are two halves, ``"train"`` and ``"evaluation"``, whose
-models have other initial weights and were schooled on other items, neither of which students ever see.
+Perceptrons on garments, schooled once and kept in the user's cache. There are two halves, ``"train"`` and ``"evaluation"``,
+whose models have other initial weights and were schooled on other items, neither of which students ever see.
 
 | kind | copies | schooled on |
 |---|---|---|
@@ -9,12 +9,12 @@ models have other initial weights and were schooled on other items, neither of w
 | overfitted | 2 | 200 of them |
 | partial | 2 | items of seven classes of ten |
 | foreign | 2 | digits |
-| biased_0, biased_1, biased_2 | 3 each | all items, with four classes renamed in a cycle for four items of five; copies share the cycle |
-| assisted_30, _50, _70, _90 | 1 each | all items, reading a label beside the image, which is another one for that per cent of the items |
+| biased_0, _1, _2 | 3 each | all items, four of five items of four classes renamed in a cycle that the copies share |
+| assisted | 1 each | all items, reading a label beside the image, which is wrong for 30, 50, 70 or 90 % of them |
 
 Every model but the assisted ones has an *outspoken* variant: it goes on learning by cross entropy minus `OUTSPOKEN` times the
-divergence of its probabilities from the mean probabilities of the class, as the teachers of MCMI do (Ye et al., "Bayes conditional
-distribution estimation for knowledge distillation based on conditional mutual information", ICLR 2024, section 4).
+divergence of its probabilities from the mean probabilities of the class, as the teachers of MCMI do (Ye et al., "Bayes
+conditional distribution estimation for knowledge distillation based on conditional mutual information", ICLR 2024, section 4).
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ class Bank:
         logits: float32 [2, M, n, C], the largest of an item 0: of the models as they are, and outspoken.
         hidden: what their two stages say, float16 [M, n, width] each.
         head: their last layer, matrix [M, width, C] and bias [M, C].
-        directions: along which a model's last stage spreads most within each class and its last layer sees nothing of, scaled to
-            a spread of 1: [M, C, width, 2]; and the means there, [M, C, 2].
-        assisted: of those that read labels, of labelled items alone, by the share of wrong labels and by the label that is read:
-            float32 [4, C, n of labelled items, C].
+        directions: along which a model's last stage spreads most within each class and its last layer sees nothing of, scaled
+            to a spread of 1: [M, C, width, 2]; and the means there, [M, C, 2].
+        assisted: of those that read labels, of labelled items alone, by the share of wrong labels and by the label that is
+            read: float32 [4, C, n of labelled items, C].
     """
 
     kinds: tuple[str, ...]
@@ -84,7 +84,8 @@ class Bank:
 
     def within(self, model: Tensor, feature: Tensor) -> Tensor:
         """Probabilities of the four pseudo-subclasses of each class, by the two ends of both directions (Loo et al., "Linear
-        projections of teacher embeddings for few-class distillation", 2024): models [S], features [S, B, width] -> [S, B, C, 4].
+        projections of teacher embeddings for few-class distillation", 2024): models [S], features [S, B, width] -> [S, B, C,
+        4].
         """
         direction, mean = (part[model] for part in self.directions)
         along = torch.einsum("sbw,scwk->sbck", feature, direction) - mean.unsqueeze(1)
@@ -236,7 +237,10 @@ def _centroids(learner: Learner, state: Tensor, schooling: _Schooling) -> Tensor
 
 def _school_assisted(half: Half) -> Tensor:
     corpus, learner = garments(), _learner(len(CLASSES))
-    mine, key = _half(corpus, half), random.fold(torch.tensor(_KEY + 50 + HALVES.index(half)), torch.arange(len(ASSISTED)))
+    mine, key = (
+        _half(corpus, half),
+        random.fold(torch.tensor(_KEY + 50 + HALVES.index(half)), torch.arange(len(ASSISTED))),
+    )
     state, wrong = learner.initialise(key), torch.tensor(ASSISTED).unsqueeze(1)
     for update in range(_UPDATES):
         stream = random.fold(key, update)
@@ -256,7 +260,8 @@ def _tables(weights: dict[str, Tensor], corpus: Corpus) -> Bank:
     place = torch.full((len(corpus.label),), -1, device=seen.device)
     place[seen] = torch.arange(len(seen), device=seen.device)
     said: list[Output] = [
-        learner.say(weights[name], corpus.images(seen).expand(len(weights[name]), -1, -1)) for name in ("models", "outspoken")
+        learner.say(weights[name], corpus.images(seen).expand(len(weights[name]), -1, -1))
+        for name in ("models", "outspoken")
     ]
     named = learner.named(weights["models"])
     last = len(WIDTHS)
@@ -290,7 +295,9 @@ def _assisted_table(weights: Tensor, images: Tensor) -> Tensor:
     learner = _learner(len(CLASSES))
     read = torch.eye(len(CLASSES), device=images.device)
     said = [
-        learner.say(weights, torch.cat([images, label.expand(len(images), -1)], dim=1).expand(len(weights), -1, -1)).logits
+        learner.say(
+            weights, torch.cat([images, label.expand(len(images), -1)], dim=1).expand(len(weights), -1, -1)
+        ).logits
         for label in read
     ]
     return torch.stack(said, dim=1)

@@ -7,7 +7,7 @@ both moments, and the numbers of updates of the network and of its heads.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -93,12 +93,12 @@ class Learner:
             losses = loss(leaves)
             found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True)
         gradient, n = torch.cat([g.flatten(1) for g in found], dim=1), self.network
-        *parts, updates = state.split([self.weights] * 3 + [2], dim=1)
+        weight, m, v, updates = state.split([self.weights] * 3 + [2], dim=1)
         everyone = torch.ones_like(updates[:, :1])
-        adamw_step(self.config, *(part[:, :n] for part in parts), updates[:, :1], gradient[:, :n], everyone)
+        adamw_step(self.config, weight[:, :n], m[:, :n], v[:, :n], updates[:, :1], gradient[:, :n], everyone)
         if heads is not None:
             share = heads.to(state.dtype).unsqueeze(1)
-            adamw_step(self.config, *(part[:, n:] for part in parts), updates[:, 1:], gradient[:, n:], share)
+            adamw_step(self.config, weight[:, n:], m[:, n:], v[:, n:], updates[:, 1:], gradient[:, n:], share)
         return losses.detach()
 
 

@@ -6,6 +6,7 @@ Every weight has the shape [S, ...], so a matrix product of all students is one 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def perceptron(classes: int, widths: tuple[int, ...] = (32, 32), inputs: int = P
     """Layers of ``widths`` rectified units."""
     sizes = (inputs, *widths, classes)
     shapes: Shapes = {}
-    for i, (before, after) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (before, after) in enumerate(itertools.pairwise(sizes)):
         shapes |= {f"matrix_{i}": (before, after), f"bias_{i}": (after,)}
 
     def forward(w: Named, x: Tensor) -> Output:
@@ -136,7 +137,8 @@ def _cut(x: Tensor) -> Tensor:
     """Images [S, B, 196] -> patches [S, B, tokens, 16]; the edge is padded with black."""
     n, pad = math.ceil(SIDE / _PATCH), -SIDE % _PATCH
     y = F.pad(x.unflatten(2, (SIDE, SIDE)), (pad // 2, pad - pad // 2) * 2)
-    return y.unflatten(3, (n, _PATCH)).unflatten(2, (n, _PATCH)).transpose(3, 4).flatten(4).flatten(2, 3)
+    cut: Tensor = y.unflatten(3, (n, _PATCH)).unflatten(2, (n, _PATCH)).transpose(3, 4).flatten(4).flatten(2, 3)
+    return cut
 
 
 def _attention(

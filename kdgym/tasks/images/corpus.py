@@ -1,7 +1,8 @@
 """Real images for students of recipes: garments, and digits as what does not belong.
 
-Garments are Fashion-MNIST at 14 x 14 pixels (`kdgym.tasks.images.make_garments`), ten classes. Digits are scikit-learn's, brought to
-the same size. Every image belongs to one *part*, by a hash of its pixels, so that images that look the same are in one part:
+Garments are Fashion-MNIST at 14 x 14 pixels (`kdgym.tasks.images.make_garments`), ten classes. Digits are scikit-learn's,
+brought to the same size. Every image belongs to one *part*, by a hash of its pixels, so that images that look the same are in
+one part:
 
 | part | share | for |
 |---|---|---|
@@ -37,7 +38,8 @@ CLASSES = (
     "T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
 _CONTENT = "2cf1b328e8df8e43093ca603bd5376828c6e6fd4005eb6cee4b3ced55ee28ca2"
-_TWELFTHS: tuple[Part, ...] = (*["bank"] * 3, *["labelled"] * 2, *["pool"] * 5, *["validation"] * 2)  # type: ignore[assignment]
+_SHARES: dict[Part, int] = {"bank": 3, "labelled": 2, "pool": 5, "validation": 2}
+_TWELFTHS = [part for part, share in _SHARES.items() for _ in range(share)]
 
 
 class CorpusError(RuntimeError):
@@ -70,12 +72,13 @@ class Corpus:
 
 def pack(images: Bytes) -> Bytes:
     """Two pixels of 16 levels a byte: [n, 196] -> [n, 98]."""
-    packed: Bytes = images[:, ::2] << 4 | images[:, 1::2]
+    packed: Bytes = (images[:, ::2] << 4 | images[:, 1::2]).astype(np.uint8)
     return packed
 
 
 def _unpack(packed: Bytes) -> Bytes:
-    return np.stack([packed >> 4, packed & 15], axis=2).reshape(len(packed), -1)
+    unpacked: Bytes = np.stack([packed >> 4, packed & 15], axis=2, dtype=np.uint8).reshape(len(packed), -1)
+    return unpacked
 
 
 def content_hash(arrays: Mapping[str, Bytes]) -> str:
