@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -17,6 +18,13 @@ from kdgym.envs.distill.losses import TERMS, WITH_HEADS, Batch, entropy, heads, 
 from kdgym.spaces import Dial, Dials
 from kdgym.students.recipes.bank import FAULTS, WIDTHS, fault
 
+# Who may teach a student: the kinds of five models. The wrong labels of an episode have a fault; there is one company of
+# whom most have that fault, one of whom one has it and most another, and one of whom most are sound.
+COMPANIES = (
+    ("good", "labels'", "labels'", "labels'", "partial"),
+    ("good", "another", "another", "another", "labels'"),
+    ("good", "good", "overfitted", "labels'", "partial"),
+)
 TEACHERS = 5
 _ITEMS, _LABELS, _TEACHERS = range(FIRST_PURPOSE, FIRST_PURPOSE + 3)
 _LEAST_LOSS = 0.03
@@ -65,10 +73,12 @@ class DistillSettings(StudySettings):
         shared: share of the wrong labels that have the fault of the teachers; the others are of any class.
     """
 
-    labelled: int = Field(300, ge=10, le=5000)
-    unlabelled: int = Field(700, ge=0, le=10000)
-    noise: tuple[float, ...] = (0.0, 0.5)
-    shared: float = Field(0.5, ge=0, le=1)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    validation_items: int = Field(30, ge=1, le=4000)
+    labelled: int = Field(100, ge=10, le=5000)
+    unlabelled: int = Field(3000, ge=0, le=10000)
+    noise: tuple[float, ...] = (0.0, 0.3, 0.6)
+    shared: float = Field(0.8, ge=0, le=1)
 
 
 class Distill(StudyEnv):
@@ -101,14 +111,14 @@ class Distill(StudyEnv):
             layout={
                 "item": ((items,), i64),
                 "given": ((config.labelled,), i64),
-                "model": ((TEACHERS,), i64),
-                "role": ((TEACHERS,), i64),
-                "noisy": ((), i64),
+                "model": ((2, TEACHERS), i64),
+                "company": ((2,), i64),
+                **dict.fromkeys(("relief", "noisy"), ((), i64)),
                 **dict.fromkeys((*by_teacher, "peers"), ((TEACHERS,), f32)),
             },
             **common,
         )
-        self._faults = torch.stack([fault(number) for number in range(FAULTS)]).to(self.device)
+        self._faults = torch.stack([fault(number, "faulty") for number in range(FAULTS)]).to(self.device)
 
     def _limits(self) -> dict[str, tuple[float, float]]:
         bank, classes = self.study.bank, self.study.classes
@@ -117,7 +127,8 @@ class Distill(StudyEnv):
             "item": (0, len(bank.place) - 1),
             "given": (0, classes - 1),
             "model": (0, len(bank.kinds) - 1),
-            "role": (0, TEACHERS - 1),
+            "company": (0, len(COMPANIES) - 1),
+            "relief": (0, self.config.steps),
             "noisy": (0, len(self.config.noise) - 1),
         }
 
@@ -127,29 +138,46 @@ class Distill(StudyEnv):
         state, study = self.state, self.study
         if restart == "base":
             study.draw_new(state, rows)
-        number = self._draw_teachers(rows)
-        self._draw_items(rows, number)
+        fault = random.integers(random.fold(self.stream(_TEACHERS)[rows], 3), 1, FAULTS).squeeze(1)
+        self._draw_teachers(rows, fault)
+        self._draw_items(rows, fault)
         study.begin(state, rows)
-        self._look(rows)
+        self._look(rows, torch.zeros_like(state["step"]))
 
-    def _draw_teachers(self, rows: Tensor) -> Tensor:
-        """A good model, three with the same fault, and a partial one, in any order; which fault, int64 [rows]."""
-        state, bank, key = self.state, self.study.bank, self.stream(_TEACHERS)[rows]
-        number = random.integers(random.fold(key, 0), 1, FAULTS).squeeze(1)
-        kinds = [self._pick(bank.of("good"), random.fold(key, 1))]
-        biased = torch.tensor([bank.of(f"biased_{i}") for i in range(FAULTS)], device=key.device)[number]
-        kinds += [*biased.unbind(1), self._pick(bank.of("partial"), random.fold(key, 2))]
-        order = random.uniform(random.fold(key, 3), TEACHERS).argsort(dim=1)
-        state["role"][rows] = order
-        state["model"][rows] = torch.stack(kinds, dim=1).gather(1, order)
-        return number
+    def _draw_teachers(self, rows: Tensor, fault: Tensor) -> None:
+        """Two companies in any order, and the step at which the second comes; ``fault`` [rows] is that of wrong labels."""
+        state, bank, steps = self.state, self.study.bank, self.config.steps
+        by_fault = torch.tensor([bank.of(f"faulty_{i}") for i in range(FAULTS)], device=self.device)
+        for turn in range(2):
+            key = random.fold(self.stream(_TEACHERS)[rows], turn)
+            company = random.integers(random.fold(key, 0), 1, len(COMPANIES))
+            another = (fault + 1 + random.integers(random.fold(key, 1), 1, FAULTS - 1).squeeze(1)) % FAULTS
+            copies = {"labels'": by_fault[fault], "another": by_fault[another]}
+            for i, kind in enumerate(("good", "overfitted", "partial")):
+                copies[kind] = self._shuffled(bank.of(kind), random.fold(key, 2, i))
+            model = [
+                torch.stack([copies[kind][:, kinds[:i].count(kind)] for i, kind in enumerate(kinds)], dim=1)
+                for kinds in COMPANIES
+            ]
+            drawn = torch.stack(model, dim=1).gather(1, company.unsqueeze(2).expand(-1, 1, TEACHERS)).squeeze(1)
+            order = random.uniform(random.fold(key, 3), TEACHERS).argsort(dim=1)
+            state["model"][rows, turn], state["company"][rows, turn] = drawn.gather(1, order), company.squeeze(1)
+        first, last = math.ceil(steps / 3), max(steps * 2 // 3, math.ceil(steps / 3))
+        key = random.fold(self.stream(_TEACHERS)[rows], 2)
+        state["relief"][rows] = first + random.integers(key, 1, last - first + 1).squeeze(1)
+
+    def _teachers(self, step: Tensor) -> Tensor:
+        """The models that teach at a step [S] of each student, int64 [S, 5]."""
+        first, second = self.state["model"].unbind(1)
+        return torch.where((step < self.state["relief"]).unsqueeze(1), first, second)
 
     @staticmethod
-    def _pick(models: list[int], key: Tensor) -> Tensor:
-        return torch.tensor(models, device=key.device)[random.integers(key, 1, len(models)).squeeze(1)]
+    def _shuffled(models: list[int], key: Tensor) -> Tensor:
+        """Models of a kind in any order, [rows, copies]."""
+        return torch.tensor(models, device=key.device)[random.uniform(key, len(models)).argsort(dim=1)]
 
-    def _draw_items(self, rows: Tensor, number: Tensor) -> None:
-        """Items, and labels of the first of them, some of which are wrong."""
+    def _draw_items(self, rows: Tensor, fault: Tensor) -> None:
+        """Items, and labels of the first of them, some of which are wrong, as a fault has it."""
         state, config, corpus = self.state, self.config, self.study.corpus
         key, told = self.stream(_ITEMS)[rows], self.stream(_LABELS)[rows]
         drawn = [
@@ -165,7 +193,7 @@ class Distill(StudyEnv):
         wrong = random.uniform(random.fold(told, 1), config.labelled) < rate
         alike = random.uniform(random.fold(told, 2), config.labelled) < config.shared
         anything = random.integers(random.fold(told, 3), config.labelled, self.study.classes)
-        other = torch.where(alike, self._faults[number].gather(1, label), anything)
+        other = torch.where(alike, self._faults[fault].gather(1, label), anything)
         state["given"][rows] = torch.where(wrong, other, label)
         state["noisy"][rows] = noisy
 
@@ -177,7 +205,7 @@ class Distill(StudyEnv):
         for update in range(self.config.updates):
             batch = self._batch(update, recipe)
             study.update(state, recipe_loss(study.learner.architecture, batch, active), batch.images.shape[1], heads)
-        self._look(slice(None))
+        self._look(slice(None), state["step"] + 1)
         return study.validate(state)
 
     def _batch(self, update: int, recipe: dict[str, Tensor]) -> Batch:
@@ -189,16 +217,16 @@ class Distill(StudyEnv):
             second = study.places(state, update, 1, config.batch - half, config.unlabelled)
             place = torch.cat([first, config.labelled + second], dim=1)
         item, label = state["item"].gather(1, place), state["given"].gather(1, first)
-        return Batch(study.bank, state["model"], item, study.corpus.images(item), label, recipe)
+        return Batch(study.bank, self._teachers(state["step"]), item, study.corpus.images(item), label, recipe)
 
     # --- what the teacher sees -----------------------------------------------------------------------------------
 
-    def _look(self, rows: Tensor | slice) -> None:
-        """Enter what the teachers say of the items that have labels."""
+    def _look(self, rows: Tensor | slice, step: Tensor) -> None:
+        """Enter what those who teach at a step [S] say of the items that have labels."""
         state, study = self.state, self.study
         given = state["given"][rows]
         item = state["item"][rows][:, : self.config.labelled]
-        model = state["model"][rows]
+        model = self._teachers(step)[rows]
         logits = study.bank.logits[0][model.unsqueeze(2), study.bank.place[item].unsqueeze(1)]
         said = torch.log_softmax(logits, dim=3)
         student = torch.log_softmax(study.learner.say(state["student"][rows], study.corpus.images(item)).logits, dim=2)
@@ -218,8 +246,11 @@ class Distill(StudyEnv):
         return {**self.study.observe(state), **own}
 
     def hidden(self) -> dict[str, Array]:
-        """For upper bounds only: ``role`` of every teacher (int64 [S, 5]; 0 is the good one), and ``noisy``, int64 [S]."""
-        return {name: self.state[name].cpu().numpy().copy() for name in ("role", "noisy")}
+        """For upper bounds only: which teachers are good now (``good``, int64 [S, 5]), and of which share the wrong labels are
+        in the setting ``noise`` (``noisy``, int64 [S])."""
+        good = torch.tensor([kind == "good" for kind in self.study.bank.kinds], device=self.device).long()
+        hidden = {"good": good[self._teachers(self.state["step"])], "noisy": self.state["noisy"]}
+        return {name: value.cpu().numpy().copy() for name, value in hidden.items()}
 
 
 class DistillEnv(SingleEnv):
