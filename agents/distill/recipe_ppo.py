@@ -7,7 +7,9 @@ class Agent(SB3Teacher):
     """The trained teacher; ``recipe_ppo:runs/recipe/model.zip`` on the command line."""
 
     students = 64
-    settings = {"validation_items": 1000}  # rewards of training students with little noise, and less to see of it in episodes
+    settings = {
+        "validation_items": 1000
+    }  # rewards of training students with little noise, and less to see of it in episodes
     hyperparameters = {
         "n_steps": 12,  # an episode, so that a rollout ends with it
         "batch_size": 128,

@@ -22,11 +22,13 @@ _LEAST, _MOST = 0.03, 10.0  # of a weight; what is less is none
 
 def decide(action_space: Any, observation: dict[str, Floats], numbers: npt.NDArray[np.float64]) -> Floats:
     """Actions of S students by their numbers [S, 8]."""
-    size = np.exp(np.minimum(numbers[:, :-1], np.log(_MOST)))
+    size = np.exp(numbers[:, :-1].clip(-30, 30)).clip(max=_MOST)
     weight = np.where(size < _LEAST, 0, size).T
     noise = 0.3 + 0.6 / (1 + np.exp(-numbers[:, -1].clip(-30, 30)))
     rule = dict(zip(TERMS, weight, strict=False))
-    return np.asarray(action_space.encode(**rule, temperature=size[:, -1].clip(0.5, 8), assisted_noise=noise.clip(0.3, 0.9)))
+    return np.asarray(
+        action_space.encode(**rule, temperature=size[:, -1].clip(0.5, 8), assisted_noise=noise.clip(0.3, 0.9))
+    )
 
 
 class Agent(Searched):

@@ -40,7 +40,7 @@ DIALS = (
     Dial("temperature", "of both divergences", 0.5, 8, 2, "log"),
     Dial(
         "by_entropy",
-        "leans items whose teachers are less sure than the student to forward, the others to reverse",
+        "leans items whose teachers are less sure than the student to forward, others to reverse",
         -2,
         2,
     ),
@@ -113,7 +113,7 @@ class Distill(StudyEnv):
     | 1 | forward | 0 to 10 | 0 | forward KL, from teachers to student, times the squared temperature |
     | 2 | reverse | 0 to 10 | 0 | reverse KL, from student to teachers, times the squared temperature |
     | 3 | temperature | 0.5 to 8 | 2 | of both divergences |
-    | 4 | by_entropy | -2 to 2 | 0 | leans items whose teachers are less sure than the student to forward, the others to reverse |
+    | 4 | by_entropy | -2 to 2 | 0 | leans items whose teachers are less sure than the student to forward, others to reverse |
     | 5 to 9 | teacher | 5 shares | equal | trust in each of the teachers |
     | 10 | boosted | 0 to 10 | 0 | cross entropy with the teachers, the given class boosted |
     | 11 | boost | 1 to 2 | 1 | power of the given class in boosted and in the exits |
@@ -278,7 +278,9 @@ class Distill(StudyEnv):
             order = random.uniform(random.fold(key, 3), TEACHERS).argsort(dim=1)
             state["model"][rows, turn], state["company"][rows, turn] = drawn.gather(1, order), company.squeeze(1)
             about = round(turn * config.steps / config.companies)
-            state["begins"][rows, turn] = (about + random.integers(random.fold(key, 4), 1, 3).squeeze(1) - 1).clamp_min(turn)
+            state["begins"][rows, turn] = (about + random.integers(random.fold(key, 4), 1, 3).squeeze(1) - 1).clamp_min(
+                turn
+            )
         state["begins"][rows, 0] = 0
 
     def _teachers(self, step: Tensor) -> Tensor:

@@ -48,7 +48,11 @@ WIDTHS = (64, 32)
 OUTSPOKEN = 0.2
 FAULTS = 3
 _RENAMED, _OFTEN = {"biased": 4, "faulty": 6}, 0.8  # classes of a fault, and the share of their items that it renames
-_FEW, _FEW_READ, _MISSING = 200, 100, 3  # items of overfitted and of assisted models, classes that partial ones never see
+_FEW, _FEW_READ, _MISSING = (
+    200,
+    100,
+    3,
+)  # items of overfitted and of assisted models, classes that partial ones never see
 _UPDATES, _MORE, _BATCH = 2500, 500, 64
 _VERSION = 1
 _KEY = 77_001

@@ -111,7 +111,9 @@ def test_wrong_labels_share_the_fault_of_a_teacher(make: Callable[..., Distill],
     assert wrong[noisy == 1].mean() == pytest.approx(0.5 * (0.6 if shared else 0.9), abs=0.04)
     if shared:
         for s in np.flatnonzero(noisy):
-            possible = [f for f in range(FAULTS) if bool(((state["given"][s] == true[s]) | (state["given"][s] == fault(f, "faulty")[true[s]])).all())]  # fmt: skip
+            given = state["given"][s]
+            renamed = [fault(f, "faulty")[true[s]] for f in range(FAULTS)]
+            possible = [f for f in range(FAULTS) if bool(((given == true[s]) | (given == renamed[f])).all())]
             kinds = {BANK.kinds[m] for m in state["model"][s].flatten().tolist()}
             assert any(f"faulty_{f}" in kinds for f in possible)
 
@@ -194,7 +196,8 @@ def test_observations_say_what_teachers_say_of_labelled_items(make: Callable[...
     for s in range(2):
         item, given = state["item"][s, : envs.config.labelled], state["given"][s]
         said = [torch.log_softmax(BANK.logits[0][m, BANK.place[item]], dim=1) for m in state["model"][s, 0]]
-        student = torch.log_softmax(envs.study.learner.say(state["student"][s : s + 1], garments().images(item)[None]).logits[0], dim=1)  # fmt: skip
+        output = envs.study.learner.say(state["student"][s : s + 1], garments().images(item)[None])
+        student = torch.log_softmax(output.logits[0], dim=1)
         for m, log in enumerate(said):
             alike = [(log.argmax(1) == other.argmax(1)).float().mean() for n, other in enumerate(said) if n != m]
             wanted = {
@@ -258,7 +261,11 @@ def test_the_page_lists_dials_and_observations(make: Callable[..., Distill]) -> 
     page, at = Distill.__doc__ or "", 0
     for dial in DIALS:
         place = f"{at} to {at + dial.members - 1}" if dial.members > 1 else f"{at}"
-        span = f"{dial.members} shares | equal" if dial.members > 1 else f"{dial.low:g} to {dial.high:g} | {dial.neutral:g}"
+        span = (
+            f"{dial.members} shares | equal"
+            if dial.members > 1
+            else f"{dial.low:g} to {dial.high:g} | {dial.neutral:g}"
+        )
         assert f"| {place} | {dial.name} | {span} | {dial.meaning} |" in page
         at += dial.members
     for name, box in make(1).single_observation_space.spaces.items():

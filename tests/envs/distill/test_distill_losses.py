@@ -17,19 +17,20 @@ from kdgym.students.recipes.networks import perceptron
 STUDENTS, TEACHERS, ITEMS, LABELLED, CLASSES, WIDTHS = 3, 4, 6, 4, 10, (5, 7)
 MODELS, GARMENTS, SIZES = 5, 20, (8, 9)
 DOUBLE = torch.float64
+RNG = torch.Generator()
 Weights = dict[str, Tensor]
 
 
 def draw(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=DOUBLE)
+    return torch.randn(*shape, dtype=DOUBLE, generator=RNG)
 
 
 @pytest.fixture(scope="module")
 def bank() -> Bank:
-    torch.manual_seed(0)
+    RNG.manual_seed(0)
     return Bank(
         kinds=("good",) * MODELS,
-        place=torch.randperm(GARMENTS),
+        place=torch.randperm(GARMENTS, generator=RNG),
         logits=-draw(2, MODELS, GARMENTS, CLASSES).abs(),
         hidden=(draw(MODELS, GARMENTS, SIZES[0]), draw(MODELS, GARMENTS, SIZES[1])),
         head=(draw(MODELS, SIZES[1], CLASSES), draw(MODELS, CLASSES)),
@@ -156,7 +157,13 @@ REFERENCE: dict[str, Callable[[One, Weights, list[Tensor], Tensor], Tensor]] = {
 
 def recipe(**values: float) -> dict[str, Tensor]:
     """Of all students: no term, other dials away from their ends; what is given scaled by 1, 2, 3 from student to student."""
-    plain = {**dict.fromkeys(("ce", *TERMS), 0.0), "temperature": 1.7, "by_entropy": 0.8, "boost": 1.4, "high_pass": 0.3}
+    plain = {
+        **dict.fromkeys(("ce", *TERMS), 0.0),
+        "temperature": 1.7,
+        "by_entropy": 0.8,
+        "boost": 1.4,
+        "high_pass": 0.3,
+    }
     plain |= {"assisted_noise": 0.55, "outspoken": 0.4, "unlabelled": 0.7}
     found = {name: torch.full((STUDENTS,), value, dtype=DOUBLE) for name, value in plain.items()}
     found |= {name: value * torch.arange(1, STUDENTS + 1, dtype=DOUBLE) for name, value in values.items()}
@@ -166,13 +173,16 @@ def recipe(**values: float) -> dict[str, Tensor]:
 @pytest.mark.parametrize("names", [("ce",), *((term,) for term in TERMS), ("ce", *TERMS)], ids="+".join)
 def test_terms_and_gradients_are_those_of_one_student(bank: Bank, names: tuple[str, ...]) -> None:
     assert set(REFERENCE) == set(TERMS)
-    torch.manual_seed(1)
+    RNG.manual_seed(1)
     architecture = perceptron(CLASSES, WIDTHS)
     shapes = {**architecture.shapes, **heads(architecture.stages, *SIZES, CLASSES)}
     weights = {name: draw(STUDENTS, *shape).mul_(0.3).requires_grad_() for name, shape in shapes.items()}
-    images, item = draw(STUDENTS, ITEMS, 196), torch.stack([torch.randperm(GARMENTS)[:ITEMS] for _ in range(STUDENTS)])
-    model = torch.stack([torch.randperm(MODELS)[:TEACHERS] for _ in range(STUDENTS)])
-    label, chosen = torch.randint(CLASSES, (STUDENTS, LABELLED)), recipe(**dict.fromkeys(names, 0.5))
+    images, item = (
+        draw(STUDENTS, ITEMS, 196),
+        torch.stack([torch.randperm(GARMENTS, generator=RNG)[:ITEMS] for _ in range(STUDENTS)]),
+    )
+    model = torch.stack([torch.randperm(MODELS, generator=RNG)[:TEACHERS] for _ in range(STUDENTS)])
+    label, chosen = torch.randint(CLASSES, (STUDENTS, LABELLED), generator=RNG), recipe(**dict.fromkeys(names, 0.5))
 
     batch = Batch(bank, model, item, images, label, chosen)
     losses = recipe_loss(architecture, batch, frozenset(names) - {"ce"})(weights)
@@ -182,7 +192,9 @@ def test_terms_and_gradients_are_those_of_one_student(bank: Bank, names: tuple[s
         one = One(bank, model[s], item[s], label[s], {name: value[s] for name, value in chosen.items()})
         hidden, logits = network(mine, images[s])
         loss = one.recipe["ce"] * F.cross_entropy(logits[:LABELLED], label[s])
-        loss = loss + sum(one.recipe[name] * REFERENCE[name](one, mine, hidden, logits) for name in names if name != "ce")
+        loss = loss + sum(
+            one.recipe[name] * REFERENCE[name](one, mine, hidden, logits) for name in names if name != "ce"
+        )
         wanted = torch.autograd.grad(loss, list(mine.values()), materialize_grads=True, allow_unused=True)
         # Probabilities get 1e-6 before their logarithm.
         torch.testing.assert_close(losses[s], loss, rtol=1e-3, atol=1e-5)
@@ -192,7 +204,7 @@ def test_terms_and_gradients_are_those_of_one_student(bank: Bank, names: tuple[s
 
 @pytest.mark.parametrize("term", TERMS)
 def test_terms_with_heads_are_those_that_use_more_than_the_network(bank: Bank, term: str) -> None:
-    torch.manual_seed(2)
+    RNG.manual_seed(2)
     architecture = perceptron(CLASSES, WIDTHS)
     shapes = {**architecture.shapes, **heads(architecture.stages, *SIZES, CLASSES)}
     weights = {name: draw(STUDENTS, *shape).requires_grad_() for name, shape in shapes.items()}
