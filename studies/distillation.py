@@ -7,7 +7,6 @@ python -m kdgym.studies.distillation               write the tables of docs/dist
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,9 +120,8 @@ def _sign(found: Interval, claim: str) -> str:
 def rewritten(page: str, tables: dict[str, str]) -> str:
     """The page with the tables in their places, between ``<!-- NAME -->`` and ``<!-- end -->``."""
     for name, table in tables.items():
-        page = re.sub(
-            rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m, t=table: m[1] + t + m[2], page, flags=re.DOTALL
-        )
+        before, begin, rest = page.partition(f"<!-- {name} -->\n")
+        page = before + begin + table + "\n" + rest[rest.index("<!-- end -->") :]
     return page
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,8 +110,8 @@ class Recipe:
         values: what that means, [t] each.
     """
 
-    entries: dict[str, Floats]
-    values: dict[str, Floats]
+    entries: dict[str, npt.NDArray[np.floating[Any]]]
+    values: dict[str, npt.NDArray[np.floating[Any]]]
 
     def moved(self) -> list[str]:
         """Names of the dials that are not neutral at some step."""

@@ -1,9 +1,9 @@
 """A bank of models of known quality, which an environment hides: teachers to imitate, scorers of items, makers of labels.
 
-Perceptrons on garments, schooled once and kept in the user's cache. There are two halves, ``"train"`` and ``"evaluation"``,
-whose models have other initial weights and were schooled on other items, neither of which students ever see.
+Perceptrons on garments, pretrained once and kept in the user's cache. There are two halves, ``"train"`` and ``"evaluation"``,
+whose models have other initial weights and were trained on other items, neither of which students ever see.
 
-| kind | copies | schooled on |
+| kind | copies | trained on |
 |---|---|---|
 | good | 2 | all items of its half |
 | overfitted | 2 | 200 of them |
@@ -106,7 +106,7 @@ class Bank:
 
 @dataclass(frozen=True)
 class _Schooling:
-    """What models side by side are schooled on.
+    """What models side by side are trained on.
 
     Attributes:
         key: of each model's random streams, int64 [M].
@@ -130,7 +130,7 @@ class _Schooling:
 
 @lru_cache(maxsize=4)
 def load_bank(half: Half, device: torch.device) -> Bank:
-    """The models of a half; schooled on first use, which takes half a minute.
+    """The models of a half; pretrained on first use, which takes half a minute.
 
     Raises:
         ValueError: there is no such half.
