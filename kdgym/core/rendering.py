@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -110,8 +111,8 @@ class Recipe:
         values: what that means, [t] each.
     """
 
-    entries: dict[str, npt.NDArray[np.floating[Any]]]
-    values: dict[str, npt.NDArray[np.floating[Any]]]
+    entries: Mapping[str, npt.NDArray[np.floating[Any]]]
+    values: Mapping[str, npt.NDArray[np.floating[Any]]]
 
     def moved(self) -> list[str]:
         """Names of the dials that are not neutral at some step."""

@@ -11,7 +11,7 @@ whose models have other initial weights and were trained on other items, neither
 | foreign | 2 | digits |
 | biased_0, _1, _2 | 3 each | all items, four of five items of four classes renamed in a cycle that the copies share |
 | faulty_0, _1, _2 | 3 each | the same with six classes |
-| assisted | 1 each | 100 items, reading a label beside the image, which is wrong for 30, 50, 70 or 90 % of them |
+| assisted | 1 each | 40 items, reading a label beside the image, which is wrong for 30, 50, 70 or 90 % of them |
 
 Every model but the assisted ones has an *outspoken* variant: it goes on learning by cross entropy minus `OUTSPOKEN` times the
 divergence of its probabilities from the mean probabilities of the class, as the teachers of MCMI do (Ye et al., "Bayes
@@ -48,13 +48,10 @@ WIDTHS = (64, 32)
 OUTSPOKEN = 0.2
 FAULTS = 3
 _RENAMED, _OFTEN = {"biased": 4, "faulty": 6}, 0.8  # classes of a fault, and the share of their items that it renames
-_FEW, _FEW_READ, _MISSING = (
-    200,
-    100,
-    3,
-)  # items of overfitted and of assisted models, classes that partial ones never see
+_FEW, _FEW_READ = 200, 40  # items of overfitted and of assisted models
+_MISSING = 3  # classes that partial models never see
 _UPDATES, _MORE, _BATCH = 2500, 500, 64
-_VERSION = 1
+_VERSION = 3
 _KEY = 77_001
 
 
