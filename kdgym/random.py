@@ -8,6 +8,7 @@ wraps alike on every device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -56,6 +57,12 @@ def bits(key: Tensor, n: int) -> Tensor:
 def uniform(key: Tensor, n: int) -> Tensor:
     """``n`` float64 numbers in [0, 1) per key (53 random bits each)."""
     return to_uniform(bits(key, n))
+
+
+def normal(key: Tensor, n: int) -> Tensor:
+    """``n`` float64 numbers of the standard normal distribution per key (Box and Muller, 1958)."""
+    u = uniform(key, 2 * n)
+    return torch.sqrt(-2 * torch.log1p(-u[..., :n])) * torch.cos(2 * math.pi * u[..., n:])
 
 
 def integers(key: Tensor, n: int, high: Tensor | int) -> Tensor:

@@ -172,9 +172,7 @@ class TransformerStudents:
         state = torch.zeros(len(key), self.row, dtype=self.dtype, device=self.device)
         for i, (view, shape) in enumerate(zip(self.network.views(state), self.network.matrices, strict=True)):
             scale = 0.3 if i < 2 else shape[0] ** -0.5
-            u = random.uniform(random.fold(key, i), 2 * math.prod(shape)).view(len(key), 2, *shape)
-            normal = torch.sqrt(-2 * torch.log1p(-u[:, 0])) * torch.cos(2 * math.pi * u[:, 1])  # Box-Muller
-            view.copy_(normal * scale)
+            view.copy_(random.normal(random.fold(key, i), math.prod(shape)).view(len(key), *shape) * scale)
         return state
 
     def draw_base(self, key: Tensor, pool: str, recipe: dict[str, Any]) -> Tensor:

@@ -13,18 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Text
 
-__all__ = [
-    "Decisions",
-    "Floats",
-    "JsonText",
-    "MixedBox",
-    "PlainSpace",
-    "Shares",
-    "WordedBox",
-    "space_from_plain",
-    "space_to_plain",
-]
-
 Floats = npt.NDArray[np.float32]
 Decisions = dict[str, npt.NDArray[np.float64]]
 

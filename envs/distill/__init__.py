@@ -1,0 +1,1 @@
+"""Distill: the teacher chooses what a student imitates, and how strongly."""

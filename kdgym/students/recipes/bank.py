@@ -1,0 +1,306 @@
+"""A bank of models of known quality, which an environment hides: teachers to imitate, scorers of items, makers of labels.
+
+Perceptrons on garments, pretrained once and kept in the user's cache. There are two halves, ``"train"`` and ``"evaluation"``,
+whose models have other initial weights and were trained on other items, neither of which students ever see.
+
+| kind | copies | trained on |
+|---|---|---|
+| good | 2 | all items of its half |
+| overfitted | 2 | 200 of them |
+| partial | 2 | items of seven classes of ten |
+| foreign | 2 | digits |
+| biased_0, _1, _2 | 3 each | all items, four of five items of four classes renamed in a cycle that the copies share |
+| faulty_0, _1, _2 | 3 each | the same with six classes |
+| assisted | 1 each | 40 items, reading a label beside the image, which is wrong for 30, 50, 70 or 90 % of them |
+
+Every model but the assisted ones has an *outspoken* variant: it goes on learning by cross entropy minus `OUTSPOKEN` times the
+divergence of its probabilities from the mean probabilities of the class, as the teachers of MCMI do (Ye et al., "Bayes
+conditional distribution estimation for knowledge distillation based on conditional mutual information", ICLR 2024, section 4).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from kdgym import random
+from kdgym.storage import cache_directory, load_or_build
+from kdgym.students.recipes.engine import Learner, LearnerConfig, Weights
+from kdgym.students.recipes.networks import Output, perceptron
+from kdgym.tasks.images import CLASSES, PIXELS, Corpus, digits, garments
+
+Half = Literal["train", "evaluation"]
+HALVES: tuple[Half, Half] = ("train", "evaluation")
+KINDS = {
+    "good": 2, "overfitted": 2, "partial": 2, "foreign": 2, "biased_0": 3, "biased_1": 3, "biased_2": 3,
+    "faulty_0": 3, "faulty_1": 3, "faulty_2": 3,
+}  # fmt: skip
+ASSISTED = (0.3, 0.5, 0.7, 0.9)  # share of their labels that are of another class
+WIDTHS = (64, 32)
+OUTSPOKEN = 0.2
+FAULTS = 3
+_RENAMED, _OFTEN = {"biased": 4, "faulty": 6}, 0.8  # classes of a fault, and the share of their items that it renames
+_FEW, _FEW_READ = 200, 40  # items of overfitted and of assisted models
+_MISSING = 3  # classes that partial models never see
+_UPDATES, _MORE, _BATCH = 2500, 500, 64
+_VERSION = 3
+_KEY = 77_001
+
+
+def fault(number: int, kind: Literal["biased", "faulty"] = "biased") -> Tensor:
+    """What a shared fault makes of every class, int64 [C]: four or six classes move on in a cycle, the others stay."""
+    renamed = torch.arange(len(CLASSES))
+    cycle = random.uniform(torch.tensor(_KEY + number), len(CLASSES)).argsort()[: _RENAMED[kind]]
+    renamed[cycle] = cycle.roll(-1)
+    return renamed
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The models of a half, and what they say of the garments that students learn from.
+
+    Attributes:
+        kinds: of every model, [M].
+        place: of every garment, its column n in the tables below, or -1; int64.
+        logits: float32 [2, M, n, C], the largest of an item 0: of the models as they are, and outspoken.
+        hidden: what their two stages say, float16 [M, n, width] each.
+        head: their last layer, matrix [M, width, C] and bias [M, C].
+        directions: along which a model's last stage spreads most within each class and its last layer sees nothing of, scaled
+            to a spread of 1: [M, C, width, 2]; and the means there, [M, C, 2].
+        assisted: of those that read labels, of labelled items alone, by the share of wrong labels and by the label that is
+            read: float32 [4, C, n of labelled items, C].
+    """
+
+    kinds: tuple[str, ...]
+    place: Tensor
+    logits: Tensor
+    hidden: tuple[Tensor, Tensor]
+    head: tuple[Tensor, Tensor]
+    directions: tuple[Tensor, Tensor]
+    assisted: Tensor = field(repr=False)
+
+    def within(self, model: Tensor, feature: Tensor) -> Tensor:
+        """Probabilities of the four pseudo-subclasses of each class, by the two ends of both directions (Loo et al., "Linear
+        projections of teacher embeddings for few-class distillation", 2024): models [S], features [S, B, width] -> [S, B, C,
+        4].
+        """
+        direction, mean = (part[model] for part in self.directions)
+        along = torch.einsum("sbw,scwk->sbck", feature, direction) - mean.unsqueeze(1)
+        return torch.softmax(torch.cat([along, -along], dim=3), dim=3)
+
+    def of(self, kind: str) -> list[int]:
+        """The models of a kind."""
+        return [i for i, known in enumerate(self.kinds) if known == kind]
+
+
+@dataclass(frozen=True)
+class _Schooling:
+    """What models side by side are trained on.
+
+    Attributes:
+        key: of each model's random streams, int64 [M].
+        items: rows of ``pixels``, int64 [M, most], of which the first ``count`` [M] are each model's own.
+        labels: of every row, as each model is told, int64 [M, rows].
+        corpus: the rows.
+    """
+
+    key: Tensor
+    items: Tensor
+    count: Tensor
+    labels: Tensor
+    corpus: Corpus
+
+    def draw(self, update: int) -> tuple[Tensor, Tensor]:
+        """A batch for every model: images [M, B, 196] and labels [M, B]."""
+        place = random.integers(random.fold(self.key, update), _BATCH, self.count.unsqueeze(1))
+        item = self.items.gather(1, place)
+        return self.corpus.images(item), self.labels.gather(1, item)
+
+
+@lru_cache(maxsize=4)
+def load_bank(half: Half, device: torch.device) -> Bank:
+    """The models of a half; pretrained on first use, which takes half a minute.
+
+    Raises:
+        ValueError: there is no such half.
+    """
+    if half not in HALVES:
+        raise ValueError(f"There is no half {half!r} of the bank; choose from {', '.join(HALVES)}.")
+    shapes = {"models": _learner().weights, "outspoken": _learner().weights, "assisted": _learner(len(CLASSES)).weights}
+    counts = {"models": sum(KINDS.values()), "outspoken": sum(KINDS.values()), "assisted": len(ASSISTED)}
+
+    def fits(found: dict[str, Tensor]) -> bool:
+        wanted = {name: (counts[name], shapes[name]) for name in shapes}
+        return {name: tuple(t.shape) for name, t in found.items()} == wanted and all(
+            t.dtype == torch.float32 and bool(t.isfinite().all()) for t in found.values()
+        )
+
+    recipe = {
+        "half": half, "version": _VERSION, "torch": torch.__version__, "kinds": KINDS, "assisted": ASSISTED, "widths": WIDTHS,
+        "outspoken": OUTSPOKEN, "updates": [_UPDATES, _MORE, _BATCH],
+    }  # fmt: skip
+    name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+    path = cache_directory() / "bank" / f"garments-{half}-{name}.safetensors"
+    weights = load_or_build(path, recipe, lambda: _school(half), "models of the bank", fits)
+    return _tables({name: tensor.to(device) for name, tensor in weights.items()}, garments().to(device))
+
+
+def _learner(read: int = 0) -> Learner:
+    return Learner(perceptron(len(CLASSES), WIDTHS, PIXELS + read), config=LearnerConfig())
+
+
+def _school(half: Half) -> dict[str, Tensor]:
+    """Weights of all models of a half, [M, weights] by group; on the CPU, as the cache is the same for all devices."""
+    schooling = _lessons(half)
+    learner = _learner()
+    state = learner.initialise(schooling.key)
+    for update in range(_UPDATES):
+        images, labels = schooling.draw(update)
+        learner.update(state, _cross_entropy(learner, images, labels))
+    plain = state[:, : learner.weights].clone()
+    for update in range(_UPDATES, _UPDATES + _MORE):
+        if update % 50 == 0:
+            centroid = _centroids(learner, state, schooling)
+        images, labels = schooling.draw(update)
+        learner.update(state, _outspoken(learner, images, labels, centroid))
+    return {"models": plain, "outspoken": state[:, : learner.weights].clone(), "assisted": _school_assisted(half)}
+
+
+def _lessons(half: Half) -> _Schooling:
+    """Who learns what; garments come before digits in the rows."""
+    own, foreign = garments(), digits()
+    corpus = Corpus(torch.cat([own.pixels, foreign.pixels]), torch.cat([own.label, foreign.label]), {})
+    label = corpus.label
+    mine = _half(own, half)
+    key, items, labels = [], [], []
+    for kind, copies in KINDS.items():
+        for copy in range(copies):
+            stream = random.fold(torch.tensor(_KEY), HALVES.index(half), list(KINDS).index(kind), copy)
+            key.append(random.fold(stream, 0))
+            order = mine[random.uniform(random.fold(stream, 1), len(mine)).argsort()]
+            told = label
+            if kind == "overfitted":
+                order = order[:_FEW]
+            if kind == "partial":
+                unseen = random.uniform(random.fold(stream, 2), len(CLASSES)).argsort()[:_MISSING]
+                order = order[~torch.isin(label[order], unseen)]
+            if kind == "foreign":
+                order = len(own.label) + foreign.parts["bank"]
+            if kind[:6] in _RENAMED:
+                number = int(kind[-1])
+                often = random.uniform(torch.tensor(_KEY + 100 + number), len(label)) < _OFTEN
+                told = torch.where(often, fault(number, kind[:6])[label], label)  # type: ignore[arg-type]
+            items.append(order)
+            labels.append(told)
+    count = torch.tensor([len(order) for order in items])
+    padded = torch.stack([F.pad(order, (0, int(count.max()) - len(order))) for order in items])
+    return _Schooling(torch.stack(key), padded, count, torch.stack(labels), corpus)
+
+
+def _half(corpus: Corpus, half: Half) -> Tensor:
+    """The items of the bank's part that a half's models may see."""
+    return corpus.parts["bank"][HALVES.index(half) :: len(HALVES)]
+
+
+def _cross_entropy(learner: Learner, images: Tensor, labels: Tensor) -> Callable[[Weights], Tensor]:
+    def loss(w: Weights) -> Tensor:
+        logits = learner.architecture.forward(w, images).logits
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
+
+    return loss
+
+
+def _outspoken(learner: Learner, images: Tensor, labels: Tensor, centroid: Tensor) -> Callable[[Weights], Tensor]:
+    ordinary = _cross_entropy(learner, images, labels)
+    mean = centroid.gather(1, labels.unsqueeze(2).expand(-1, -1, centroid.shape[2]))
+
+    def loss(w: Weights) -> Tensor:
+        said = torch.log_softmax(learner.architecture.forward(w, images).logits, dim=2)
+        apart = (said.exp() * (said - mean.log())).sum(2).mean(1)
+        return ordinary(w) - OUTSPOKEN * apart
+
+    return loss
+
+
+def _centroids(learner: Learner, state: Tensor, schooling: _Schooling) -> Tensor:
+    """Mean probabilities of the items of each class, [M, C, C], from 1,024 draws a model."""
+    place = random.integers(random.fold(schooling.key, -1), 1024, schooling.count.unsqueeze(1))
+    item = schooling.items.gather(1, place)
+    said = torch.softmax(learner.say(state, schooling.corpus.images(item)).logits, dim=2)
+    member = F.one_hot(schooling.labels.gather(1, item), len(CLASSES)).to(said.dtype)
+    total = member.mT @ said + 1e-3
+    return total / total.sum(2, keepdim=True)
+
+
+def _school_assisted(half: Half) -> Tensor:
+    corpus, learner = garments(), _learner(len(CLASSES))
+    key = random.fold(torch.tensor(_KEY + 50 + HALVES.index(half)), torch.arange(len(ASSISTED)))
+    mine = _half(corpus, half)[:_FEW_READ]
+    state, wrong = learner.initialise(key), torch.tensor(ASSISTED).unsqueeze(1)
+    for update in range(_UPDATES):
+        stream = random.fold(key, update)
+        item = mine[random.integers(stream, _BATCH, len(mine))]
+        label = corpus.label[item]
+        other = (label + 1 + random.integers(random.fold(stream, 1), _BATCH, len(CLASSES) - 1)) % len(CLASSES)
+        read = torch.where(random.uniform(random.fold(stream, 2), _BATCH) < wrong, other, label)
+        images = torch.cat([corpus.images(item), F.one_hot(read, len(CLASSES)).float()], dim=2)
+        learner.update(state, _cross_entropy(learner, images, label))
+    return state[:, : learner.weights].clone()
+
+
+def _tables(weights: dict[str, Tensor], corpus: Corpus) -> Bank:
+    learner = _learner()
+    labelled = corpus.parts["labelled"]
+    seen = torch.cat([labelled, corpus.parts["pool"]])
+    place = torch.full((len(corpus.label),), -1, device=seen.device)
+    place[seen] = torch.arange(len(seen), device=seen.device)
+    said: list[Output] = [
+        learner.say(weights[name], corpus.images(seen).expand(len(weights[name]), -1, -1))
+        for name in ("models", "outspoken")
+    ]
+    named = learner.named(weights["models"])
+    last = len(WIDTHS)
+    return Bank(
+        kinds=tuple(kind for kind, copies in KINDS.items() for _ in range(copies)),
+        place=place,
+        logits=torch.stack([output.logits - output.logits.amax(2, keepdim=True) for output in said]),
+        hidden=(said[0].hidden[0].half(), said[0].hidden[1].half()),
+        head=(named[f"matrix_{last}"].clone(), named[f"bias_{last}"].clone()),
+        directions=_directions(said[0], named[f"matrix_{last}"]),
+        assisted=_assisted_table(weights["assisted"], corpus.images(labelled)),
+    )
+
+
+def _directions(said: Output, head: Tensor) -> tuple[Tensor, Tensor]:
+    """See `Bank.directions`; an item is of the class that the model says."""
+    feature = said.hidden[-1]
+    seen, _ = torch.linalg.qr(head)
+    blind = feature - feature @ seen @ seen.mT
+    member = F.one_hot(said.logits.argmax(2), len(CLASSES)).to(feature.dtype)
+    number = member.sum(1).clamp_min(1)[:, :, None, None]
+    mean = torch.einsum("mnc,mnw->mcw", member, blind) / number[:, :, 0]
+    spread = torch.stack([(blind * m.unsqueeze(2)).mT @ blind for m in member.unbind(2)], dim=1) / number
+    value, vector = torch.linalg.eigh(spread - mean.unsqueeze(3) * mean.unsqueeze(2))
+    scaled = vector[..., -2:] / value[..., -2:].clamp_min(1e-4).sqrt().unsqueeze(2)
+    direction = scaled - seen.unsqueeze(1) @ (seen.mT.unsqueeze(1) @ scaled)  # features need not be projected any more
+    return direction, (mean.unsqueeze(2) @ scaled).squeeze(2)
+
+
+def _assisted_table(weights: Tensor, images: Tensor) -> Tensor:
+    learner = _learner(len(CLASSES))
+    read = torch.eye(len(CLASSES), device=images.device)
+    said = [
+        learner.say(
+            weights, torch.cat([images, label.expand(len(images), -1)], dim=1).expand(len(weights), -1, -1)
+        ).logits
+        for label in read
+    ]
+    return torch.stack(said, dim=1)

@@ -1,0 +1,5 @@
+"""Real images, which come with the package."""
+
+from kdgym.tasks.images.corpus import CLASSES, PIXELS, Corpus, CorpusError, digits, garments
+
+__all__ = ["CLASSES", "PIXELS", "Corpus", "CorpusError", "digits", "garments"]
