@@ -235,6 +235,43 @@ _CLASSROOM: dict[str, Any] = {
     "others": _ANY_NUMBERS,
     "measure": "test accuracy on all teachers' goals",
 }
+_DISTILL: dict[str, Any] = {
+    "group": "Distill",
+    "small": {"steps": 3, "updates": 4, "test_items": 200},
+    "module": "kdgym.envs.distill.distill",
+    "population": "Distill",
+    "controls": ("hard_labels", "random"),
+    "published": "plain_kd",
+    "teachers": (
+        "probing_teacher",
+        "agreeing_teacher",
+        "reverse_kd",
+        "bd_kd",
+        "ofa_kd",
+        "mcmi",
+        "lelp",
+        "lad",
+        "med_det",
+        "uni_distill",
+        "scale_kd",
+        "trans_kd",
+    ),
+    "upper_bounds": ("informed_teacher", "distill_lookahead"),
+    "trained": ("recipe_search", "recipe_ppo"),
+    "others": (
+        "bd_kd_even",
+        "ofa_kd_no_boost",
+        "mcmi_zero",
+        "lelp_none",
+        "lad_blind",
+        "med_det_no_critic",
+        "uni_distill_response",
+        "scale_kd_no_head",
+        "trans_kd_logits",
+        "uniform",
+    ),
+    "measure": "test accuracy",
+}
 
 ENVIRONMENTS = (
     Entry(
@@ -364,6 +401,11 @@ ENVIRONMENTS = (
         "kdgym/Tutoring-Math-v0",
         summary="A pupil decides what it asks about, its tutor how to answer; by PettingZoo they take turns, here not.",
         **_TUTORING,
+    ),
+    Entry(
+        "kdgym/Distill-Images-v0",
+        summary="Choose what a student of images imitates, and which of five teachers of hidden quality it trusts.",
+        **_DISTILL,
     ),
     Entry(
         "kdgym/Snapshot-CartPole-v0",

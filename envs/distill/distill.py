@@ -17,6 +17,13 @@ from kdgym.envs.distill.losses import TERMS, WITH_HEADS, Batch, entropy, heads, 
 from kdgym.spaces import Dial, Dials
 from kdgym.students.recipes.bank import FAULTS, WIDTHS, fault
 
+# Who may teach a student: the kinds of five models. The wrong labels of an episode have a fault; there is one company of
+# whom most have that fault, one of whom one has it and most another, and one of whom most are sound.
+COMPANIES = (
+    ("good", "labels'", "labels'", "labels'", "partial"),
+    ("good", "another", "another", "another", "labels'"),
+    ("good", "good", "overfitted", "labels'", "partial"),
+)
 TEACHERS = 5
 _ITEMS, _LABELS, _TEACHERS = range(FIRST_PURPOSE, FIRST_PURPOSE + 3)
 _LEAST_LOSS = 0.03
@@ -28,12 +35,12 @@ def _weight(name: str, meaning: str, neutral: float = 0.0) -> Dial:
 
 DIALS = (
     _weight("ce", "cross entropy with the given labels", neutral=1.0),
-    _weight("forward", "KL(teachers || student), times the squared temperature"),
-    _weight("reverse", "KL(student || teachers), times the squared temperature"),
+    _weight("forward", "forward KL, from teachers to student, times the squared temperature"),
+    _weight("reverse", "reverse KL, from student to teachers, times the squared temperature"),
     Dial("temperature", "of both divergences", 0.5, 8, 2, "log"),
     Dial(
         "by_entropy",
-        "leans items whose teachers are less sure than the student to forward, the others to reverse",
+        "leans items whose teachers are less sure than the student to forward, others to reverse",
         -2,
         2,
     ),
@@ -48,7 +55,7 @@ DIALS = (
     _weight("relation", "distance of the cosines of all pairs of items"),
     _weight("through_teacher", "the last stage, read by the teacher's own last layer"),
     _weight("subclasses", "cross entropy with subclasses of the most trusted teacher"),
-    _weight("assisted", "KL(a teacher that reads the given labels || student)"),
+    _weight("assisted", "KL from a teacher that reads the given labels to the student"),
     Dial("assisted_noise", "share of wrong labels that teacher was schooled on", 0.3, 0.9, 0.5),
     Dial("outspoken", "from teachers as they are to teachers schooled to tell more", 0, 1, 0),
     _weight("adversarial", "a critic that tells the student's last stage from the teacher's"),
@@ -61,18 +68,136 @@ class DistillSettings(StudySettings):
 
     Attributes:
         labelled, unlabelled: items of an episode.
+        companies: of teachers, that relieve one another in an episode.
         noise: shares of wrong labels, one of which an episode has.
         shared: share of the wrong labels that have the fault of the teachers; the others are of any class.
     """
 
-    labelled: int = Field(300, ge=10, le=5000)
-    unlabelled: int = Field(700, ge=0, le=10000)
-    noise: tuple[float, ...] = (0.0, 0.5)
-    shared: float = Field(0.5, ge=0, le=1)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    validation_items: int = Field(40, ge=1, le=4000)
+    labelled: int = Field(100, ge=10, le=5000)
+    unlabelled: int = Field(3000, ge=0, le=10000)
+    companies: int = Field(3, ge=1, le=100)
+    noise: tuple[float, ...] = (0.0, 0.3, 0.6)
+    shared: float = Field(0.8, ge=0, le=1)
 
 
 class Distill(StudyEnv):
-    """DOCSTRING"""
+    """Teach by choosing what a student imitates, how strongly, and whom it trusts.
+
+    ## Description
+    A student learns to tell garments apart from a few labelled images, many images without labels, and what five teachers say
+    of them. The teachers are models of hidden quality. In an episode the wrong labels have a fault: six classes of ten are
+    renamed in a cycle. The teachers are one of three companies, in any order:
+
+    | company | teachers |
+    |---|---|
+    | most are wrong as the labels are | a good one, three with the labels' fault, a partial one who never saw three classes |
+    | most are wrong in another way | a good one, three with another fault, one with the labels' fault |
+    | most are sound | two good ones, one overfitted to 200 images, one with the labels' fault, a partial one |
+
+    ``companies`` of them, each drawn anew, relieve one another at steps that are drawn: after a third and two thirds of an
+    episode, or one step earlier or later. The share of wrong labels is one
+    of ``noise``. So neither what most teachers say nor what agrees with the labels tells whom to trust. The student's
+    validation, which is small and has true labels, does.
+
+    An action is a recipe for one step of ``updates`` updates. Half of each update's items have labels.
+
+    ## Action Space
+    `kdgym.spaces.Dials`, a ``Box(-1, 1, (25,), float32)`` of named dials. The action 0 is neutral: training by cross entropy
+    alone, with no teacher. Shares are softmax(4 * entries).
+
+    | entries | dial | range | neutral | meaning |
+    |---|---|---|---|---|
+    | 0 | ce | 0 to 10 | 1 | cross entropy with the given labels |
+    | 1 | forward | 0 to 10 | 0 | forward KL, from teachers to student, times the squared temperature |
+    | 2 | reverse | 0 to 10 | 0 | reverse KL, from student to teachers, times the squared temperature |
+    | 3 | temperature | 0.5 to 8 | 2 | of both divergences |
+    | 4 | by_entropy | -2 to 2 | 0 | leans items whose teachers are less sure than the student to forward, others to reverse |
+    | 5 to 9 | teacher | 5 shares | equal | trust in each of the teachers |
+    | 10 | boosted | 0 to 10 | 0 | cross entropy with the teachers, the given class boosted |
+    | 11 | boost | 1 to 2 | 1 | power of the given class in boosted and in the exits |
+    | 12 | exit_1 | 0 to 10 | 0 | boosted, of a branch behind the first stage |
+    | 13 | exit_2 | 0 to 10 | 0 | boosted, of a branch behind the last stage |
+    | 14 | embedding | 0 to 10 | 0 | distance of the first stage to the most trusted teacher's |
+    | 15 | feature | 0 to 10 | 0 | distance of the last stage to the most trusted teacher's |
+    | 16 | high_pass | 0 to 1 | 0 | share of feature without what all items have in common |
+    | 17 | relation | 0 to 10 | 0 | distance of the cosines of all pairs of items |
+    | 18 | through_teacher | 0 to 10 | 0 | the last stage, read by the teacher's own last layer |
+    | 19 | subclasses | 0 to 10 | 0 | cross entropy with subclasses of the most trusted teacher |
+    | 20 | assisted | 0 to 10 | 0 | KL from a teacher that reads the given labels to the student |
+    | 21 | assisted_noise | 0.3 to 0.9 | 0.5 | share of wrong labels that teacher was schooled on |
+    | 22 | outspoken | 0 to 1 | 0 | from teachers as they are to teachers schooled to tell more |
+    | 23 | adversarial | 0 to 10 | 0 | a critic that tells the student's last stage from the teacher's |
+    | 24 | unlabelled | 0 to 1 | 0.5 | share of imitation on items without labels |
+
+    Terms that imitate features or subclasses take the most trusted teacher, the first among equals. The others take all
+    teachers, mixed by trust. `kdgym.envs.distill.losses` has the formulas.
+
+    ## Observation Space
+    A ``Dict`` of float32 boxes. What is said of labelled images is said of those who teach at the coming step:
+
+    | key | shape | range | meaning |
+    |---|---|---|---|
+    | accuracy | (10,) | [0, 1] | validation accuracy by class; of a class without images, the accuracy of all |
+    | loss | (1,) | [0, 10] | cross entropy on the validation |
+    | change | (1,) | [-10, 10] | what the last step gained, as in the reward |
+    | calibration | (1,) | [0, 1] | expected calibration error on the validation |
+    | certainty | (1,) | [0, 1] | mean of the largest probability there |
+    | agreement | (5,) | [0, 1] | share of the given labels, right or wrong, that each teacher agrees with |
+    | label_loss | (5,) | [0, 10] | its cross entropy with them |
+    | entropy | (5,) | [0, 2.31] | its mean entropy on the labelled images |
+    | divergence | (5,) | [0, 10] | mean KL from it to the student there |
+    | peers | (5,) | [0, 1] | how often it says the same as another teacher does, mean of the four |
+    | time | (1,) | [0, 1] | share of the steps left |
+
+    ## Rewards
+    The fall of the validation loss in this step, or with ``reward="accuracy"`` the rise of its accuracy.
+
+    ## Starting State
+    A new student. ``reset(options={"restart": "continue"})`` keeps the weights, with a new optimiser.
+
+    ## Episode End
+    ``terminated`` after ``steps`` steps. Truncated by ``max_episode_steps`` alone.
+
+    ## Student
+    A perceptron of two layers with 32 units on images of 14 x 14 pixels, trained by AdamW. ``student`` names other
+    architectures (`kdgym.students.recipes.networks`). Teachers are larger perceptrons (`kdgym.students.recipes.bank`).
+
+    ## Budget
+    The number of updates. Every update costs 1, whatever is imitated: what teachers say is looked up. In the ledger updates are
+    ``student_training`` and validations ``student_inference``.
+
+    ## Splits
+    Images are cut by a hash of their pixels: for the teachers, for labelled and unlabelled items, for validation. Test images
+    are Fashion-MNIST's own. The teachers of ``pool="train"`` and ``"evaluation"`` were trained on different images.
+    Hidden are who is good, the companies, the faults, when they change, and the share of wrong labels. No
+    observation or info has them. ``peers`` and ``agreement`` tell a part.
+
+    ## Determinism
+    Equal settings, seeds, actions and population give bitwise equal observations on one machine at one thread. In another
+    population sums may be rounded otherwise: observations of four steps differed by at most 2.4e-7.
+
+    ## Headroom
+    ``docs/distill.md`` shows the tables.
+
+    ## Arguments
+    * ``num_envs``: number of students S.
+    * ``pool``: students and teachers, ``"train"`` or ``"evaluation"``.
+    * ``labelled``, ``unlabelled``: images of an episode.
+    * ``companies``: of teachers in an episode.
+    * ``noise``: shares of wrong labels, one of which an episode has; ``shared``: share of the wrong labels that have the fault,
+      the others are of any class.
+    * ``steps``, ``updates``, ``batch``: steps of an episode, updates of a step, items of an update.
+    * ``learning_rate``: of AdamW. ``student``: its architecture.
+    * ``validation_items``, ``test_items``: images of an examination; ``test_draw``: which test images.
+    * ``reward``: ``"log_loss"`` or ``"accuracy"``.
+    * ``device``: of the population.
+    * ``render_mode``, ``autoreset``: see `kdgym.core.population.PopulationEnv`.
+
+    ## Version History
+    * v0: first version.
+    """
 
     study: Study[DistillSettings]
     config: DistillSettings
@@ -101,14 +226,14 @@ class Distill(StudyEnv):
             layout={
                 "item": ((items,), i64),
                 "given": ((config.labelled,), i64),
-                "model": ((TEACHERS,), i64),
-                "role": ((TEACHERS,), i64),
+                "model": ((config.companies, TEACHERS), i64),
+                **dict.fromkeys(("company", "begins"), ((config.companies,), i64)),
                 "noisy": ((), i64),
                 **dict.fromkeys((*by_teacher, "peers"), ((TEACHERS,), f32)),
             },
             **common,
         )
-        self._faults = torch.stack([fault(number) for number in range(FAULTS)]).to(self.device)
+        self._faults = torch.stack([fault(number, "faulty") for number in range(FAULTS)]).to(self.device)
 
     def _limits(self) -> dict[str, tuple[float, float]]:
         bank, classes = self.study.bank, self.study.classes
@@ -117,7 +242,8 @@ class Distill(StudyEnv):
             "item": (0, len(bank.place) - 1),
             "given": (0, classes - 1),
             "model": (0, len(bank.kinds) - 1),
-            "role": (0, TEACHERS - 1),
+            "company": (0, len(COMPANIES) - 1),
+            "begins": (0, self.config.steps + self.config.companies),
             "noisy": (0, len(self.config.noise) - 1),
         }
 
@@ -127,29 +253,48 @@ class Distill(StudyEnv):
         state, study = self.state, self.study
         if restart == "base":
             study.draw_new(state, rows)
-        number = self._draw_teachers(rows)
-        self._draw_items(rows, number)
+        fault = random.integers(random.fold(self.stream(_TEACHERS)[rows], 3), 1, FAULTS).squeeze(1)
+        self._draw_teachers(rows, fault)
+        self._draw_items(rows, fault)
         study.begin(state, rows)
-        self._look(rows)
+        self._look(rows, torch.zeros_like(state["step"]))
 
-    def _draw_teachers(self, rows: Tensor) -> Tensor:
-        """A good model, three with the same fault, and a partial one, in any order; which fault, int64 [rows]."""
-        state, bank, key = self.state, self.study.bank, self.stream(_TEACHERS)[rows]
-        number = random.integers(random.fold(key, 0), 1, FAULTS).squeeze(1)
-        kinds = [self._pick(bank.of("good"), random.fold(key, 1))]
-        biased = torch.tensor([bank.of(f"biased_{i}") for i in range(FAULTS)], device=key.device)[number]
-        kinds += [*biased.unbind(1), self._pick(bank.of("partial"), random.fold(key, 2))]
-        order = random.uniform(random.fold(key, 3), TEACHERS).argsort(dim=1)
-        state["role"][rows] = order
-        state["model"][rows] = torch.stack(kinds, dim=1).gather(1, order)
-        return number
+    def _draw_teachers(self, rows: Tensor, fault: Tensor) -> None:
+        """Companies in any order, and the steps at which they come; ``fault`` [rows] is that of wrong labels."""
+        state, bank, config = self.state, self.study.bank, self.config
+        by_fault = torch.tensor([bank.of(f"faulty_{i}") for i in range(FAULTS)], device=self.device)
+        for turn in range(config.companies):
+            key = random.fold(self.stream(_TEACHERS)[rows], turn)
+            company = random.integers(random.fold(key, 0), 1, len(COMPANIES))
+            another = (fault + 1 + random.integers(random.fold(key, 1), 1, FAULTS - 1).squeeze(1)) % FAULTS
+            copies = {"labels'": by_fault[fault], "another": by_fault[another]}
+            for i, kind in enumerate(("good", "overfitted", "partial")):
+                copies[kind] = self._shuffled(bank.of(kind), random.fold(key, 2, i))
+            model = [
+                torch.stack([copies[kind][:, kinds[:i].count(kind)] for i, kind in enumerate(kinds)], dim=1)
+                for kinds in COMPANIES
+            ]
+            drawn = torch.stack(model, dim=1).gather(1, company.unsqueeze(2).expand(-1, 1, TEACHERS)).squeeze(1)
+            order = random.uniform(random.fold(key, 3), TEACHERS).argsort(dim=1)
+            state["model"][rows, turn], state["company"][rows, turn] = drawn.gather(1, order), company.squeeze(1)
+            about = round(turn * config.steps / config.companies)
+            state["begins"][rows, turn] = (about + random.integers(random.fold(key, 4), 1, 3).squeeze(1) - 1).clamp_min(
+                turn
+            )
+        state["begins"][rows, 0] = 0
+
+    def _teachers(self, step: Tensor) -> Tensor:
+        """The models that teach at a step [S] of each student, int64 [S, 5]."""
+        begun = (self.state["begins"] <= step.unsqueeze(1)).sum(1) - 1
+        return self.state["model"].gather(1, begun[:, None, None].expand(-1, 1, TEACHERS)).squeeze(1)
 
     @staticmethod
-    def _pick(models: list[int], key: Tensor) -> Tensor:
-        return torch.tensor(models, device=key.device)[random.integers(key, 1, len(models)).squeeze(1)]
+    def _shuffled(models: list[int], key: Tensor) -> Tensor:
+        """Models of a kind in any order, [rows, copies]."""
+        return torch.tensor(models, device=key.device)[random.uniform(key, len(models)).argsort(dim=1)]
 
-    def _draw_items(self, rows: Tensor, number: Tensor) -> None:
-        """Items, and labels of the first of them, some of which are wrong."""
+    def _draw_items(self, rows: Tensor, fault: Tensor) -> None:
+        """Items, and labels of the first of them, some of which are wrong, as a fault has it."""
         state, config, corpus = self.state, self.config, self.study.corpus
         key, told = self.stream(_ITEMS)[rows], self.stream(_LABELS)[rows]
         drawn = [
@@ -165,19 +310,20 @@ class Distill(StudyEnv):
         wrong = random.uniform(random.fold(told, 1), config.labelled) < rate
         alike = random.uniform(random.fold(told, 2), config.labelled) < config.shared
         anything = random.integers(random.fold(told, 3), config.labelled, self.study.classes)
-        other = torch.where(alike, self._faults[number].gather(1, label), anything)
+        other = torch.where(alike, self._faults[fault].gather(1, label), anything)
         state["given"][rows] = torch.where(wrong, other, label)
         state["noisy"][rows] = noisy
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
         state, study = self.state, self.study
+        self.remember(action)
         recipe = {name: value.float() for name, value in self.dials.decode(action).items()}
         active = frozenset(name for name in TERMS if bool(recipe[name].any()))
         heads = torch.stack([recipe[name] > 0 for name in WITH_HEADS]).any(0) if active & set(WITH_HEADS) else None
         for update in range(self.config.updates):
             batch = self._batch(update, recipe)
             study.update(state, recipe_loss(study.learner.architecture, batch, active), batch.images.shape[1], heads)
-        self._look(slice(None))
+        self._look(slice(None), state["step"] + 1)
         return study.validate(state)
 
     def _batch(self, update: int, recipe: dict[str, Tensor]) -> Batch:
@@ -189,16 +335,16 @@ class Distill(StudyEnv):
             second = study.places(state, update, 1, config.batch - half, config.unlabelled)
             place = torch.cat([first, config.labelled + second], dim=1)
         item, label = state["item"].gather(1, place), state["given"].gather(1, first)
-        return Batch(study.bank, state["model"], item, study.corpus.images(item), label, recipe)
+        return Batch(study.bank, self._teachers(state["step"]), item, study.corpus.images(item), label, recipe)
 
     # --- what the teacher sees -----------------------------------------------------------------------------------
 
-    def _look(self, rows: Tensor | slice) -> None:
-        """Enter what the teachers say of the items that have labels."""
+    def _look(self, rows: Tensor | slice, step: Tensor) -> None:
+        """Enter what those who teach at a step [S] say of the items that have labels."""
         state, study = self.state, self.study
         given = state["given"][rows]
         item = state["item"][rows][:, : self.config.labelled]
-        model = state["model"][rows]
+        model = self._teachers(step)[rows]
         logits = study.bank.logits[0][model.unsqueeze(2), study.bank.place[item].unsqueeze(1)]
         said = torch.log_softmax(logits, dim=3)
         student = torch.log_softmax(study.learner.say(state["student"][rows], study.corpus.images(item)).logits, dim=2)
@@ -218,8 +364,11 @@ class Distill(StudyEnv):
         return {**self.study.observe(state), **own}
 
     def hidden(self) -> dict[str, Array]:
-        """For upper bounds only: ``role`` of every teacher (int64 [S, 5]; 0 is the good one), and ``noisy``, int64 [S]."""
-        return {name: self.state[name].cpu().numpy().copy() for name in ("role", "noisy")}
+        """For upper bounds only: which teachers are good now (``good``, int64 [S, 5]), and of which share the wrong labels are
+        in the setting ``noise`` (``noisy``, int64 [S])."""
+        good = torch.tensor([kind == "good" for kind in self.study.bank.kinds], device=self.device).long()
+        hidden = {"good": good[self._teachers(self.state["step"])], "noisy": self.state["noisy"]}
+        return {name: value.cpu().numpy().copy() for name, value in hidden.items()}
 
 
 class DistillEnv(SingleEnv):

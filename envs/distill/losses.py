@@ -74,12 +74,12 @@ class Batch:
     @cached_property
     def embedding(self) -> Tensor:
         """What the first stage of the most trusted teacher says, [S, B, width]."""
-        return self._bank.hidden[0][self._top, self._column].float()
+        return self._bank.hidden[0][self._top, self._column].to(self.images.dtype)
 
     @cached_property
     def feature(self) -> Tensor:
         """The same of its last stage."""
-        return self._bank.hidden[1][self._top, self._column].float()
+        return self._bank.hidden[1][self._top, self._column].to(self.images.dtype)
 
     @cached_property
     def head(self) -> tuple[Tensor, Tensor]:

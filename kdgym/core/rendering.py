@@ -101,6 +101,72 @@ def lesson_picture(lesson: Lesson) -> npt.NDArray[np.uint8]:
     return drawn(figure)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """The dials of one student's training recipe over the t steps of an episode so far.
+
+    Attributes:
+        entries: what the teacher set, from -1 to 1 by name, [t] each; 0 is neutral.
+        values: what that means, [t] each.
+    """
+
+    entries: dict[str, Floats]
+    values: dict[str, Floats]
+
+    def moved(self) -> list[str]:
+        """Names of the dials that are not neutral at some step."""
+        return [name for name, entry in self.entries.items() if (entry != 0).any()]
+
+
+def recipe_panel(lesson: Lesson, recipe: Recipe) -> RenderableType:
+    """Accuracy by class beside the dials that were moved; one bar a step, half high where a dial is neutral."""
+    done = len(lesson.spending)
+    left, right = (Table(box=None, pad_edge=False, header_style="bold") for _ in range(2))
+    for table, names in ((left, ("class", "accuracy", "")), (right, ("dial", "entries", "value"))):
+        for name in names:
+            table.add_column(name, justify="left")
+    for k, name in enumerate(lesson.skills):
+        curve = "".join(LEVELS[round(float(a) * 8)] for a in lesson.accuracy[:, k]).ljust(lesson.steps + 1, "·")
+        left.add_row(name, curve, f"{lesson.accuracy[-1, k]:.2f}")
+    for name in recipe.moved():
+        curve = "".join(LEVELS[round(float(a) * 4 + 4)] for a in recipe.entries[name]).ljust(lesson.steps, "·")
+        right.add_row(name, curve, f"{recipe.values[name][-1]:.3g}")
+    if not recipe.moved():
+        right.add_row("all neutral", "", "", style="dim")
+    score = lesson.accuracy @ lesson.target
+    line = f"step {done}/{lesson.steps}   accuracy {score[0]:.2f} → {score[-1]:.2f} ({score[-1] - score[0]:+.2f})"
+    both = Table.grid(padding=(0, 3))
+    both.add_row(left, right)
+    return Group(Text(line, style="bold"), both)
+
+
+def recipe_picture(lesson: Lesson, recipe: Recipe) -> npt.NDArray[np.uint8]:
+    """The same as RGB [height, width, 3]."""
+    from matplotlib.figure import Figure  # heavy, and most runs draw nothing
+
+    moved = recipe.moved() or ["all neutral"]
+    figure = Figure(figsize=(9.6, 4.8), dpi=100, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(lesson.steps + 1, lesson.steps))
+    accuracy = np.full((len(lesson.skills), lesson.steps + 1), np.nan)
+    accuracy[:, : len(lesson.accuracy)] = lesson.accuracy.T
+    shown = left.imshow(accuracy, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+    figure.colorbar(shown, ax=left, label="validation accuracy")
+    left.set_yticks(range(len(lesson.skills)), lesson.skills)
+    left.set_xlabel("after step")
+    entries = np.full((len(moved), lesson.steps), np.nan)
+    for row, name in enumerate(moved):
+        done = recipe.entries.get(name, np.zeros(len(lesson.spending), np.float32))
+        entries[row, : len(done)] = done
+    shown = right.imshow(entries, vmin=-1, vmax=1, cmap="coolwarm", aspect="auto")
+    figure.colorbar(shown, ax=right, label="dial, 0 is neutral")
+    right.set_yticks(range(len(moved)), moved, fontsize=7)
+    right.set_xlabel("at step")
+    right.set_xticks(range(lesson.steps), [str(i + 1) for i in range(lesson.steps)])
+    score = lesson.accuracy @ lesson.target
+    figure.suptitle(f"Step {len(lesson.spending)} of {lesson.steps}: accuracy {score[0]:.2f} → {score[-1]:.2f}")
+    return drawn(figure)
+
+
 def drawn(figure: Figure) -> npt.NDArray[np.uint8]:
     """A finished figure as RGB [height, width, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

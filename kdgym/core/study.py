@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from pydantic import Field
+from rich.console import RenderableType
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,7 +24,7 @@ from kdgym import random
 from kdgym.core import ledger
 from kdgym.core.fields import Fields, Layout
 from kdgym.core.population import Array, PopulationEnv
-from kdgym.core.rendering import Lesson
+from kdgym.core.rendering import Lesson, Recipe, recipe_panel, recipe_picture
 from kdgym.settings import Settings
 from kdgym.spaces import Dials
 from kdgym.students import check_device
@@ -249,6 +250,7 @@ class StudyEnv(PopulationEnv):
     study: Study[Any]
     config: StudySettings
     family: ClassVar[str]
+    independent = False  # sums over a batch are rounded otherwise in another company
     recorded = False  # an update skips the terms that no student's recipe has
 
     def __init__(
@@ -265,7 +267,7 @@ class StudyEnv(PopulationEnv):
             num_envs,
             observation_space=study.observation_space(observation_space),
             action_space=action_space,
-            layout={**study.layout, **layout},
+            layout={**study.layout, "recipe": ((self.steps, *action_space.shape), torch.float32), **layout},
             settings={
                 "family": self.family,
                 "version": 0,
@@ -281,6 +283,12 @@ class StudyEnv(PopulationEnv):
 
     def _limits(self) -> dict[str, tuple[float, float]]:
         return {**super()._limits(), "validation": (0, len(self.study.corpus.label) - 1)}
+
+    def remember(self, action: Tensor) -> None:
+        """Keep the actions [S, n] of this step, to show them: for pages, at the beginning of `_teach`."""
+        step, kept = self.state["step"], self.state["recipe"]
+        kept[step == 0] = 0  # those of the last episode
+        kept[torch.arange(self.num_envs, device=self.device), step] = action.float()
 
     def examine(self, split: Split = "test") -> dict[str, Array]:
         """An unaided examination on ``test_items`` images; changes nothing, charges nothing.
@@ -328,3 +336,17 @@ class StudyEnv(PopulationEnv):
             budget_left=1 - done / self.steps,
             currency="updates",
         )
+
+    def recipe(self, student: int) -> Recipe:
+        """The dials of one student so far."""
+        actions = self.state["recipe"][student, : int(self.state["step"][student])].cpu().numpy()
+        values = self.dials.decisions(actions)
+        return Recipe(dict(zip(values, actions.T, strict=True)), values)
+
+    def panel(self, student: int) -> RenderableType:
+        """One student's classes and dials so far, for the terminal."""
+        return recipe_panel(self.lesson(student), self.recipe(student))
+
+    def frame(self, student: int) -> npt.NDArray[np.uint8]:
+        """The same as a picture, RGB [height, width, 3]."""
+        return recipe_picture(self.lesson(student), self.recipe(student))

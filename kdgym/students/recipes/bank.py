@@ -10,7 +10,8 @@ whose models have other initial weights and were schooled on other items, neithe
 | partial | 2 | items of seven classes of ten |
 | foreign | 2 | digits |
 | biased_0, _1, _2 | 3 each | all items, four of five items of four classes renamed in a cycle that the copies share |
-| assisted | 1 each | all items, reading a label beside the image, which is wrong for 30, 50, 70 or 90 % of them |
+| faulty_0, _1, _2 | 3 each | the same with six classes |
+| assisted | 1 each | 100 items, reading a label beside the image, which is wrong for 30, 50, 70 or 90 % of them |
 
 Every model but the assisted ones has an *outspoken* variant: it goes on learning by cross entropy minus `OUTSPOKEN` times the
 divergence of its probabilities from the mean probabilities of the class, as the teachers of MCMI do (Ye et al., "Bayes
@@ -38,22 +39,29 @@ from kdgym.tasks.images import CLASSES, PIXELS, Corpus, digits, garments, garmen
 
 Half = Literal["train", "evaluation"]
 HALVES: tuple[Half, Half] = ("train", "evaluation")
-KINDS = {"good": 2, "overfitted": 2, "partial": 2, "foreign": 2, "biased_0": 3, "biased_1": 3, "biased_2": 3}
+KINDS = {
+    "good": 2, "overfitted": 2, "partial": 2, "foreign": 2, "biased_0": 3, "biased_1": 3, "biased_2": 3,
+    "faulty_0": 3, "faulty_1": 3, "faulty_2": 3,
+}  # fmt: skip
 ASSISTED = (0.3, 0.5, 0.7, 0.9)  # share of their labels that are of another class
 WIDTHS = (64, 32)
 OUTSPOKEN = 0.2
 FAULTS = 3
-_RENAMED, _OFTEN = 4, 0.8  # classes of a fault, and the share of their items that it renames
-_FEW, _MISSING = 200, 3  # items of overfitted models, classes that partial ones never see
+_RENAMED, _OFTEN = {"biased": 4, "faulty": 6}, 0.8  # classes of a fault, and the share of their items that it renames
+_FEW, _FEW_READ, _MISSING = (
+    200,
+    100,
+    3,
+)  # items of overfitted and of assisted models, classes that partial ones never see
 _UPDATES, _MORE, _BATCH = 2500, 500, 64
-_VERSION = 0
+_VERSION = 1
 _KEY = 77_001
 
 
-def fault(number: int) -> Tensor:
-    """What a shared fault makes of every class, int64 [C]: four classes move on in a cycle, the others stay."""
+def fault(number: int, kind: Literal["biased", "faulty"] = "biased") -> Tensor:
+    """What a shared fault makes of every class, int64 [C]: four or six classes move on in a cycle, the others stay."""
     renamed = torch.arange(len(CLASSES))
-    cycle = random.uniform(torch.tensor(_KEY + number), len(CLASSES)).argsort()[:_RENAMED]
+    cycle = random.uniform(torch.tensor(_KEY + number), len(CLASSES)).argsort()[: _RENAMED[kind]]
     renamed[cycle] = cycle.roll(-1)
     return renamed
 
@@ -189,10 +197,10 @@ def _lessons(half: Half) -> _Schooling:
                 order = order[~torch.isin(label[order], unseen)]
             if kind == "foreign":
                 order = len(own.label) + foreign.parts["bank"]
-            if kind.startswith("biased"):
+            if kind[:6] in _RENAMED:
                 number = int(kind[-1])
                 often = random.uniform(torch.tensor(_KEY + 100 + number), len(label)) < _OFTEN
-                told = torch.where(often, fault(number)[label], label)
+                told = torch.where(often, fault(number, kind[:6])[label], label)  # type: ignore[arg-type]
             items.append(order)
             labels.append(told)
     count = torch.tensor([len(order) for order in items])
@@ -237,10 +245,8 @@ def _centroids(learner: Learner, state: Tensor, schooling: _Schooling) -> Tensor
 
 def _school_assisted(half: Half) -> Tensor:
     corpus, learner = garments(), _learner(len(CLASSES))
-    mine, key = (
-        _half(corpus, half),
-        random.fold(torch.tensor(_KEY + 50 + HALVES.index(half)), torch.arange(len(ASSISTED))),
-    )
+    key = random.fold(torch.tensor(_KEY + 50 + HALVES.index(half)), torch.arange(len(ASSISTED)))
+    mine = _half(corpus, half)[:_FEW_READ]
     state, wrong = learner.initialise(key), torch.tensor(ASSISTED).unsqueeze(1)
     for update in range(_UPDATES):
         stream = random.fold(key, update)

@@ -1,0 +1,147 @@
+"""What papers' recipes for distillation are worth on Distill-Images, each against a twin that lacks what the paper adds.
+
+python -m kdgym.studies.distillation --measure     measure all teachers, write docs/distill.json, and the tables
+python -m kdgym.studies.distillation               write the tables of docs/distill.md anew from docs/distill.json
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from kdgym.cli.errors import run_command
+from kdgym.console import Threads, console, progress_bar, set_threads
+from kdgym.evaluation import compare
+from kdgym.evaluation.statistics import Interval, mean_interval
+from kdgym.registration import find
+
+ID, EPISODES = "kdgym/Distill-Images-v0", 64
+FOLDER = Path(__file__).parent.parent / "docs"
+# The paper's recipe, its twin, and what the paper claims of the accuracy or the calibration of students.
+PAPERS = (
+    ("plain_kd", "hard_labels", "Hinton et al. 2015", "accuracy"),
+    ("reverse_kd", "plain_kd", "reverse KL instead of forward", ""),
+    ("bd_kd", "bd_kd_even", "BD-KD", "calibration"),
+    ("ofa_kd", "ofa_kd_no_boost", "OFA-KD", "accuracy"),
+    ("mcmi", "mcmi_zero", "MCMI", "accuracy"),
+    ("lelp", "lelp_none", "LELP", "accuracy"),
+    ("lad", "lad_blind", "LAD", "accuracy"),
+    ("med_det", "med_det_no_critic", "MedDet", "accuracy"),
+    ("uni_distill", "uni_distill_response", "UniDistill", "accuracy"),
+    ("scale_kd", "scale_kd_no_head", "ScaleKD", "accuracy"),
+    ("trans_kd", "trans_kd_logits", "TransKD", "accuracy"),
+)
+Scores = npt.NDArray[np.float64]
+
+
+def measure(searched: str) -> dict[str, Any]:
+    """Test accuracy and calibration error of 64 unseen students under every teacher; ``searched`` is recipe_search:FILE."""
+    entry = find(ID)
+    names = [*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds, *entry.others]
+    with progress_bar() as bar:
+        task = bar.add_task("all teachers", total=None)
+
+        def advance(agent: str, done: int, total: int) -> None:
+            bar.update(task, description=agent, completed=done, total=total)
+
+        found = compare(ID, [*dict.fromkeys(names), searched], EPISODES, progress=advance)
+    return {
+        "env_id": ID,
+        "episodes": EPISODES,
+        "accuracy": {result.agent: result.after.round(6).tolist() for result in found},
+        "calibration": {result.agent: result.extras["calibration"].round(6).tolist() for result in found},
+    }
+
+
+def written(measured: dict[str, Any]) -> str:
+    """As JSON, a line a teacher."""
+    return json.dumps(measured).replace("], ", "],\n").replace("{", "{\n") + "\n"
+
+
+def tables(measured: dict[str, Any]) -> dict[str, str]:
+    """Markdown tables by the name of their place."""
+    accuracy, error = ({name: np.array(v) for name, v in measured[key].items()} for key in ("accuracy", "calibration"))
+    return {"headroom": _headroom(accuracy), "papers": _papers(accuracy, error)}
+
+
+def _headroom(accuracy: dict[str, Scores]) -> str:
+    entry = find(ID)
+    constant = [
+        name for name in accuracy if name not in (*entry.upper_bounds, "probing_teacher", "agreeing_teacher", "random")
+    ]
+    best = max(constant, key=lambda name: float(accuracy[name].mean()))
+    rule = max(("probing_teacher", "agreeing_teacher"), key=lambda name: float(accuracy[name].mean()))
+    bound = max(entry.upper_bounds, key=lambda name: float(accuracy[name].mean()))
+    rows = (
+        ("random", "random dials", None),
+        ("hard_labels", "neutral action, the control", "random"),
+        (best, "best constant recipe of all measured, searched ones included", "random"),
+        (rule, "best rule", best),
+        (bound, "upper bound", rule),
+    )
+    lines = ["| teacher | what it is | accuracy | minus |", "|---|---|---|---|"]
+    for name, what, below in rows:
+        difference = f"{_exact(mean_interval(accuracy[name] - accuracy[below]))} {below}" if below else ""
+        lines.append(f"| {name} | {what} | {accuracy[name].mean():.3f} | {difference} |")
+    return "\n".join(lines)
+
+
+def _papers(accuracy: dict[str, Scores], error: dict[str, Scores]) -> str:
+    lines = [
+        "| paper | rule | accuracy | its twin | minus twin | calibration error minus twin | claim's sign |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for rule, twin, paper, claim in PAPERS:
+        difference, miss = mean_interval(accuracy[rule] - accuracy[twin]), mean_interval(error[rule] - error[twin])
+        sign = _sign(difference if claim == "accuracy" else miss, claim)
+        lines.append(
+            f"| {paper} | {rule} | {accuracy[rule].mean():.3f} | {twin} | {_exact(difference)} | {_exact(miss)} | {sign} |"
+        )
+    return "\n".join(lines)
+
+
+def _exact(found: Interval) -> str:
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def _sign(found: Interval, claim: str) -> str:
+    """Whether a claim's sign is seen: accuracy should rise, or the calibration error fall."""
+    if not claim:
+        return "none claimed"
+    low, high = (found.low, found.high) if claim == "accuracy" else (-found.high, -found.low)
+    return f"{claim}: " + ("holds" if low > 0 else "does not hold" if high < 0 else "not clear")
+
+
+def rewritten(page: str, tables: dict[str, str]) -> str:
+    """The page with the tables in their places, between ``<!-- NAME -->`` and ``<!-- end -->``."""
+    for name, table in tables.items():
+        page = re.sub(
+            rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m, t=table: m[1] + t + m[2], page, flags=re.DOTALL
+        )
+    return page
+
+
+def main(
+    measure_all: Annotated[bool, typer.Option("--measure", help="Measure all teachers anew.")] = False,
+    searched: Annotated[
+        str, typer.Option(help="The searched recipe.")
+    ] = "recipe_search:runs/recipe-search/numbers.json",
+    threads: Threads = 1,
+) -> None:
+    """Measure, or only write the tables."""
+    set_threads(threads)
+    if measure_all:
+        (FOLDER / "distill.json").write_text(written(measure(searched)))
+    page = FOLDER / "distill.md"
+    page.write_text(rewritten(page.read_text(), tables(json.loads((FOLDER / "distill.json").read_text()))))
+    console.print(f"Wrote {page}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,290 @@
+"""Distill: companies of teachers, labels with their fault, and what a student may see of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch.nn import functional as F
+
+from kdgym import testing
+from kdgym.core import study
+from kdgym.envs.distill.distill import COMPANIES, DIALS, TEACHERS, Distill
+from kdgym.envs.distill.losses import TERMS
+from kdgym.students.recipes.bank import FAULTS, KINDS, WIDTHS, Bank, fault
+from kdgym.tasks.images import CLASSES, garments
+
+STUDENTS = 6
+SMALL: dict[str, Any] = {"steps": 3, "updates": 2, "test_items": 50, "autoreset": False}
+C = len(CLASSES)
+
+
+def made_up_bank() -> Bank:
+    """Models that know the labels, or rename them as their kind has it; nothing is trained."""
+    generator = torch.Generator().manual_seed(0)
+    corpus = garments()
+    seen = torch.cat([corpus.parts["labelled"], corpus.parts["pool"]])
+    place = torch.full((len(corpus.label),), -1)
+    place[seen] = torch.arange(len(seen))
+    kinds = tuple(kind for kind, copies in KINDS.items() for _ in range(copies))
+    said = [fault(int(k[-1]), "faulty")[corpus.label[seen]] if "faulty" in k else corpus.label[seen] for k in kinds]
+    noise = torch.rand(2, len(kinds), len(seen), C, generator=generator)
+    logits = 4 * F.one_hot(torch.stack(said), C).float() + noise
+    some = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
+    return Bank(
+        kinds, place, logits - logits.amax(3, keepdim=True),
+        (some(len(kinds), len(seen), WIDTHS[0]).half(), some(len(kinds), len(seen), WIDTHS[1]).half()),
+        (some(len(kinds), WIDTHS[1], C), some(len(kinds), C)),
+        (some(len(kinds), C, WIDTHS[1], 2), some(len(kinds), C, 2)),
+        some(4, C, len(corpus.parts["labelled"]), C),
+    )  # fmt: skip
+
+
+BANK = made_up_bank()
+
+
+@pytest.fixture
+def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Distill]:
+    """Makes populations whose teachers are of the made-up bank."""
+    monkeypatch.setattr(study, "load_bank", lambda half, device: BANK)
+
+    def made(students: int = STUDENTS, seed: int | list[int] = 0, **settings: Any) -> Distill:
+        envs = Distill(students, **{**SMALL, **settings})
+        envs.reset(seed=seed)
+        return envs
+
+    return made
+
+
+def observe(envs: Distill) -> dict[str, np.ndarray]:
+    return {name: value.numpy().copy() for name, value in envs._observe().items()}
+
+
+@pytest.mark.slow
+def test_contract() -> None:
+    testing.check("kdgym/Distill-Images-v0", steps=6, updates=2, test_items=50)
+
+
+# --- what an episode is made of ---------------------------------------------------------------------------------------
+
+
+def test_companies_come_one_after_the_other(make: Callable[..., Distill]) -> None:
+    envs = make(64, steps=12, updates=1)
+    begins, company, model = (envs.state[name].numpy() for name in ("begins", "company", "model"))
+    assert (begins[:, 0] == 0).all()
+    assert {*begins[:, 1]} == {3, 4, 5}
+    assert {*begins[:, 2]} == {7, 8, 9}
+    assert {*company.flat} == {0, 1, 2}
+    seen = []
+    for step in range(12):
+        good = envs.hidden()["good"]
+        turn = (begins <= step).sum(1) - 1
+        now = model[np.arange(64), turn]
+        kinds = [[BANK.kinds[m] for m in row] for row in now]
+        assert good.tolist() == [[int(kind == "good") for kind in row] for row in kinds]
+        for row, which in zip(kinds, company[np.arange(64), turn], strict=True):
+            faults = Counter(kind for kind in row if kind.startswith("faulty"))
+            wanted = Counter(COMPANIES[which])
+            assert sorted(faults.values()) == sorted(wanted[k] for k in ("labels'", "another") if wanted[k])
+            assert all(Counter(row)[kind] == wanted[kind] for kind in ("good", "overfitted", "partial"))
+        assert all(len({*row}) == TEACHERS for row in now)
+        seen.append(good)
+        envs.step(np.zeros((64, *envs.dials.shape), np.float32))
+    assert len({tuple(row) for row in np.concatenate(seen).tolist()}) > 5  # in any order
+
+
+@pytest.mark.parametrize("shared", [0.0, 1.0])
+def test_wrong_labels_share_the_fault_of_a_teacher(make: Callable[..., Distill], shared: float) -> None:
+    envs = make(48, labelled=400, noise=(0.0, 0.5), shared=shared, pool="evaluation")
+    state, label = envs.state, garments().label
+    true = label[state["item"][:, :400]]
+    wrong = (state["given"] != true).float().mean(1).numpy()
+    noisy = envs.hidden()["noisy"]
+    assert {*noisy} == {0, 1}
+    assert (wrong[noisy == 0] == 0).all()
+    # Six of ten classes are renamed; at random nine of ten labels are of another class.
+    assert wrong[noisy == 1].mean() == pytest.approx(0.5 * (0.6 if shared else 0.9), abs=0.04)
+    if shared:
+        for s in np.flatnonzero(noisy):
+            given = state["given"][s]
+            renamed = [fault(f, "faulty")[true[s]] for f in range(FAULTS)]
+            possible = [f for f in range(FAULTS) if bool(((given == true[s]) | (given == renamed[f])).all())]
+            kinds = {BANK.kinds[m] for m in state["model"][s].flatten().tolist()}
+            assert any(f"faulty_{f}" in kinds for f in possible)
+
+
+def test_items_are_of_their_splits(make: Callable[..., Distill]) -> None:
+    envs = make(labelled=200, unlabelled=300)
+    parts = {name: set(index.tolist()) for name, index in garments().parts.items()}
+    item = envs.state["item"]
+    assert {*item[:, :200].flatten().tolist()} <= parts["labelled"]
+    assert {*item[:, 200:].flatten().tolist()} <= parts["pool"]
+    assert {*envs.state["validation"].flatten().tolist()} <= parts["validation"]
+    assert all(not parts[a] & parts[b] for a in parts for b in parts if a < b)
+
+
+# --- what is decided --------------------------------------------------------------------------------------------------
+
+
+def train(envs: Distill, action: Any) -> torch.Tensor:
+    for _ in range(envs.steps):
+        envs.step(np.broadcast_to(action, (envs.num_envs, *envs.dials.shape)).astype(np.float32))
+    return envs.state["student"].clone()
+
+
+def test_the_neutral_action_hears_no_teacher(make: Callable[..., Distill]) -> None:
+    neutral = train(make(), 0)
+    assert torch.equal(neutral, train(make(), Distill(1).dials.encode(ce=1)))
+    others, relabelled = make(), make()
+    others.state["model"][:] = others.state["model"].flip(2)
+    assert torch.equal(neutral, train(others, 0))
+    relabelled.state["given"][:] = (relabelled.state["given"] + 1) % C
+    assert not torch.equal(neutral, train(relabelled, 0))
+
+
+def test_the_neutral_action_is_cross_entropy(make: Callable[..., Distill]) -> None:
+    envs = make(3, steps=1, updates=3)
+    state, learner = envs.state, envs.study.learner
+    model = [learner.named(state["student"][s : s + 1].clone()) for s in range(3)]
+    wanted = []
+    for s in range(3):
+        layers = [model[s][f"{kind}_{i}"][0].requires_grad_() for i in range(3) for kind in ("matrix", "bias")]
+        optimiser = torch.optim.AdamW(layers, lr=envs.config.learning_rate, betas=(0.9, 0.99), weight_decay=0)
+        for update in range(3):
+            place = envs.study.places(state, update, 0, 16, envs.config.labelled)[s]
+            x = garments().images(state["item"][s, place])
+            for i in range(3):
+                x = x @ layers[2 * i] + layers[2 * i + 1]
+                x = x.relu() if i < 2 else x
+            optimiser.zero_grad()
+            F.cross_entropy(x, state["given"][s, place]).backward()
+            optimiser.step()
+        wanted.append(torch.cat([layer.detach().flatten() for layer in layers]))
+    found = train(envs, 0)[:, : learner.network]
+    torch.testing.assert_close(found, torch.stack(wanted), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_every_term_changes_what_is_learned(make: Callable[..., Distill], term: str) -> None:
+    envs = make(steps=1)
+    assert not torch.equal(train(make(steps=1), 0), train(envs, envs.dials.encode(**{term: 1})))
+    assert torch.isfinite(envs.state["student"]).all()
+
+
+def test_trust_decides_whom_students_imitate(make: Callable[..., Distill]) -> None:
+    scores = []
+    for good in (True, False):
+        envs = make(16, steps=2, updates=60, learning_rate=3e-3, companies=1)
+        for _ in range(2):
+            trust = envs.hidden()["good"] == good
+            envs.step(envs.dials.encode(ce=0, forward=3, temperature=1, teacher=trust))
+        scores.append(envs.examine()["score"])
+    assert (scores[0] > scores[1]).mean() > 0.8
+
+
+# --- what is seen -----------------------------------------------------------------------------------------------------
+
+
+def test_observations_say_what_teachers_say_of_labelled_items(make: Callable[..., Distill]) -> None:
+    envs = make(2)
+    seen, state = observe(envs), envs.state
+    for s in range(2):
+        item, given = state["item"][s, : envs.config.labelled], state["given"][s]
+        said = [torch.log_softmax(BANK.logits[0][m, BANK.place[item]], dim=1) for m in state["model"][s, 0]]
+        output = envs.study.learner.say(state["student"][s : s + 1], garments().images(item)[None])
+        student = torch.log_softmax(output.logits[0], dim=1)
+        for m, log in enumerate(said):
+            alike = [(log.argmax(1) == other.argmax(1)).float().mean() for n, other in enumerate(said) if n != m]
+            wanted = {
+                "agreement": (log.argmax(1) == given).float().mean(),
+                "label_loss": F.nll_loss(log, given),
+                "entropy": -(log.exp() * log).sum(1).mean(),
+                "divergence": F.kl_div(student, log, log_target=True, reduction="batchmean"),
+                "peers": torch.stack(alike).mean(),
+            }
+            for name, value in wanted.items():
+                assert seen[name][s, m] == pytest.approx(float(value), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["begins", "company", "noisy", "model"])
+def test_hidden_facts_and_coming_teachers_are_not_seen(make: Callable[..., Distill], name: str) -> None:
+    plain, changed = make(steps=6), make(steps=6)
+    changed.state["begins"][:, 1:] = plain.state["begins"][:, 1:] = 4
+    if name == "begins":
+        changed.state["begins"][:, 1:] = 5
+    elif name == "noisy":
+        changed.state["noisy"][:] = 2 - changed.state["noisy"]
+    else:
+        changed.state[name][:, 1:] = 0
+    action = np.zeros((STUDENTS, *plain.dials.shape), np.float32)
+    for _ in range(3):
+        (seen, reward, *_, info), (seen_too, reward_too, *_, info_too) = plain.step(action), changed.step(action)
+        assert all(np.array_equal(seen[key], seen_too[key]) for key in seen)
+        assert np.array_equal(reward, reward_too)
+        assert repr(info) == repr(info_too)
+
+
+def test_a_teachers_place_says_nothing(make: Callable[..., Distill]) -> None:
+    """Which models teach is seen; in which order they stand changes the order alone."""
+    envs = make()
+    before = observe(envs)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    envs.state["model"][:] = envs.state["model"][:, :, order]
+    envs._look(slice(None), envs.state["step"])
+    for name, value in observe(envs).items():
+        by_teacher = name in ("agreement", "label_loss", "entropy", "divergence", "peers")
+        np.testing.assert_allclose(value, before[name][:, order] if by_teacher else before[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("company", [[2], [4, 1], [5, 3, 0]])
+def test_a_student_learns_alike_in_any_company(make: Callable[..., Distill], company: list[int]) -> None:
+    actions = np.random.default_rng(0).uniform(-1, 1, (3, STUDENTS, *Distill(1).dials.shape)).astype(np.float32)
+
+    def episode(seeds: list[int]) -> list[dict[str, np.ndarray]]:
+        envs = make(len(seeds), seed=seeds)
+        return [envs.step(action[seeds])[0] for action in actions]
+
+    for all_of_them, some in zip(episode(list(range(STUDENTS))), episode(company), strict=True):
+        for name, value in some.items():
+            np.testing.assert_allclose(value, all_of_them[name][company], atol=1e-4, rtol=1e-4, err_msg=name)
+
+
+# --- for people -------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_lists_dials_and_observations(make: Callable[..., Distill]) -> None:
+    page, at = Distill.__doc__ or "", 0
+    for dial in DIALS:
+        place = f"{at} to {at + dial.members - 1}" if dial.members > 1 else f"{at}"
+        span = (
+            f"{dial.members} shares | equal"
+            if dial.members > 1
+            else f"{dial.low:g} to {dial.high:g} | {dial.neutral:g}"
+        )
+        assert f"| {place} | {dial.name} | {span} | {dial.meaning} |" in page
+        at += dial.members
+    for name, box in make(1).single_observation_space.spaces.items():
+        assert f"| {name} | ({box.shape[0]},) | [{box.low[0]:g}, {box.high[0]:.3g}] |" in page
+
+
+def test_the_panel_shows_moved_dials(make: Callable[..., Distill]) -> None:
+    envs = make(2)
+    moves = np.stack([envs.dials.encode(forward=3), envs.dials.encode()])
+    envs.step(moves)
+    shown = []
+    for student in range(2):
+        console = Console(width=100, record=True, file=None, quiet=False)
+        with console.capture() as capture:
+            console.print(envs.panel(student))
+        shown.append(capture.get())
+    assert "forward" in shown[0]
+    assert "all neutral" in shown[1]
+    assert all(name in shown[0] for name in CLASSES)
+    assert envs.frame(0).shape == envs.frame(1).shape
+    envs.reset(seed=1)
+    assert envs.recipe(0).moved() == []
