@@ -23,8 +23,8 @@ class EasyFirst(Fixed):
 
 
 class MiniPlm(Fixed):
-    """MiniPLM's difference sampling: keeps the half that a large model finds likely and a small one does not (Gu et al., "MiniPLM:
-    knowledge distillation for pre-training language models", ICLR 2025).
+    """MiniPLM's difference sampling: keeps the half that a large model finds likely and a small one does not (Gu et al.,
+    "MiniPLM: knowledge distillation for pre-training language models", ICLR 2025).
 
     Expressed: the difference of two losses, the reference's minus the teacher's, and the share. The small reference is the
     student, who learned from the same pool; the large model is all scorers alike, as nobody knows which one is right. Left out:

@@ -47,7 +47,7 @@ DIALS = (
     Dial("scorer", "trust in each of the scorers", scale="shares", members=SCORERS),
     _signed("scorer_loss", "the trusted scorers' loss on its given label"),
     _signed("scorer_entropy", "the entropy of what the trusted scorers say"),
-    _signed("combined_entropy", "the entropy of what trusted scorers and student say together"),
+    _signed("combined_entropy", "the entropy of what both say together"),
     Dial("mix", "share of the scorers in what both say together", 0, 1, 0.5),
     Dial("keep", "share of the pool that is kept, the highest scores first", 0.05, 1, 1, "log"),
     Dial("within_class", "from ranks among all items to ranks within the given class", 0, 1, 1),
@@ -76,10 +76,10 @@ class Select(StudyEnv):
     """Teach by choosing which items of a pool a student trains on, by whose scores.
 
     ## Description
-    A student learns to tell garments apart (`kdgym.tasks.images`) from a pool of items with given labels. Some items are digits,
-    with any labels. Some labels are wrong. Six scorers say of every item how likely each class is. An action holds for one
-    step of ``updates`` updates: it gives every item a score, keeps a share of the pool with the highest scores, and the student
-    trains on draws of what is kept. An action may also replace the given labels by what trusted scorers say.
+    A student learns to tell garments apart (`kdgym.tasks.images`) from a pool of items with given labels. Some items are
+    digits, with any labels. Some labels are wrong. Six scorers say of every item how likely each class is. An action holds for
+    one step of ``updates`` updates: it gives every item a score and keeps a share of the pool with the highest scores. The
+    student trains on draws of what is kept. An action may also replace the given labels by what trusted scorers say.
 
     The scorers are good models that read some classes wrongly. In each episode five classes of ten, others every time, stand in
     a cycle. A *reading* calls each of them by the name of the class none, one, two or three places further on. Only reading 0
@@ -99,12 +99,12 @@ class Select(StudyEnv):
     | entries | dial | range | neutral | meaning |
     |---|---|---|---|---|
     | 0 | student_loss | -2 to 2 | 0 | weight in an item's score of the student's loss on its given label |
-    | 1 | student_entropy | -2 to 2 | 0 | the same of the entropy of what the student says |
-    | 2 | uses | -2 to 2 | 0 | the same of how often the student trained on it |
+    | 1 | student_entropy | -2 to 2 | 0 | weight in an item's score of the entropy of what the student says |
+    | 2 | uses | -2 to 2 | 0 | weight in an item's score of how often the student trained on it |
     | 3 to 8 | scorer | 6 shares | equal | trust in each of the scorers |
-    | 9 | scorer_loss | -2 to 2 | 0 | weight of the trusted scorers' loss on its given label |
-    | 10 | scorer_entropy | -2 to 2 | 0 | weight of the entropy of what the trusted scorers say |
-    | 11 | combined_entropy | -2 to 2 | 0 | weight of the entropy of what trusted scorers and student say together |
+    | 9 | scorer_loss | -2 to 2 | 0 | weight in an item's score of the trusted scorers' loss on its given label |
+    | 10 | scorer_entropy | -2 to 2 | 0 | weight in an item's score of the entropy of what the trusted scorers say |
+    | 11 | combined_entropy | -2 to 2 | 0 | weight in an item's score of the entropy of what both say together |
     | 12 | mix | 0 to 1 | 0.5 | share of the scorers in what both say together |
     | 13 | keep | 0.05 to 1 | 1 | share of the pool that is kept, the highest scores first |
     | 14 | within_class | 0 to 1 | 1 | from ranks among all items to ranks within the given class |
@@ -123,7 +123,7 @@ class Select(StudyEnv):
     | change | (1,) | [-10, 10] | what the last step gained, as in the reward |
     | calibration | (1,) | [0, 1] | expected calibration error on the validation |
     | certainty | (1,) | [0, 1] | mean of the largest probability there |
-    | histogram | (10,) | [0, 1] | shares of the pool by the student's loss on given labels: bins of 0.5 nats, the last one open |
+    | histogram | (10,) | [0, 1] | shares of the pool by the student's loss on given labels: bins of 0.5 nats, then all above |
     | loss_mean | (6,) | [0, 14] | each scorer's mean loss on the given labels |
     | entropy_mean | (6,) | [0, 2.31] | mean entropy of what it says |
     | student_agreement | (6,) | [-1, 1] | rank correlation over the pool of its loss with the student's |
@@ -241,15 +241,16 @@ class Select(StudyEnv):
 
     def _draw_items(self, rows: Tensor) -> None:
         """Garments whose labels are of some readings, and digits with any labels."""
-        state, config, pool, n = self.state, self.config, self._pool, self.config.items
+        state, pool, n = self.state, self._pool, self.config.items
         key, told = self.stream(_ITEMS)[rows], self.stream(_LABELS)[rows]
         own, digit = (
             pool.parts[part][random.integers(random.fold(key, i), n, len(pool.parts[part]))]
             for i, part in enumerate(("pool", "foreign"))
         )
-        for name, i in (("noisy", 0), ("mixed", 1)):
-            state[name][rows] = random.integers(random.fold(told, i), 1, self._number(name)).squeeze(1)
-        noise, foreign = (self._rate(name, rows) for name in ("noisy", "mixed"))
+        noise, foreign = (
+            self._draw_rate(rows, name, rates, random.fold(told, i))
+            for i, (name, rates) in enumerate((("noisy", self.config.noise), ("mixed", self.config.foreign)))
+        )
         share = torch.tensor(WRONG, dtype=torch.float64, device=self.device).cumsum(0) / sum(WRONG)
         which = 1 + torch.searchsorted(share, random.uniform(random.fold(told, 2), n), right=True)
         reading = torch.where(random.uniform(random.fold(told, 3), n) < noise, which, 0)
@@ -260,15 +261,11 @@ class Select(StudyEnv):
         state["item"][rows] = torch.where(alien, digit, own)
         state["given"][rows] = torch.where(alien, anything, given)
 
-    def _number(self, name: str) -> int:
-        return len(self._rates(name))
-
-    def _rates(self, name: str) -> tuple[float, ...]:
-        return {"noisy": self.config.noise, "mixed": self.config.foreign}[name]
-
-    def _rate(self, name: str, rows: Tensor) -> Tensor:
-        rates = torch.tensor(self._rates(name), dtype=torch.float64, device=self.device)
-        return rates[self.state[name][rows]].unsqueeze(1)
+    def _draw_rate(self, rows: Tensor, name: str, rates: tuple[float, ...], key: Tensor) -> Tensor:
+        """One of some rates for each of ``rows``, [rows, 1]; the state keeps which one."""
+        which = random.integers(key, 1, len(rates))
+        self.state[name][rows] = which.squeeze(1)
+        return torch.tensor(rates, dtype=torch.float64, device=self.device)[which]
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
         state, study, config = self.state, self.study, self.config
@@ -313,7 +310,7 @@ class Select(StudyEnv):
         own: dict[str, Callable[[], Tensor]] = {
             "student_loss": lambda: loss(student, given),
             "student_entropy": lambda: entropy(student),
-            "uses": lambda: state["uses"].float(),
+            "uses": state["uses"].float,
         }
         if trusted is None:
             return own
