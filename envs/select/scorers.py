@@ -1,7 +1,7 @@
 """Scorers of a pool: good models that read some classes rightly or wrongly.
 
 Some classes of an episode stand in a cycle. A *reading* calls each of them by the name of the class some places further on:
-reading 0 is right, and the others are wrong. A model that is schooled on labels renamed so says what a model schooled on the
+reading 0 is right, and the others are wrong. A model trained on labels renamed so says what a model trained on the
 right ones says, with classes renamed. So a reading is applied to what good models of the bank say.
 """
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from kdgym.agents.select.agreeing_scorer import TRUSTED
 from kdgym.agents.select.select_search import FIRST, OTHERS, WEIGHTS, decide
@@ -16,6 +17,7 @@ from tests.agents.rules import Observation, acts, decisions, observed, teacher
 
 SPACE = Dials(DIALS)
 NEUTRAL = {name: float(value[0]) for name, value in SPACE.decisions(np.zeros((1, *SPACE.shape), np.float32)).items()}
+SCORERS = tuple(NEUTRAL)[3:9]
 LOSSES = [2.0, 1.0, 1.02, 3.0, 4.0, 2.03]
 
 
@@ -66,13 +68,10 @@ def trusted(agent: Any, observation: Observation) -> list[int]:
     """Whom both students' recipes trust, -1 where all are trusted alike; the rest of the recipe is `TRUSTED`'s or neutral."""
     found = []
     for action in acts(agent, SPACE, observation):
-        said = {name: float(value[0]) for name, value in SPACE.decisions(action[None]).items()}
-        share = np.array([value for name, value in said.items() if name.startswith("scorer_") and name[7:].isdigit()])
+        share = SPACE.decode(torch.from_numpy(action))["scorer"].numpy()
+        said = {name: float(value[0]) for name, value in SPACE.decisions(action[None]).items() if name not in SCORERS}
         recipe = TRUSTED if share.max() > 0.5 else {}
-        others = {
-            name: value for name, value in said.items() if not (name.startswith("scorer_") and name[7:].isdigit())
-        }
-        assert others == pytest.approx({**{n: NEUTRAL[n] for n in others}, **recipe}, rel=1e-5, abs=1e-6)
+        assert said == pytest.approx({**{name: NEUTRAL[name] for name in said}, **recipe}, rel=1e-5, abs=1e-6)
         found.append(int(share.argmax()) if share.max() > 0.5 else -1)
     return found
 

@@ -133,7 +133,7 @@ def digits() -> Corpus:
 @lru_cache(maxsize=1)
 def garments_and_digits() -> Corpus:
     """Garments, and behind them the digits. Parts: those of the garments, and ``foreign``, digits that no model of the bank
-    was schooled on."""
+    was trained on."""
     own, others = garments(), digits()
     foreign = len(own.label) + others.parts["pool"]
     return Corpus(
