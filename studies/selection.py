@@ -84,7 +84,7 @@ def _headroom(accuracy: dict[str, Scores]) -> str:
     rows += [(name, "upper bound", rule) for name in bounds]
     lines = ["| teacher | what it is | accuracy | minus |", "|---|---|---|---|"]
     for name, what, below in rows:
-        difference = f"{_exact(accuracy[name] - accuracy[below])} {below}" if below else ""
+        difference = f"{_exact(accuracy[name] - accuracy[below])} {below}" if below and below != name else ""
         lines.append(f"| {name} | {what} | {accuracy[name].mean():.3f} | {difference} |")
     return "\n".join(lines)
 
@@ -94,8 +94,8 @@ def _best(accuracy: dict[str, Scores], names: list[str]) -> str:
 
 
 def _papers(accuracy: dict[str, Scores]) -> str:
-    columns = ("paper", "rule", "accuracy", "minus keep_all", "its twin", "minus twin", "claim's sign")
-    columns += ("minus twin, right scorers known", "claim's sign")
+    columns = [*"paper,rule,accuracy,minus keep_all,its twin,minus twin,claim's sign".split(",")]
+    columns += ["minus twin, right scorers known", "claim's sign"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for rule, twin, paper in PAPERS:
         cells = [paper, rule, f"{accuracy[rule].mean():.3f}", _exact(accuracy[rule] - accuracy["keep_all"]), twin]

@@ -41,10 +41,9 @@ def names(cycle: Tensor) -> Tensor:
     return torch.stack(calls, dim=1)
 
 
-def good_models(bank: Bank, item: Tensor) -> Tensor:
-    """What the good models say of items [S, n]: probabilities [S, 2, n, C]."""
-    column = bank.place[item]
-    return torch.stack([torch.softmax(bank.logits[0][m][column], dim=2) for m in bank.of("good")[:MODELS]], dim=1)
+def good_models(bank: Bank) -> Tensor:
+    """What the good models say of every item in the bank's tables: probabilities [2, columns, C]."""
+    return torch.softmax(bank.logits[0][bank.of("good")[:MODELS]], dim=2)
 
 
 def mixed(said: Tensor, model: Tensor, calls: Tensor, share: Tensor) -> Tensor:

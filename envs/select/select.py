@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Annotated, Any
 
 import torch
@@ -244,8 +245,8 @@ class Select(StudyEnv):
         state, pool, n = self.state, self._pool, self.config.items
         key, told = self.stream(_ITEMS)[rows], self.stream(_LABELS)[rows]
         own, digit = (
-            pool.parts[part][random.integers(random.fold(key, i), n, len(pool.parts[part]))]
-            for i, part in enumerate(("pool", "foreign"))
+            part[random.integers(random.fold(key, i), n, len(part))]
+            for i, part in enumerate((pool.parts["pool"], pool.parts["foreign"]))
         )
         noise, foreign = (
             self._draw_rate(rows, name, rates, random.fold(told, i))
@@ -286,8 +287,16 @@ class Select(StudyEnv):
         """What the trusted scorers say of the pool together, [S, n, C]; None where no recipe asks."""
         if not any(recipe[name].any() for name in (*_OF_SCORERS, "labels")):
             return None
-        said = scorers.good_models(self.study.bank, self.state["item"])
+        said = self._good_models(slice(None))
         return scorers.mixed(said, self.state["model"], self._calls(slice(None)), recipe["scorer"])
+
+    def _good_models(self, rows: Tensor | slice) -> Tensor:
+        """What the good models say of the pools of ``rows``: probabilities [rows, 2, n, C]."""
+        return self._table[:, self.study.bank.place[self.state["item"][rows]]].transpose(0, 1)
+
+    @cached_property
+    def _table(self) -> Tensor:
+        return scorers.good_models(self.study.bank)
 
     def _calls(self, rows: Tensor | slice) -> Tensor:
         """What each scorer calls each class, int64 [S, M, C]."""
@@ -305,8 +314,7 @@ class Select(StudyEnv):
 
     def _features(self, mix: Tensor, trusted: Tensor | None) -> dict[str, Callable[[], Tensor]]:
         """What scores are made of, [S, n] each; those of scorers where recipes trust any."""
-        state, given = self.state, self.state["given"]
-        student = torch.nan_to_num(torch.softmax(state["said"], dim=2))
+        state, given, student = self.state, self.state["given"], self.state["said"]
         own: dict[str, Callable[[], Tensor]] = {
             "student_loss": lambda: loss(student, given),
             "student_entropy": lambda: entropy(student),
@@ -341,7 +349,7 @@ class Select(StudyEnv):
     def _ask_scorers(self, rows: Tensor) -> None:
         """Enter what the scorers say of the pool, which is the same all episode long."""
         state, given = self.state, self.state["given"][rows]
-        said, model = scorers.good_models(self.study.bank, state["item"][rows]), state["model"][rows]
+        said, model = self._good_models(rows), state["model"][rows]
         belief = scorers.beliefs(said, model, self._calls(rows), given)
         state["loss_mean"][rows] = -(belief + 1e-6).log().mean(2)
         state["entropy_mean"][rows] = entropy(said).mean(2).clamp(0, 2.31).gather(1, model)
@@ -354,8 +362,9 @@ class Select(StudyEnv):
         """Enter what the students say of the pool, and charge for it."""
         state, learner, n = self.state, self.study.learner, self.config.items
         parts = zip(state["student"][rows].split(_AT_ONCE), state["item"][rows].split(_AT_ONCE), strict=True)
-        said = torch.cat([learner.say(student, self._pool.images(item)).logits for student, item in parts])
-        belief = torch.nan_to_num(torch.softmax(said, dim=2)).gather(2, state["given"][rows].unsqueeze(2)).squeeze(2)
+        logits = torch.cat([learner.say(student, self._pool.images(item)).logits for student, item in parts])
+        said = torch.nan_to_num(torch.softmax(logits, dim=2))  # a diverged student says nothing
+        belief = said.gather(2, state["given"][rows].unsqueeze(2)).squeeze(2)
         bins = (-(belief + 1e-6).log() / BIN).long().clamp(0, BINS - 1)
         state["said"][rows] = said
         state["histogram"][rows] = F.one_hot(bins, BINS).float().mean(1)

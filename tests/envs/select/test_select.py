@@ -148,12 +148,11 @@ def test_the_highest_scores_of_each_class_are_drawn(
     state = envs.state
     action = envs.dials.encode(scorer=np.eye(SCORERS)[:4], keep=0.2, **rule)
     share = envs.dials.decode(torch.from_numpy(action))["scorer"].float()
-    together = scorers.mixed(scorers.good_models(BANK, state["item"]), state["model"], envs._calls(slice(None)), share)
+    together = scorers.mixed(envs._good_models(slice(None)), state["model"], envs._calls(slice(None)), share)
     before = state["uses"].clone()
-    said = torch.softmax(state["said"], dim=2)
     facts = {
         "uses": before.double(),
-        "own": said.gather(2, state["given"][..., None])[..., 0],
+        "own": state["said"].gather(2, state["given"][..., None])[..., 0],
         "believed": together.gather(2, state["given"][..., None])[..., 0],
     }
     envs.step(action)
