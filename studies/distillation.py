@@ -7,7 +7,6 @@ python -m kdgym.studies.distillation               write the tables of docs/dist
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +16,12 @@ import typer
 
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, console, progress_bar, set_threads
-from kdgym.evaluation import compare
+from kdgym.evaluation import Result, compare
 from kdgym.evaluation.statistics import Interval, mean_interval
 from kdgym.registration import find
 
 ID, EPISODES = "kdgym/Distill-Images-v0", 64
+OTHERS = 5_000_000  # first seed of students on whom no setting of the environment was chosen
 FOLDER = Path(__file__).parent.parent / "docs"
 # The paper's recipe, its twin, and what the paper claims of the accuracy or the calibration of students.
 PAPERS = (
@@ -51,12 +51,19 @@ def measure(searched: str) -> dict[str, Any]:
             bar.update(task, description=agent, completed=done, total=total)
 
         found = compare(ID, [*dict.fromkeys(names), searched], EPISODES, progress=advance)
+        few = [*entry.controls, searched, "probing_teacher", "agreeing_teacher", *entry.upper_bounds]
+        others = compare(ID, few, EPISODES, first_seed=OTHERS, progress=advance)
     return {
         "env_id": ID,
         "episodes": EPISODES,
-        "accuracy": {result.agent: result.after.round(6).tolist() for result in found},
-        "calibration": {result.agent: result.extras["calibration"].round(6).tolist() for result in found},
+        "accuracy": {_name(result): result.after.round(6).tolist() for result in found},
+        "calibration": {_name(result): result.extras["calibration"].round(6).tolist() for result in found},
+        "others": {_name(result): result.after.round(6).tolist() for result in others},
     }
+
+
+def _name(result: Result) -> str:
+    return result.agent.partition(":")[0]
 
 
 def written(measured: dict[str, Any]) -> str:
@@ -66,11 +73,13 @@ def written(measured: dict[str, Any]) -> str:
 
 def tables(measured: dict[str, Any]) -> dict[str, str]:
     """Markdown tables by the name of their place."""
-    accuracy, error = ({name: np.array(v) for name, v in measured[key].items()} for key in ("accuracy", "calibration"))
-    return {"headroom": _headroom(accuracy), "papers": _papers(accuracy, error)}
+    accuracy, error, others = (
+        {name: np.array(v) for name, v in measured[key].items()} for key in ("accuracy", "calibration", "others")
+    )
+    return {"headroom": _headroom(accuracy, others), "papers": _papers(accuracy, error)}
 
 
-def _headroom(accuracy: dict[str, Scores]) -> str:
+def _headroom(accuracy: dict[str, Scores], others: dict[str, Scores]) -> str:
     entry = find(ID)
     constant = [
         name for name in accuracy if name not in (*entry.upper_bounds, "probing_teacher", "agreeing_teacher", "random")
@@ -85,10 +94,15 @@ def _headroom(accuracy: dict[str, Scores]) -> str:
         (rule, "best rule", best),
         (bound, "upper bound", rule),
     )
-    lines = ["| teacher | what it is | accuracy | minus |", "|---|---|---|---|"]
+    lines = ["| teacher | what it is | accuracy | minus | the same of other students |", "|---|---|---|---|---|"]
     for name, what, below in rows:
-        difference = f"{_exact(mean_interval(accuracy[name] - accuracy[below]))} {below}" if below else ""
-        lines.append(f"| {name} | {what} | {accuracy[name].mean():.3f} | {difference} |")
+        differences = [
+            f"{_exact(mean_interval(scores[name] - scores[below]))} {below}"
+            if below and {name, below} <= scores.keys()
+            else ""
+            for scores in (accuracy, others)
+        ]
+        lines.append(f"| {name} | {what} | {accuracy[name].mean():.3f} | {differences[0]} | {differences[1]} |")
     return "\n".join(lines)
 
 
@@ -121,9 +135,8 @@ def _sign(found: Interval, claim: str) -> str:
 def rewritten(page: str, tables: dict[str, str]) -> str:
     """The page with the tables in their places, between ``<!-- NAME -->`` and ``<!-- end -->``."""
     for name, table in tables.items():
-        page = re.sub(
-            rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m, t=table: m[1] + t + m[2], page, flags=re.DOTALL
-        )
+        before, begin, rest = page.partition(f"<!-- {name} -->\n")
+        page = before + begin + table + "\n" + rest[rest.index("<!-- end -->") :]
     return page
 
 

@@ -61,9 +61,9 @@ class OfaKdNoBoost(Fixed):
 
 
 class Mcmi(Fixed):
-    """MCMI: imitate teachers that were schooled on to tell more than the class (Ye et al., ICLR 2024).
+    """MCMI: imitate teachers that were trained on to tell more than the class (Ye et al., ICLR 2024).
 
-    The paper schools one teacher and chooses the weight of the added term; the bank has one weight.
+    The paper trains one teacher and chooses the weight of the added term; the bank has one weight.
     """
 
     rule = {"ce": 1, "forward": 1, "temperature": 4, "outspoken": 1}

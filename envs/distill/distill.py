@@ -56,8 +56,8 @@ DIALS = (
     _weight("through_teacher", "the last stage, read by the teacher's own last layer"),
     _weight("subclasses", "cross entropy with subclasses of the most trusted teacher"),
     _weight("assisted", "KL from a teacher that reads the given labels to the student"),
-    Dial("assisted_noise", "share of wrong labels that teacher was schooled on", 0.3, 0.9, 0.5),
-    Dial("outspoken", "from teachers as they are to teachers schooled to tell more", 0, 1, 0),
+    Dial("assisted_noise", "share of wrong labels that teacher was trained on", 0.3, 0.9, 0.5),
+    Dial("outspoken", "from teachers as they are to teachers trained to tell more", 0, 1, 0),
     _weight("adversarial", "a critic that tells the student's last stage from the teacher's"),
     Dial("unlabelled", "share of imitation on items without labels", 0, 1, 0.5),
 )
@@ -126,8 +126,8 @@ class Distill(StudyEnv):
     | 18 | through_teacher | 0 to 10 | 0 | the last stage, read by the teacher's own last layer |
     | 19 | subclasses | 0 to 10 | 0 | cross entropy with subclasses of the most trusted teacher |
     | 20 | assisted | 0 to 10 | 0 | KL from a teacher that reads the given labels to the student |
-    | 21 | assisted_noise | 0.3 to 0.9 | 0.5 | share of wrong labels that teacher was schooled on |
-    | 22 | outspoken | 0 to 1 | 0 | from teachers as they are to teachers schooled to tell more |
+    | 21 | assisted_noise | 0.3 to 0.9 | 0.5 | share of wrong labels that teacher was trained on |
+    | 22 | outspoken | 0 to 1 | 0 | from teachers as they are to teachers trained to tell more |
     | 23 | adversarial | 0 to 10 | 0 | a critic that tells the student's last stage from the teacher's |
     | 24 | unlabelled | 0 to 1 | 0.5 | share of imitation on items without labels |
 

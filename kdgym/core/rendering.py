@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,8 +111,8 @@ class Recipe:
         values: what that means, [t] each.
     """
 
-    entries: dict[str, Floats]
-    values: dict[str, Floats]
+    entries: Mapping[str, npt.NDArray[np.floating[Any]]]
+    values: Mapping[str, npt.NDArray[np.floating[Any]]]
 
     def moved(self) -> list[str]:
         """Names of the dials that are not neutral at some step."""

@@ -106,7 +106,7 @@ class Study(Generic[Config_co]):
 
     @property
     def bank(self) -> Bank:
-        """The half of the bank that these students meet; schooled when it is first asked for."""
+        """The half of the bank that these students meet; pretrained when it is first asked for."""
         return load_bank(self.config.pool, self.device)
 
     def observation_space(self, own: dict[str, spaces.Space[Any]]) -> spaces.Dict:

@@ -1,9 +1,9 @@
 """A bank of models of known quality, which an environment hides: teachers to imitate, scorers of items, makers of labels.
 
-Perceptrons on garments, schooled once and kept in the user's cache. There are two halves, ``"train"`` and ``"evaluation"``,
-whose models have other initial weights and were schooled on other items, neither of which students ever see.
+Perceptrons on garments, pretrained once and kept in the user's cache. There are two halves, ``"train"`` and ``"evaluation"``,
+whose models have other initial weights and were trained on other items, neither of which students ever see.
 
-| kind | copies | schooled on |
+| kind | copies | trained on |
 |---|---|---|
 | good | 2 | all items of its half |
 | overfitted | 2 | 200 of them |
@@ -11,7 +11,7 @@ whose models have other initial weights and were schooled on other items, neithe
 | foreign | 2 | digits |
 | biased_0, _1, _2 | 3 each | all items, four of five items of four classes renamed in a cycle that the copies share |
 | faulty_0, _1, _2 | 3 each | the same with six classes |
-| assisted | 1 each | 100 items, reading a label beside the image, which is wrong for 30, 50, 70 or 90 % of them |
+| assisted | 1 each | 40 items, reading a label beside the image, which is wrong for 30, 50, 70 or 90 % of them |
 
 Every model but the assisted ones has an *outspoken* variant: it goes on learning by cross entropy minus `OUTSPOKEN` times the
 divergence of its probabilities from the mean probabilities of the class, as the teachers of MCMI do (Ye et al., "Bayes
@@ -48,13 +48,10 @@ WIDTHS = (64, 32)
 OUTSPOKEN = 0.2
 FAULTS = 3
 _RENAMED, _OFTEN = {"biased": 4, "faulty": 6}, 0.8  # classes of a fault, and the share of their items that it renames
-_FEW, _FEW_READ, _MISSING = (
-    200,
-    100,
-    3,
-)  # items of overfitted and of assisted models, classes that partial ones never see
+_FEW, _FEW_READ = 200, 40  # items of overfitted and of assisted models
+_MISSING = 3  # classes that partial models never see
 _UPDATES, _MORE, _BATCH = 2500, 500, 64
-_VERSION = 1
+_VERSION = 3
 _KEY = 77_001
 
 
@@ -107,7 +104,7 @@ class Bank:
 
 @dataclass(frozen=True)
 class _Schooling:
-    """What models side by side are schooled on.
+    """What models side by side are trained on.
 
     Attributes:
         key: of each model's random streams, int64 [M].
@@ -131,7 +128,7 @@ class _Schooling:
 
 @lru_cache(maxsize=4)
 def load_bank(half: Half, device: torch.device) -> Bank:
-    """The models of a half; schooled on first use, which takes half a minute.
+    """The models of a half; pretrained on first use, which takes half a minute.
 
     Raises:
         ValueError: there is no such half.

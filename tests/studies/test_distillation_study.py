@@ -1,0 +1,49 @@
+"""The tables of docs/distill.md are those of docs/distill.json, and say of a claim what its interval says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kdgym.registration import find
+from kdgym.studies import distillation
+
+
+def measured(**accuracy: float) -> dict[str, Any]:
+    """Ten students a teacher: all have the accuracy 0.5 and the error 0.1, but for what is given; no two are alike."""
+    entry = find(distillation.ID)
+    names = {*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds, *entry.others, "recipe_search"}
+    noise = np.random.default_rng(0).normal(size=(len(names), 10)) * 0.01
+    scores = {n: list(accuracy.get(n, 0.5) + noise[i]) for i, n in enumerate(sorted(names))}
+    return {
+        "accuracy": scores,
+        "others": {n: scores[n] for n in ("random", "probing_teacher", "informed_teacher")},
+        "calibration": {n: list(0.1 + noise[i]) for i, n in enumerate(sorted(names))},
+    }
+
+
+@pytest.mark.parametrize(
+    ("higher", "sign"), [("ofa_kd", "holds"), ("ofa_kd_no_boost", "does not hold"), ("", "not clear")]
+)
+def test_a_claim_holds_where_its_interval_says_so(higher: str, sign: str) -> None:
+    table = distillation.tables(measured(**{higher: 0.6}))["papers"]
+    (row,) = [line for line in table.splitlines() if "| OFA-KD |" in line]
+    assert row.endswith(f"| accuracy: {sign} |")
+
+
+def test_the_headroom_table_compares_with_the_best_constant_recipe() -> None:
+    table = distillation.tables(measured(lelp=0.6, probing_teacher=0.7, informed_teacher=0.8))["headroom"].splitlines()
+    assert table[-3].startswith("| lelp |")
+    assert table[-2].startswith("| probing_teacher |")
+    assert table[-2].endswith("lelp |  |")  # of other students the recipe was not measured
+    assert table[-1].count("+0.1") == 2
+
+
+def test_the_page_has_the_tables_of_the_measurement() -> None:
+    page = (distillation.FOLDER / "distill.md").read_text()
+    found = json.loads((distillation.FOLDER / "distill.json").read_text())
+    assert distillation.written(found) == (distillation.FOLDER / "distill.json").read_text()
+    assert distillation.rewritten(page, distillation.tables(found)) == page
