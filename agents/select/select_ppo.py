@@ -15,5 +15,5 @@ class Agent(SB3Teacher):
         "gae_lambda": 0.95,
         "learning_rate": 1e-3,
         "target_kl": 0.1,
-        "policy_kwargs": {"log_std_init": -1.0, "net_arch": [64]},
+        "policy_kwargs": {"log_std_init": -2.0, "net_arch": [64]},
     }
