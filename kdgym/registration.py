@@ -275,6 +275,28 @@ _DISTILL: dict[str, Any] = {
     ),
     "measure": "test accuracy",
 }
+_SELECT: dict[str, Any] = {
+    "group": "Select",
+    "small": {"steps": 3, "updates": 4, "test_items": 200},
+    "module": "kdgym.envs.select.select",
+    "population": "Select",
+    "controls": ("keep_all", "random"),
+    "published": "mini_plm",
+    "teachers": (
+        "probing_scorer",
+        "trying_scorer",
+        "agreeing_scorer",
+        "kd3",
+        "impossible_distillation",
+        "stat_select",
+        "easy_first",
+        "hard_first",
+    ),
+    "upper_bounds": ("informed_scorer", "select_lookahead"),
+    "trained": ("select_search", "select_ppo"),
+    "others": ("peer_scorer", "mini_plm_teacher", "kd3_scorer", "impossible_unfiltered", "uniform"),
+    "measure": "test accuracy",
+}
 
 ENVIRONMENTS = (
     Entry(
@@ -409,6 +431,11 @@ ENVIRONMENTS = (
         "kdgym/Distill-Images-v0",
         summary="Choose what a student of images imitates, and which of five teachers of hidden quality it trusts.",
         **_DISTILL,
+    ),
+    Entry(
+        "kdgym/Select-Images-v0",
+        summary="Choose which items of a pool a student trains on, by the scores of six models of whom few are right.",
+        **_SELECT,
     ),
     Entry(
         "kdgym/Snapshot-CartPole-v0",

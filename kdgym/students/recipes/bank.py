@@ -35,7 +35,7 @@ from kdgym import random
 from kdgym.storage import cache_directory, load_or_build
 from kdgym.students.recipes.engine import Learner, LearnerConfig, Weights
 from kdgym.students.recipes.networks import Output, perceptron
-from kdgym.tasks.images import CLASSES, PIXELS, Corpus, digits, garments
+from kdgym.tasks.images import CLASSES, PIXELS, Corpus, digits, garments, garments_and_digits
 
 Half = Literal["train", "evaluation"]
 HALVES: tuple[Half, Half] = ("train", "evaluation")
@@ -69,8 +69,9 @@ class Bank:
 
     Attributes:
         kinds: of every model, [M].
-        place: of every garment, its column n in the tables below, or -1; int64.
-        logits: float32 [2, M, n, C], the largest of an item 0: of the models as they are, and outspoken.
+        place: of every garment, its column n in the tables below, or -1; int64. Behind the garments, of every digit, its
+            column in ``logits`` alone, where those of the part ``foreign`` follow the garments.
+        logits: float32 [2, M, n + digits, C], the largest of an item 0: of the models as they are, and outspoken.
         hidden: what their two stages say, float16 [M, n, width] each.
         head: their last layer, matrix [M, width, C] and bias [M, C].
         directions: along which a model's last stage spreads most within each class and its last layer sees nothing of, scaled
@@ -150,7 +151,7 @@ def load_bank(half: Half, device: torch.device) -> Bank:
     name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_directory() / "bank" / f"garments-{half}-{name}.safetensors"
     weights = load_or_build(path, recipe, lambda: _school(half), "models of the bank", fits)
-    return _tables({name: tensor.to(device) for name, tensor in weights.items()}, garments().to(device))
+    return _tables({name: tensor.to(device) for name, tensor in weights.items()}, garments_and_digits().to(device))
 
 
 def _learner(read: int = 0) -> Learner:
@@ -176,8 +177,7 @@ def _school(half: Half) -> dict[str, Tensor]:
 
 def _lessons(half: Half) -> _Schooling:
     """Who learns what; garments come before digits in the rows."""
-    own, foreign = garments(), digits()
-    corpus = Corpus(torch.cat([own.pixels, foreign.pixels]), torch.cat([own.label, foreign.label]), {})
+    own, foreign, corpus = garments(), digits(), garments_and_digits()
     label = corpus.label
     mine = _half(own, half)
     key, items, labels = [], [], []
@@ -260,18 +260,22 @@ def _tables(weights: dict[str, Tensor], corpus: Corpus) -> Bank:
     learner = _learner()
     labelled = corpus.parts["labelled"]
     seen = torch.cat([labelled, corpus.parts["pool"]])
-    place = torch.full((len(corpus.label),), -1, device=seen.device)
-    place[seen] = torch.arange(len(seen), device=seen.device)
-    said: list[Output] = [
-        learner.say(weights[name], corpus.images(seen).expand(len(weights[name]), -1, -1))
-        for name in ("models", "outspoken")
-    ]
+    every = torch.cat([seen, corpus.parts["foreign"]])
+    place = torch.full((len(corpus.label),), -1, device=every.device)
+    place[every] = torch.arange(len(every), device=every.device)
+
+    def ask(name: str, item: Tensor) -> Output:
+        return learner.say(weights[name], corpus.images(item).expand(len(weights[name]), -1, -1))
+
+    said = [ask(name, seen) for name in ("models", "outspoken")]
+    foreign = [ask(name, corpus.parts["foreign"]) for name in ("models", "outspoken")]
+    logits = torch.stack([torch.cat([a.logits, b.logits], dim=1) for a, b in zip(said, foreign, strict=True)])
     named = learner.named(weights["models"])
     last = len(WIDTHS)
     return Bank(
         kinds=tuple(kind for kind, copies in KINDS.items() for _ in range(copies)),
         place=place,
-        logits=torch.stack([output.logits - output.logits.amax(2, keepdim=True) for output in said]),
+        logits=logits - logits.amax(3, keepdim=True),
         hidden=(said[0].hidden[0].half(), said[0].hidden[1].half()),
         head=(named[f"matrix_{last}"].clone(), named[f"bias_{last}"].clone()),
         directions=_directions(said[0], named[f"matrix_{last}"]),

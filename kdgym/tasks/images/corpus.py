@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 Bytes = npt.NDArray[np.uint8]
-Part = Literal["bank", "labelled", "pool", "validation", "test"]
+Part = Literal["bank", "labelled", "pool", "validation", "test", "foreign"]
 
 FILE = Path(__file__).with_name("garments.npz")
 SIDE, LEVELS = 14, 16
@@ -128,3 +128,16 @@ def digits() -> Corpus:
     ink = overlap.T @ images @ overlap * (LEVELS - 1)
     small = (ink // (images.max() * side * side)).astype(np.uint8).reshape(-1, PIXELS)
     return _corpus(small, label, _divide(small))
+
+
+@lru_cache(maxsize=1)
+def garments_and_digits() -> Corpus:
+    """Garments, and behind them the digits. Parts: those of the garments, and ``foreign``, digits that no model of the bank
+    was trained on."""
+    own, others = garments(), digits()
+    foreign = len(own.label) + others.parts["pool"]
+    return Corpus(
+        torch.cat([own.pixels, others.pixels]),
+        torch.cat([own.label, others.label]),
+        {**own.parts, "foreign": foreign},
+    )

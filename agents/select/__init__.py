@@ -1,0 +1,1 @@
+"""Teachers of Select: which items of a pool a student trains on, and by whose scores."""

@@ -1,0 +1,137 @@
+"""What papers' selections are worth on Select-Images, each against a twin that lacks what the paper adds.
+
+python -m kdgym.studies.selection --measure     measure all teachers, write docs/select.json, and the tables
+python -m kdgym.studies.selection               write the tables of docs/select.md anew from docs/select.json
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from kdgym.cli.errors import run_command
+from kdgym.console import Threads, console, progress_bar, set_threads
+from kdgym.evaluation import agent_class, compare
+from kdgym.evaluation.statistics import Interval, mean_interval
+from kdgym.registration import find
+from kdgym.studies.distillation import FOLDER, rewritten, written
+
+ID, EPISODES = "kdgym/Select-Images-v0", 64
+# The paper's rule, its twin, and the paper.
+PAPERS = (
+    ("mini_plm", "mini_plm_teacher", "MiniPLM"),
+    ("kd3", "kd3_scorer", "KD3"),
+    ("impossible_distillation", "impossible_unfiltered", "Impossible Distillation"),
+    ("stat_select", "keep_all", "STAT"),
+)
+RULES = ("probing_scorer", "trying_scorer", "agreeing_scorer")
+KNOWN = "known "  # a paper's rule that is told which scorers are right
+Scores = npt.NDArray[np.float64]
+
+
+def knowing(name: str) -> type[Any]:
+    """A constant rule that trusts the right scorers alone, as a paper that knows its model does: an upper bound."""
+    base: type[Any] = agent_class(name)
+
+    class Knowing(base):  # type: ignore[misc]
+        upper_bound = True
+
+        def act(self, observation: Any) -> Any:
+            return self.action_space.encode(**{**self.rule, "scorer": self.envs.hidden()["good"]})
+
+    return Knowing
+
+
+def measure(trained: list[str]) -> dict[str, Any]:
+    """Test accuracy of 64 unseen students under every teacher; ``trained`` are NAME:FILE."""
+    entry = find(ID)
+    names = [*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds, *entry.others, *trained]
+    agents: dict[str, Any] = {name.partition(":")[0]: name for name in names}
+    agents |= {KNOWN + name: knowing(name) for pair in PAPERS[:3] for name in pair[:2]}
+    with progress_bar() as bar:
+        task = bar.add_task("all teachers", total=None)
+
+        def advance(agent: str, done: int, total: int) -> None:
+            bar.update(task, description=agent, completed=done, total=total)
+
+        found = compare(ID, agents, EPISODES, progress=advance)
+    accuracy = {result.agent: result.after.round(6).tolist() for result in found}
+    return {"env_id": ID, "episodes": EPISODES, "accuracy": accuracy}
+
+
+def tables(measured: dict[str, Any]) -> dict[str, str]:
+    """Markdown tables by the name of their place."""
+    accuracy = {name: np.array(scores) for name, scores in measured["accuracy"].items()}
+    return {"headroom": _headroom(accuracy), "papers": _papers(accuracy)}
+
+
+def _headroom(accuracy: dict[str, Scores]) -> str:
+    bounds = find(ID).upper_bounds
+    adaptive = (*RULES, "random", "stat_select", "select_ppo", *bounds)
+    constant = [name for name in accuracy if name not in adaptive and not name.startswith(KNOWN)]
+    rows: list[tuple[str, str, str]] = [("random", "random dials", "")]
+    rows += [("keep_all", "neutral action, the control", "random")]
+    best = _best(accuracy, constant)
+    rows += [(best, "best constant recipe, chosen on these students", "random")]
+    rows += [(name, "rule", best) for name in reversed(RULES)]
+    if "select_ppo" in accuracy:
+        rows += [("select_ppo", "learned", best)]
+    rule = _best(accuracy, [*RULES])
+    rows += [(name, "upper bound", rule) for name in bounds]
+    lines = ["| teacher | what it is | accuracy | minus |", "|---|---|---|---|"]
+    for name, what, below in rows:
+        difference = f"{_exact(accuracy[name] - accuracy[below])} {below}" if below and below != name else ""
+        lines.append(f"| {name} | {what} | {accuracy[name].mean():.3f} | {difference} |")
+    return "\n".join(lines)
+
+
+def _best(accuracy: dict[str, Scores], names: list[str]) -> str:
+    return max(names, key=lambda name: float(accuracy[name].mean()))
+
+
+def _papers(accuracy: dict[str, Scores]) -> str:
+    columns = [*"paper,rule,accuracy,minus keep_all,its twin,minus twin,claim's sign".split(",")]
+    columns += ["minus twin, right scorers known", "claim's sign"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for rule, twin, paper in PAPERS:
+        cells = [paper, rule, f"{accuracy[rule].mean():.3f}", _exact(accuracy[rule] - accuracy["keep_all"]), twin]
+        for prefix in ("", KNOWN):
+            known = prefix + rule in accuracy
+            difference = accuracy[prefix + rule] - accuracy[prefix + twin] if known else None
+            cells += ["", ""] if difference is None else [_exact(difference), _sign(mean_interval(difference))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _exact(difference: Scores) -> str:
+    found = mean_interval(difference)
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def _sign(found: Interval) -> str:
+    """Whether the sign of a claim that accuracy rises is seen."""
+    return "holds" if found.low > 0 else "does not hold" if found.high < 0 else "not clear"
+
+
+def main(
+    measure_all: Annotated[bool, typer.Option("--measure", help="Measure all teachers anew.")] = False,
+    trained: Annotated[
+        str, typer.Option(help="Trained teachers, by commas.")
+    ] = "select_search:runs/select-search/numbers.json",
+    threads: Threads = 1,
+) -> None:
+    """Measure, or only write the tables."""
+    set_threads(threads)
+    if measure_all:
+        (FOLDER / "select.json").write_text(written(measure(trained.split(","))))
+    page = FOLDER / "select.md"
+    page.write_text(rewritten(page.read_text(), tables(json.loads((FOLDER / "select.json").read_text()))))
+    console.print(f"Wrote {page}")
+
+
+if __name__ == "__main__":
+    run_command(main)
