@@ -22,7 +22,7 @@ DEBUG = "KDGYM_DEBUG"
 EXTRAS = {
     "envs": ("pettingzoo", "pydantic_monty", "reasoning_gym", "sklearn"),
     "dist": ("lz4", "ormsgpack", "ray", "tree"),
-    "leaderboard": ("cryptography", "pyseccomp"),
+    "leaderboard": ("pyseccomp",),
     "llm": (
         "accelerate",
         "anyio",
