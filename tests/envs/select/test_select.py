@@ -16,7 +16,7 @@ from kdgym.envs.select import scorers
 from kdgym.envs.select.scorers import SCORERS, names
 from kdgym.envs.select.select import COMMON, DIALS, Select
 from kdgym.students.recipes.bank import KINDS, Bank
-from kdgym.tasks.images import CLASSES, garments_and_digits
+from kdgym.tasks.images import CLASSES, digits, garments, garments_and_digits
 
 STUDENTS = 6
 SMALL: dict[str, Any] = {"steps": 3, "updates": 2, "items": 200, "test_items": 50, "autoreset": False}
@@ -99,6 +99,15 @@ def test_items_are_of_their_splits(make: Callable[..., Select]) -> None:
     assert {*envs.state["item"].flatten().tolist()} <= parts["pool"] | parts["foreign"]
     assert {*envs.state["validation"].flatten().tolist()} <= parts["validation"]
     assert all(not parts[a] & parts[b] for a in parts for b in parts if a < b)
+
+
+def test_digits_follow_the_garments_and_taught_no_model() -> None:
+    foreign = POOL.parts["foreign"] - GARMENTS
+    assert not {*foreign.tolist()} & {*digits().parts["bank"].tolist()}
+    assert torch.equal(POOL.pixels[POOL.parts["foreign"]], digits().pixels[foreign])
+    assert torch.equal(POOL.pixels[:GARMENTS], garments().pixels)
+    assert torch.equal(POOL.label[:GARMENTS], garments().label)
+    assert len(garments().label) == GARMENTS
 
 
 # --- what is decided --------------------------------------------------------------------------------------------------
