@@ -12,7 +12,7 @@ from kdgym.teaching import Floats, Teacher
 
 # The loss of a well-taught student falls from ``FIRST`` towards ``LAST``, by a factor of e in ``PACE`` of the episode.
 FIRST, LAST, PACE = 2.4, 0.75, 0.3
-UNKNOWN, ALIKE, MEMORY = 0.2, 0.05, 0.2
+UNKNOWN, ALIKE, MEMORY = 0.4, 0.1, 0.2
 
 
 class Agent(Teacher):

@@ -15,7 +15,7 @@ from kdgym.students.recipes.bank import Bank
 
 SCORERS, READINGS, MODELS = 6, 4, 2
 RENAMED = 5  # classes of the cycle
-FURTHER = (0, 1, 1, 2)  # there is one scorer of each reading, and two more, each of one of these
+FURTHER = (0, 0, 1, 2)  # there is one scorer of each reading, and two more of common ones: their places, each as likely
 
 
 def draw_cycle(key: Tensor, classes: int) -> Tensor:
@@ -25,11 +25,22 @@ def draw_cycle(key: Tensor, classes: int) -> Tensor:
     return same.scatter(1, moved, moved.roll(-1, dims=1))
 
 
-def draw_readings(key: Tensor) -> Tensor:
+def draw_order(key: Tensor, place: Tensor) -> Tensor:
+    """Readings by how common they are, of which the right one has a given place [S]: int64 [S, 4]."""
+    wrong = 1 + random.uniform(key, READINGS - 1).argsort(dim=1)
+    at = (
+        torch.arange(READINGS, device=key.device)
+        - (torch.arange(READINGS, device=key.device) > place.unsqueeze(1)).long()
+    )
+    shifted = wrong.gather(1, at.clamp_max(READINGS - 2))
+    return torch.where(torch.arange(READINGS, device=key.device) == place.unsqueeze(1), 0, shifted)
+
+
+def draw_readings(key: Tensor, order: Tensor) -> Tensor:
     """Readings of the scorers, in any order: int64 [S, 6]."""
     known = torch.tensor(FURTHER, device=key.device)
-    further = known[random.integers(random.fold(key, 0), SCORERS - READINGS, len(FURTHER))]
-    reading = torch.cat([torch.arange(READINGS, device=key.device).expand(len(key), -1), further], dim=1)
+    place = known[random.integers(random.fold(key, 0), SCORERS - READINGS, len(FURTHER))]
+    reading = torch.cat([order, order.gather(1, place)], dim=1)
     return reading.gather(1, random.uniform(random.fold(key, 1), SCORERS).argsort(dim=1))
 
 

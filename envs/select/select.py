@@ -24,7 +24,7 @@ from kdgym.students.recipes.engine import Weights
 from kdgym.tasks.images import CLASSES, garments_and_digits
 
 BINS, BIN = 10, 0.5  # of the histogram of losses: how many, and nats a bin
-WRONG = (3, 2, 1)  # how the wrong labels are shared by the wrong readings
+COMMON = (0.5, 0.25, 0.15, 0.1)  # shares of the readings among labels in the cycle, the commonest first
 _ITEMS, _LABELS, _SCORERS, _TIES, _DRAWS = range(FIRST_PURPOSE, FIRST_PURPOSE + 5)
 _AT_ONCE = 8  # students whose pool is in memory as floats
 _BY_SCORER = {
@@ -62,14 +62,15 @@ class SelectSettings(StudySettings):
 
     Attributes:
         items: of the pool.
-        noise: shares of wrong labels in the cycle of classes, one of which an episode has.
+        place: places of the right reading among the readings, the commonest first, one of which an episode has.
         foreign: shares of digits, one of which an episode has.
     """
 
     steps: int = Field(8, ge=1, le=1000)
     updates: int = Field(16, ge=1, le=1000)
+    validation_items: int = Field(50, ge=1, le=4000)
     items: int = Field(1200, ge=20, le=10_000)
-    noise: tuple[Share, ...] = Field((0.4, 0.75), min_length=1)
+    place: tuple[Annotated[int, Field(ge=0, lt=READINGS)], ...] = Field((0, 0, 1, 2), min_length=1)
     foreign: tuple[Share, ...] = Field((0.0, 0.4), min_length=1)
 
 
@@ -84,11 +85,11 @@ class Select(StudyEnv):
 
     The scorers are good models that read some classes wrongly. In each episode five classes of ten, others every time, stand in
     a cycle. A *reading* calls each of them by the name of the class none, one, two or three places further on. Only reading 0
-    is right. There is one scorer of each reading, and two more: each is right with probability 1/4, and has the first wrong
-    reading with 1/2 and the second with 1/4. Scorers come in any order. Wrong labels have the same wrong readings, in shares of
-    1/2, 1/3 and 1/6. Their share in the cycle is one of ``noise``. So where most labels are wrong, what agrees with the labels,
-    or with a student who learned them, has a wrong reading too. By symmetry nothing but the student's validation tells which
-    reading is right.
+    is right. Labels in the cycle are of the four readings, in shares of 0.5, 0.25, 0.15 and 0.1. The right one is the commonest
+    in half of the episodes, and else the second or third; ``place`` says so. There is one scorer of each reading, and two more
+    of common ones: each is of the commonest with probability 1/2, and of the second and third with 1/4. Scorers come in any
+    order. So what most labels and most scorers say is wrong in half of the episodes. By symmetry nothing tells in which ones
+    but the student's validation.
 
     Within a class or over all, items are ranked by a sum of standardised features, weighted by the action
     (`kdgym.envs.select.ranking`). Equal scores are ranked by a draw of the step. Nothing of an item is shown to the teacher.
@@ -153,7 +154,7 @@ class Select(StudyEnv):
     ## Splits
     Images are cut by a hash of their pixels: for the scorers, for the pool, for validation. Test images are Fashion-MNIST's
     own. The scorers of ``pool="train"`` and ``"evaluation"`` were trained on different images. Hidden are the readings, the
-    cycle, and the shares of wrong labels and of digits. No observation or info has them.
+    cycle, and the share of digits. No observation or info has them.
 
     ## Determinism
     Equal settings, seeds, actions and population give bitwise equal observations on one machine at one thread. In another
@@ -166,7 +167,7 @@ class Select(StudyEnv):
     * ``num_envs``: number of students S.
     * ``pool``: students and scorers, ``"train"`` or ``"evaluation"``.
     * ``items``: of the pool.
-    * ``noise``: shares of wrong labels in the cycle of classes, one of which an episode has.
+    * ``place``: places of the right reading among the readings of labels, the commonest first, one of which an episode has.
     * ``foreign``: shares of digits, one of which an episode has.
     * ``steps``, ``updates``, ``batch``: steps of an episode, updates of a step, items of an update.
     * ``learning_rate``: of AdamW. ``student``: its architecture.
@@ -203,7 +204,8 @@ class Select(StudyEnv):
                 "belief": ((SCORERS, n), f32),
                 **dict.fromkeys(("reading", "model"), ((SCORERS,), i64)),
                 "cycle": ((classes,), i64),
-                **dict.fromkeys(("noisy", "mixed"), ((), i64)),
+                "order": ((READINGS,), i64),
+                "mixed": ((), i64),
                 "histogram": ((BINS,), f32),
                 "pool_share": ((classes,), f32),
                 **dict.fromkeys(_BY_SCORER, ((SCORERS,), f32)),
@@ -219,9 +221,8 @@ class Select(StudyEnv):
             "item": (0, len(self._pool.label) - 1),
             **dict.fromkeys(("given", "cycle"), (0, classes - 1)),
             "uses": (0, self.config.steps * self.config.updates * self.config.batch),
-            "reading": (0, READINGS - 1),
+            **dict.fromkeys(("reading", "order"), (0, READINGS - 1)),
             "model": (0, scorers.MODELS - 1),
-            "noisy": (0, len(self.config.noise) - 1),
             "mixed": (0, len(self.config.foreign) - 1),
         }
 
@@ -232,7 +233,10 @@ class Select(StudyEnv):
         if restart == "base":
             study.draw_new(state, rows)
         state["cycle"][rows] = scorers.draw_cycle(random.fold(key, 0), study.classes)
-        state["reading"][rows] = scorers.draw_readings(random.fold(key, 1))
+        known = torch.tensor(self.config.place, device=self.device)
+        place = known[random.integers(random.fold(key, 3), 1, len(known)).squeeze(1)]
+        state["order"][rows] = order = scorers.draw_order(random.fold(key, 4), place)
+        state["reading"][rows] = scorers.draw_readings(random.fold(key, 1), order)
         state["model"][rows] = random.integers(random.fold(key, 2), SCORERS, scorers.MODELS)
         self._draw_items(rows)
         state["uses"][rows] = 0
@@ -242,31 +246,24 @@ class Select(StudyEnv):
 
     def _draw_items(self, rows: Tensor) -> None:
         """Garments whose labels are of some readings, and digits with any labels."""
-        state, pool, n = self.state, self._pool, self.config.items
+        state, config, pool, n = self.state, self.config, self._pool, self.config.items
         key, told = self.stream(_ITEMS)[rows], self.stream(_LABELS)[rows]
         own, digit = (
             part[random.integers(random.fold(key, i), n, len(part))]
             for i, part in enumerate((pool.parts["pool"], pool.parts["foreign"]))
         )
-        noise, foreign = (
-            self._draw_rate(rows, name, rates, random.fold(told, i))
-            for i, (name, rates) in enumerate((("noisy", self.config.noise), ("mixed", self.config.foreign)))
-        )
-        share = torch.tensor(WRONG, dtype=torch.float64, device=self.device).cumsum(0) / sum(WRONG)
-        which = 1 + torch.searchsorted(share, random.uniform(random.fold(told, 2), n), right=True)
-        reading = torch.where(random.uniform(random.fold(told, 3), n) < noise, which, 0)
+        share = torch.tensor(COMMON, dtype=torch.float64, device=self.device).cumsum(0)
+        common = torch.searchsorted(share, random.uniform(random.fold(told, 2), n), right=True).clamp_max(READINGS - 1)
+        reading = state["order"][rows].gather(1, common)
         calls = scorers.names(state["cycle"][rows]).flatten(1)
         given = calls.gather(1, reading * self.study.classes + pool.label[own])
-        alien = random.uniform(random.fold(key, 2), n) < foreign
+        rates = torch.tensor(config.foreign, dtype=torch.float64, device=self.device)
+        mixed = random.integers(random.fold(told, 1), 1, len(rates))
+        state["mixed"][rows] = mixed.squeeze(1)
+        alien = random.uniform(random.fold(key, 2), n) < rates[mixed]
         anything = random.integers(random.fold(told, 4), n, self.study.classes)
         state["item"][rows] = torch.where(alien, digit, own)
         state["given"][rows] = torch.where(alien, anything, given)
-
-    def _draw_rate(self, rows: Tensor, name: str, rates: tuple[float, ...], key: Tensor) -> Tensor:
-        """One of some rates for each of ``rows``, [rows, 1]; the state keeps which one."""
-        which = random.integers(key, 1, len(rates))
-        self.state[name][rows] = which.squeeze(1)
-        return torch.tensor(rates, dtype=torch.float64, device=self.device)[which]
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
         state, study, config = self.state, self.study, self.config
@@ -377,9 +374,10 @@ class Select(StudyEnv):
         return {**self.study.observe(self.state), **own}
 
     def hidden(self) -> dict[str, Array]:
-        """For upper bounds only: ``good``, which scorers read rightly (int64 [S, 6]), and ``noisy`` and ``mixed``, which of
-        the shares of wrong labels and of digits the pool has (int64 [S])."""
-        found = {"good": self.state["reading"] == 0, "noisy": self.state["noisy"], "mixed": self.state["mixed"]}
+        """For upper bounds only: ``good``, which scorers read rightly (int64 [S, 6]), the ``place`` of the right reading among
+        labels, and ``mixed``, which of the shares of digits the pool has (int64 [S])."""
+        order, reading = self.state["order"], self.state["reading"]
+        found = {"good": reading == 0, "place": (order == 0).long().argmax(1), "mixed": self.state["mixed"]}
         return {name: value.long().cpu().numpy().copy() for name, value in found.items()}
 
 

@@ -86,7 +86,7 @@ def well_taught(time: float) -> float:
     return 0.75 + 1.65 * np.exp((time - 1) / 0.3)
 
 
-@pytest.mark.parametrize(("excess", "wanted"), [(0.0, [1, 1, 1]), (0.19, [1, 1, 1]), (0.6, [1, 0, 3])])
+@pytest.mark.parametrize(("excess", "wanted"), [(0.0, [1, 1, 1]), (0.39, [1, 1, 1]), (0.6, [1, 0, 3])])
 def test_probing_stays_with_a_scorer_that_keeps_pace_and_else_tries_the_next(excess: float, wanted: list[int]) -> None:
     """Scorers 1 and 2, and 0 and 5, read alike and are judged together."""
     agent = teacher("probing_scorer", SPACE, seen())

@@ -117,12 +117,26 @@ def test_readings_move_five_classes_along_a_cycle(seed: int) -> None:
         assert all(len({*called[:, k].tolist()}) == scorers.READINGS for k in moved)  # no two call it alike
 
 
-def test_there_is_a_scorer_of_each_reading_and_two_more() -> None:
-    reading = scorers.draw_readings(torch.arange(2000))
-    assert all({*row} == {0, 1, 2, 3} for row in reading.tolist())
-    count = torch.stack([(reading == r).sum(1) for r in range(4)], dim=1).double()
-    assert count.mean(0).tolist() == pytest.approx([1.5, 2, 1.5, 1], abs=0.06)
-    assert (reading == 0).double().mean(0).tolist() == pytest.approx([0.25] * 6, abs=0.04)  # in any order
+@given(st.integers(0, 2**40), st.integers(0, 3))
+def test_the_right_reading_has_its_place_among_readings(seed: int, place: int) -> None:
+    order = scorers.draw_order(torch.tensor([seed, seed + 1]), torch.tensor([place, 3 - place]))
+    assert order.sort(1).values.tolist() == [[0, 1, 2, 3]] * 2
+    assert order[0, place] == order[1, 3 - place] == 0
+
+
+def test_there_is_a_scorer_of_each_reading_and_two_more_of_common_ones() -> None:
+    key = torch.arange(2000)
+    order = scorers.draw_order(key, torch.randint(4, (2000,), generator=torch.Generator().manual_seed(0)))
+    reading = scorers.draw_readings(key + 2000, order)
+    count = torch.stack([(reading == order[:, r : r + 1]).sum(1) for r in range(4)], dim=1)
+    assert (count >= 1).all()
+    assert count.double().mean(0).tolist() == pytest.approx([2, 1.5, 1.5, 1], abs=0.06)
+    common = (reading == order[:, :1]).double().mean(0)
+    assert common.tolist() == pytest.approx([1 / 3] * 6, abs=0.04)  # in any order
+    wrong = order[order[:, 0] == 0][:, 1]
+    assert torch.bincount(wrong, minlength=4)[1:].double().div(len(wrong)).tolist() == pytest.approx(
+        [1 / 3] * 3, abs=0.08
+    )
 
 
 def test_scorers_rename_what_their_model_says() -> None:
