@@ -87,7 +87,7 @@ class Lelp(Fixed):
 
 
 class LelpNone(Fixed):
-    """LELP without subclasses."""
+    """LELP without subclasses: plain distillation beside cross entropy."""
 
     rule = {**Lelp.rule, "subclasses": 0}
 
@@ -132,7 +132,7 @@ class UniDistill(Fixed):
 
 
 class UniDistillResponse(Fixed):
-    """UniDistill's responses alone."""
+    """UniDistill with responses alone, without features and relations."""
 
     rule = {**UniDistill.rule, "feature": 0, "relation": 0}
 
