@@ -114,4 +114,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
 @pytest.fixture
 def meta(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let environments live on torch's meta device, whose tensors have no content, and which users are refused."""
-    monkeypatch.setattr("kdgym.students.check_device", torch.device)
+    for module in ("kdgym.students", "kdgym.envs.snapshot.snapshot", "kdgym.envs.orchestrate.orchestrate"):
+        monkeypatch.setattr(f"{module}.check_device", torch.device)

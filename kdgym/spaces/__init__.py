@@ -13,6 +13,9 @@ from kdgym.spaces.boxes import (
 )
 from kdgym.spaces.dials import Dial, Dials
 
+for _space in (JsonText, MixedBox, PlainSpace, Shares, WordedBox, Dial, Dials):
+    _space.__module__ = __name__  # plain data of spaces, and cards of boards, name this module
+
 __all__ = [
     "Decisions",
     "Dial",

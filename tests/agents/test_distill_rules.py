@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from kdgym.agents.distill.recipe_search import FIRST, decide
 from kdgym.envs.distill.distill import DIALS
@@ -20,6 +22,27 @@ TRUSTED = {"ce": 0, "forward": 3, "temperature": 1}
 def seen(**changes: Any) -> Observation:
     plain = {"agreement": [0.5, 0.6, 0.7, 0.4, 0.3], "label_loss": [1, 2, 3, 4, 5], "peers": [0.9, 0.2, 0.8, 0.3, 0.7]}
     return observed(**{**plain, "loss": 2.45, **changes})
+
+
+def test_lookahead_follows_the_trial_that_leaves_the_least_loss() -> None:
+    """Of each teacher and all alike, tried for two steps."""
+    tried = []
+
+    def branch(copies: int) -> Any:
+        def step(moves: Any) -> Any:
+            tried.append(len(moves))
+            return ({"loss": np.array([[5, 4, 1, 3, 2, 6], [5, 4, 3, 2, 6, 1]], dtype=np.float32).reshape(-1, 1)},)
+
+        assert copies == 6
+        return SimpleNamespace(step=step)
+
+    two = seen(time=1.0)
+    agent = teacher("distill_lookahead", SPACE, two)
+    agent.attach(SimpleNamespace(branch=branch, steps=12))
+    said = SPACE.decode(torch.from_numpy(agent.act(two)))["teacher"]
+    assert tried == [12, 12]
+    assert said[0].argmax() == 2
+    assert said[1].tolist() == [0.2] * 5
 
 
 KD = {"ce": 1, "forward": 1, "temperature": 4}

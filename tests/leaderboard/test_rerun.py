@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -215,12 +216,14 @@ def test_the_best_of_many_tries_is_shown_beside_what_new_students_gained(tmp_pat
     )
     assert said
     assert all(float(np.mean(best.outcome.after)) >= float(np.mean(other.outcome.after)) for other in tries)
+    uniform = make_record(ID, "uniform", "uniform", ["kdgym"], kind="control")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KEY, "ab" * 32)
         signed = award(best, 2, found)
+        uniform = award(uniform, 1, replay(uniform))
     signed.save(tmp_path / ID / signed.file_name())
-    uniform = make_record(ID, "uniform", "uniform", ["kdgym"], kind="control")
     uniform.save(tmp_path / ID / uniform.file_name())
+    (tmp_path / "verifiers.json").write_text(json.dumps({signed.badges[0].verifier: "these tests"}))
     build_site(tmp_path)
     assert found.text in (tmp_path / "site" / "index.html").read_text()
     assert "<dt>attempts</dt><dd>4</dd>" in (tmp_path / "site" / ID / "lucky--eve.html").read_text()

@@ -135,6 +135,6 @@ def test_a_student_goes_on_to_another_incident_with_its_notes() -> None:
     assert not torch.equal(envs.state["order"], order)
 
 
-def test_there_is_no_gpu_for_databases() -> None:
+def test_there_is_no_gpu_for_databases(meta: None) -> None:
     with pytest.raises(ValueError, match="investigators work on the cpu"):
         make(1, device="meta")

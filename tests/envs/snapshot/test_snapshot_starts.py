@@ -192,12 +192,16 @@ def test_ordinary_starts_do_not_solve_the_maze_and_snapshots_do() -> None:
         ({"clusters": 1}, "clusters"),
         ({"horizon": 3}, "Known settings"),
         ({"device": "nonsense"}, "Try 'cpu'"),
-        ({"task": "Hopper", "device": "meta"}, "Hopper's students learn on the cpu"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(**settings)
+
+
+def test_there_is_no_gpu_for_hopper(meta: None) -> None:
+    with pytest.raises(ValueError, match="Hopper's students learn on the cpu"):
+        make(task="Hopper", device="meta")
 
 
 @pytest.mark.parametrize(
