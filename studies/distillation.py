@@ -7,6 +7,8 @@ python -m kdgym.studies.distillation               write the tables of docs/dist
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +21,7 @@ from kdgym.console import Threads, console, progress_bar, set_threads
 from kdgym.evaluation import Result, compare
 from kdgym.evaluation.statistics import Interval, mean_interval
 from kdgym.registration import find
+from kdgym.storage import write_atomically
 
 ID, EPISODES = "kdgym/Distill-Images-v0", 64
 OTHERS = 5_000_000  # first seed of students on whom no setting of the environment was chosen
@@ -44,12 +47,7 @@ def measure(searched: str) -> dict[str, Any]:
     """Test accuracy and calibration error of 64 unseen students under every teacher; ``searched`` is recipe_search:FILE."""
     entry = find(ID)
     names = [*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds, *entry.others]
-    with progress_bar() as bar:
-        task = bar.add_task("all teachers", total=None)
-
-        def advance(agent: str, done: int, total: int) -> None:
-            bar.update(task, description=agent, completed=done, total=total)
-
+    with each_teacher() as advance:
         found = compare(ID, [*dict.fromkeys(names), searched], EPISODES, progress=advance)
         few = [*entry.controls, searched, "probing_teacher", "agreeing_teacher", *entry.upper_bounds]
         others = compare(ID, few, EPISODES, first_seed=OTHERS, progress=advance)
@@ -97,7 +95,7 @@ def _headroom(accuracy: dict[str, Scores], others: dict[str, Scores]) -> str:
     lines = ["| teacher | what it is | accuracy | minus | the same of other students |", "|---|---|---|---|---|"]
     for name, what, below in rows:
         differences = [
-            f"{_exact(mean_interval(scores[name] - scores[below]))} {below}"
+            f"{exact(mean_interval(scores[name] - scores[below]))} {below}"
             if below and {name, below} <= scores.keys()
             else ""
             for scores in (accuracy, others)
@@ -115,13 +113,27 @@ def _papers(accuracy: dict[str, Scores], error: dict[str, Scores]) -> str:
         difference, miss = mean_interval(accuracy[rule] - accuracy[twin]), mean_interval(error[rule] - error[twin])
         sign = _sign(difference if claim == "accuracy" else miss, claim)
         lines.append(
-            f"| {paper} | {rule} | {accuracy[rule].mean():.3f} | {twin} | {_exact(difference)} | {_exact(miss)} | {sign} |"
+            f"| {paper} | {rule} | {accuracy[rule].mean():.3f} | {twin} | {exact(difference)} | {exact(miss)} | {sign} |"
         )
     return "\n".join(lines)
 
 
-def _exact(found: Interval) -> str:
+def exact(found: Interval) -> str:
+    """A difference with its interval."""
     return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def seen(low: float, high: float) -> str:
+    """Whether the sign of a claim that something rises is seen."""
+    return "holds" if low > 0 else "does not hold" if high < 0 else "not clear"
+
+
+@contextmanager
+def each_teacher() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar over teachers, as `compare` reports them."""
+    with progress_bar() as bar:
+        task = bar.add_task("all teachers", total=None)
+        yield lambda agent, done, total: bar.update(task, description=agent, completed=done, total=total)
 
 
 def _sign(found: Interval, claim: str) -> str:
@@ -129,7 +141,7 @@ def _sign(found: Interval, claim: str) -> str:
     if not claim:
         return "none claimed"
     low, high = (found.low, found.high) if claim == "accuracy" else (-found.high, -found.low)
-    return f"{claim}: " + ("holds" if low > 0 else "does not hold" if high < 0 else "not clear")
+    return f"{claim}: {seen(low, high)}"
 
 
 def rewritten(page: str, tables: dict[str, str]) -> str:
@@ -138,6 +150,15 @@ def rewritten(page: str, tables: dict[str, str]) -> str:
         before, begin, rest = page.partition(f"<!-- {name} -->\n")
         page = before + begin + table + "\n" + rest[rest.index("<!-- end -->") :]
     return page
+
+
+def write(name: str, measured: dict[str, Any] | None, tables: Callable[[dict[str, Any]], dict[str, str]]) -> None:
+    """Write what was measured, if it was, to ``docs/NAME.json``, and the tables of ``docs/NAME.md`` from that file."""
+    results, page = FOLDER / f"{name}.json", FOLDER / f"{name}.md"
+    if measured is not None:
+        write_atomically(results, written(measured).encode())
+    write_atomically(page, rewritten(page.read_text(), tables(json.loads(results.read_text()))).encode())
+    console.print(f"Wrote {page}")
 
 
 def main(
@@ -149,11 +170,7 @@ def main(
 ) -> None:
     """Measure, or only write the tables."""
     set_threads(threads)
-    if measure_all:
-        (FOLDER / "distill.json").write_text(written(measure(searched)))
-    page = FOLDER / "distill.md"
-    page.write_text(rewritten(page.read_text(), tables(json.loads((FOLDER / "distill.json").read_text()))))
-    console.print(f"Wrote {page}")
+    write("distill", measure(searched) if measure_all else None, tables)
 
 
 if __name__ == "__main__":

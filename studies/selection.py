@@ -6,7 +6,6 @@ python -m kdgym.studies.selection               write the tables of docs/select.
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,11 +13,11 @@ import numpy.typing as npt
 import typer
 
 from kdgym.cli.errors import run_command
-from kdgym.console import Threads, console, progress_bar, set_threads
+from kdgym.console import Threads, set_threads
 from kdgym.evaluation import agent_class, compare
-from kdgym.evaluation.statistics import Interval, mean_interval
+from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
-from kdgym.studies.distillation import FOLDER, rewritten, written
+from kdgym.studies.distillation import each_teacher, exact, seen, write
 
 ID, EPISODES = "kdgym/Select-Images-v0", 64
 # The paper's rule, its twin, and the paper.
@@ -52,12 +51,7 @@ def measure(trained: list[str]) -> dict[str, Any]:
     names = [*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds, *entry.others, *trained]
     agents: dict[str, Any] = {name.partition(":")[0]: name for name in names}
     agents |= {KNOWN + name: knowing(name) for pair in PAPERS[:3] for name in pair[:2]}
-    with progress_bar() as bar:
-        task = bar.add_task("all teachers", total=None)
-
-        def advance(agent: str, done: int, total: int) -> None:
-            bar.update(task, description=agent, completed=done, total=total)
-
+    with each_teacher() as advance:
         found = compare(ID, agents, EPISODES, progress=advance)
     accuracy = {result.agent: result.after.round(6).tolist() for result in found}
     return {"env_id": ID, "episodes": EPISODES, "accuracy": accuracy}
@@ -102,19 +96,18 @@ def _papers(accuracy: dict[str, Scores]) -> str:
         for prefix in ("", KNOWN):
             known = prefix + rule in accuracy
             difference = accuracy[prefix + rule] - accuracy[prefix + twin] if known else None
-            cells += ["", ""] if difference is None else [_exact(difference), _sign(mean_interval(difference))]
+            cells += ["", ""] if difference is None else [_exact(difference), _sign(difference)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _exact(difference: Scores) -> str:
+    return exact(mean_interval(difference))
+
+
+def _sign(difference: Scores) -> str:
     found = mean_interval(difference)
-    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
-
-
-def _sign(found: Interval) -> str:
-    """Whether the sign of a claim that accuracy rises is seen."""
-    return "holds" if found.low > 0 else "does not hold" if found.high < 0 else "not clear"
+    return seen(found.low, found.high)
 
 
 def main(
@@ -126,11 +119,7 @@ def main(
 ) -> None:
     """Measure, or only write the tables."""
     set_threads(threads)
-    if measure_all:
-        (FOLDER / "select.json").write_text(written(measure(trained.split(","))))
-    page = FOLDER / "select.md"
-    page.write_text(rewritten(page.read_text(), tables(json.loads((FOLDER / "select.json").read_text()))))
-    console.print(f"Wrote {page}")
+    write("select", measure(trained.split(",")) if measure_all else None, tables)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """PPO that learned which scorer to trust: Stable-Baselines3's own policy for Dict observations, trained on many students."""
 
+from kdgym.agents.distill import recipe_ppo
 from kdgym.teaching.sb3 import SB3Teacher
 
 
@@ -8,12 +9,7 @@ class Agent(SB3Teacher):
 
     students = 64
     hyperparameters = {
+        **recipe_ppo.Agent.hyperparameters,
         "n_steps": 8,  # an episode, so that a rollout ends with it
-        "batch_size": 128,
-        "n_epochs": 8,
-        "gamma": 0.9,
-        "gae_lambda": 0.95,
-        "learning_rate": 1e-3,
-        "target_kl": 0.1,
         "policy_kwargs": {"log_std_init": -2.0, "net_arch": [64]},
     }

@@ -16,6 +16,7 @@ from kdgym.core.study import FIRST_PURPOSE, MAX_LOSS, Study, StudyEnv, StudySett
 from kdgym.envs.distill.losses import TERMS, WITH_HEADS, Batch, entropy, heads, recipe_loss
 from kdgym.spaces import Dial, Dials
 from kdgym.students.recipes.bank import FAULTS, WIDTHS, fault
+from kdgym.tasks.images import CLASSES
 
 # Who may teach a student: the kinds of five models. The wrong labels of an episode have a fault; there is one company of
 # whom most have that fault, one of whom one has it and most another, and one of whom most are sound.
@@ -206,8 +207,7 @@ class Distill(StudyEnv):
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
         common = common_arguments(settings)
         config = DistillSettings.parse(settings)
-        study: Study[DistillSettings] = Study(config)
-        study = Study(config, heads(study.learner.architecture.stages, *WIDTHS, study.classes))
+        study: Study[DistillSettings] = Study(config, lambda stages: heads(stages, *WIDTHS, len(CLASSES)))
         f32, i64, items = torch.float32, torch.int64, config.labelled + config.unlabelled
         by_teacher = {
             "agreement": (0, 1),

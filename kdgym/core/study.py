@@ -76,7 +76,7 @@ class Study(Generic[Config_co]):
 
     Args:
         config: the settings.
-        heads: further weights of the students, see `Learner`.
+        heads: widths of the network's stages -> further weights of the students, see `Learner`.
 
     Attributes:
         corpus: garments.
@@ -87,14 +87,14 @@ class Study(Generic[Config_co]):
         ValueError: there is no such student or device.
     """
 
-    def __init__(self, config: Config_co, heads: Shapes | None = None) -> None:
+    def __init__(self, config: Config_co, heads: Callable[[tuple[int, ...]], Shapes] = lambda stages: {}) -> None:
         if config.student not in ARCHITECTURES:
             raise ValueError(f"There is no student {config.student!r} here; choose from {', '.join(ARCHITECTURES)}.")
         self.config, self.device = config, check_device(config.device)
         self.corpus, self.classes = garments().to(self.device), len(CLASSES)
-        self.learner = Learner(
-            ARCHITECTURES[config.student](self.classes), heads, LearnerConfig(learning_rate=config.learning_rate)
-        )
+        architecture = ARCHITECTURES[config.student](self.classes)
+        optimiser = LearnerConfig(learning_rate=config.learning_rate)
+        self.learner = Learner(architecture, heads(architecture.stages), optimiser)
         f32, f64, i64 = torch.float32, torch.float64, torch.int64
         self.layout: Layout = {
             "student": ((self.learner.row,), f32),

@@ -51,6 +51,10 @@ class Drift:
     absolute: float
     mean: float = 0.0
 
+    def reach(self, students: int, least: float) -> float:
+        """By how much the mean of so many students may differ."""
+        return max(ERRORS * self.spread / float(np.sqrt(students)), least, self.mean)
+
 
 def differences(claimed: Outcome, found: Outcome, hidden: Iterable[str] = ()) -> Measured:
     """What the found students have more than the claimed ones, by measure, each [S, k].
@@ -129,7 +133,7 @@ def too_far(env_id: str, parts: Mapping[str, Array]) -> list[str]:
         error = ERRORS * drift.spread / np.sqrt(len(difference))
         mean, absolute = abs(float(difference.mean())), float(np.abs(difference).mean())
         for what, found, allowed in (
-            ("the mean", mean, max(error, least, drift.mean)),
+            ("the mean", mean, drift.reach(len(difference), least)),
             ("students", absolute, max(drift.absolute + error, least)),
         ):
             if not found <= allowed:  # NaN is too far
@@ -144,8 +148,7 @@ def reach(env_id: str, students: int) -> float:
     Raises:
         KeyError: nothing was measured on this board.
     """
-    drift = measured()[env_id].get("after", Drift(0.0, 0.0))
-    return max(ERRORS * drift.spread / float(np.sqrt(students)), LEAST, drift.mean)
+    return measured()[env_id].get("after", Drift(0.0, 0.0)).reach(students, LEAST)
 
 
 def decisions(env_id: str) -> float:

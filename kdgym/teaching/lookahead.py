@@ -30,3 +30,25 @@ class Lookahead(Teacher):
     def candidate(self, observation: dict[str, Floats], number: int) -> Floats:
         """A possible action for every student, [S, m]."""
         raise NotImplementedError
+
+
+class Trials(Teacher):
+    """Tries a few actions on copies of the students, each for the next steps, and takes the one that leaves the least loss.
+
+    The copies share the students' randomness.
+    """
+
+    upper_bound = True
+    ahead: ClassVar[int] = 2  # steps of a trial
+
+    def act(self, observation: dict[str, Floats]) -> Any:
+        """The best of the actions."""
+        moves, students = self.moves(observation), len(observation["time"])
+        branches = self.envs.branch(len(moves))
+        for _ in range(min(self.ahead, round(float(observation["time"].max()) * self.envs.steps))):
+            after, *_ = branches.step(np.tile(moves, (students, 1)))
+        return np.asarray(moves[after["loss"].reshape(students, -1).argmin(1)])
+
+    def moves(self, observation: dict[str, Floats]) -> Floats:
+        """The actions, [k, m], the same for every student."""
+        raise NotImplementedError

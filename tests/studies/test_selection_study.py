@@ -11,7 +11,7 @@ import pytest
 from kdgym.envs.select.select import DIALS, Select
 from kdgym.registration import find
 from kdgym.spaces import Dials
-from kdgym.studies import selection
+from kdgym.studies import distillation, selection
 
 
 def measured(**accuracy: float) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_a_rule_that_knows_trusts_the_right_scorers_alone() -> None:
 
 
 def test_the_page_has_the_tables_of_the_measurement() -> None:
-    page = (selection.FOLDER / "select.md").read_text()
-    found = json.loads((selection.FOLDER / "select.json").read_text())
-    assert selection.written(found) == (selection.FOLDER / "select.json").read_text()
-    assert selection.rewritten(page, selection.tables(found)) == page
+    page = (distillation.FOLDER / "select.md").read_text()
+    found = json.loads((distillation.FOLDER / "select.json").read_text())
+    assert distillation.written(found) == (distillation.FOLDER / "select.json").read_text()
+    assert distillation.rewritten(page, selection.tables(found)) == page
