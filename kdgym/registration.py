@@ -148,6 +148,11 @@ _SKILL_TREE: dict[str, Any] = {
     "asking": ("llm_policy",),
     "others": _ANY_NUMBERS,
 }
+_FAULTY_TREE: dict[str, Any] = {
+    **_SKILL_TREE,
+    "teachers": (*_SKILL_TREE["teachers"], "tree_trust"),
+    "upper_bounds": ("informed_tree", "tree_lookahead"),
+}
 _REASONING: dict[str, Any] = {"settings": {"task": "Reasoning", "version": 1}}
 _TWINS: dict[str, Any] = {
     "settings": {"task": "Reasoning"},
@@ -369,7 +374,14 @@ ENVIRONMENTS = (
         "kdgym/DataGen-Code-SkillTree-v0",
         summary="The same over kinds of short Python programs.",
         settings={"task": "Code"},
+        closed="the best rule was nearly as good as the upper bound.",
         **_SKILL_TREE,
+    ),
+    Entry(
+        "kdgym/DataGen-Code-SkillTree-v1",
+        summary="The same over kinds of short Python programs, with five of eight subskills taught wrongly.",
+        settings={"task": "Code", "faulty": 0.625},
+        **_FAULTY_TREE,
     ),
     Entry(
         "kdgym/DataGen-VQA-SkillTree-v0",
@@ -386,8 +398,8 @@ ENVIRONMENTS = (
     Entry(
         "kdgym/DataGen-Reasoning-SkillTree-v1",
         summary="The same over reasoning-gym's datasets, whose attributes of difficulty make the subskills.",
-        **_REASONING,
-        **_SKILL_TREE,
+        settings={"task": "Reasoning", "version": 1, "faulty": 0.625},
+        **_FAULTY_TREE,
     ),
     Entry(
         "kdgym/Feedback-Math-v0",

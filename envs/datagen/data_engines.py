@@ -110,10 +110,15 @@ class Sources:
         problem = first + random.to_integers(chosen, number)
 
         right = self._solution[problem]
-        shifted = right - first_answer + 1 + random.to_integers(shift, answers - 1)
-        wrong = first_answer + torch.where(shifted >= answers, shifted - answers, shifted)
+        wrong = another_answer(right, first_answer, answers, shift)
         answer = torch.where(random.to_uniform(error) < self._error_rate[kinds], wrong, right)
         return problem, answer, source
+
+
+def another_answer(right: Tensor, first: Tensor, count: Tensor, shift: Tensor) -> Tensor:
+    """An answer other than the right one, by random bits ``shift``, among ``count`` that begin at ``first``; int64 [S, N] each."""
+    shifted = right - first + 1 + random.to_integers(shift, count - 1)
+    return first + torch.where(shifted >= count, shifted - count, shifted)
 
 
 def in_random_order(count: Tensor, order: Tensor) -> Tensor:

@@ -21,12 +21,13 @@ from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, Course, CourseEnv
 from kdgym.core.course_settings import CourseSettings
 from kdgym.core.population import Array, common_arguments
 from kdgym.core.validation import checked_choices
-from kdgym.envs.datagen.data_engines import in_random_order
+from kdgym.envs.datagen.data_engines import another_answer, in_random_order
 from kdgym.envs.datagen.subskills import split_into_regions
 from kdgym.envs.datagen.tree_moves import TreeChoices, TreeMoves
 from kdgym.students import Batch
 
-_OPENING, _LESSON = range(FIRST_PURPOSE, FIRST_PURPOSE + 2)  # purposes of a student's random streams
+_OPENING, _LESSON, _FAULTY, _ERRORS = range(FIRST_PURPOSE, FIRST_PURPOSE + 4)  # purposes of a student's random streams
+_ERROR_RATE = 0.9  # of a faulty engine, as of the Skill-List's
 
 
 class SkillTreeSettings(CourseSettings):
@@ -36,6 +37,7 @@ class SkillTreeSettings(CourseSettings):
     opened: int = Field(2, ge=1, le=16)
     first_items: int = Field(20, ge=1, le=10_000)
     largest_change: int = Field(40, ge=1, le=10_000)
+    faulty: float = Field(0.0, ge=0, lt=1)
     actions: Literal["box", "discrete"] = "box"
 
 
@@ -47,8 +49,12 @@ class SkillTree(CourseEnv):
     M = 2 ** ``depth`` subskills, regions of problems that have something in common (`kdgym.envs.datagen.subskills`); all are
     closed at first. At each step the teacher decides for every skill: *explore* opens ``opened`` further subskills, in an
     order drawn anew every episode, and allocates ``first_items`` items to each; *exploit* changes the allocations of the open
-    ones, which never fall below 0. The student then learns as many right items of every subskill as are allocated to it.
+    ones, which never fall below 0. The student then learns as many items of every subskill as are allocated to it.
     Exploring a skill whose subskills are all open changes nothing.
+
+    Every subskill has an engine that makes its items. With ``faulty`` a share of each skill's engines, drawn anew every
+    episode and hidden, is faulty: nine of ten of their answers are wrong. All faulty engines of a skill make the same
+    mistake, so a student learns it as easily as what is right.
 
     ## Action Space
     ``actions="box"``: `kdgym.envs.datagen.tree_moves.TreeMoves`, a ``Box(-1, 1, (K * (1 + M),), float32)``, skill by skill.
@@ -98,12 +104,14 @@ class SkillTree(CourseEnv):
     ``docs/datagen.md`` shows the table.
 
     ## Arguments
-    * ``depth``, ``opened``, ``first_items``, ``largest_change``, ``actions``: as above.
+    * ``depth``, ``opened``, ``first_items``, ``largest_change``, ``faulty``, ``actions``: as above.
     * All others but ``sources``: as on the Skill-List level (`kdgym.envs.datagen.skill_list.SkillList`).
 
     ## Version History
-    * v1 (reasoning-gym only): no held-out problem has a twin in train.
-    * v0: first version. That of reasoning-gym is closed: held-out problems have commuted and reordered twins in train.
+    * v1 (Code and reasoning-gym): five of eight engines are faulty, ``faulty=0.625``. No held-out problem of reasoning-gym has
+      a twin in train.
+    * v0: first version. Those of Code and reasoning-gym are closed: what `tree_target` does was nearly the best that can be
+      done, and held-out problems of reasoning-gym have commuted and reordered twins in train.
     """
 
     course: Course[SkillTreeSettings]
@@ -119,6 +127,8 @@ class SkillTree(CourseEnv):
         self._problems = regions.problems.to(device)
         self._place = torch.stack([regions.start.flatten(), regions.count.flatten()]).to(device)
         self._solution = course.task.solution.to(device)
+        answers = course.task.answer_pool
+        self._answers = torch.stack([answers.start, answers.count]).repeat_interleave(subskills, dim=1).to(device)
         self._shape, pairs = (skills, subskills), skills * subskills
         box = TreeMoves(skills, subskills, config.largest_change / course.step_items)
         self._choices = TreeChoices(skills)
@@ -139,6 +149,7 @@ class SkillTree(CourseEnv):
                 "allocation": (self._shape, torch.int64),
                 "subskill_loss": ((pairs,), torch.float32),
                 "money": ((pairs,), torch.float64),
+                **({"faulty": (self._shape, torch.int64)} if config.faulty else {}),
             },
             **common,
         )
@@ -152,6 +163,10 @@ class SkillTree(CourseEnv):
         state["turn"][rows] = turn.argsort(dim=2).argsort(dim=2)
         for name in ("open", "allocation", "money"):
             state[name][rows] = 0
+        if self.config.faulty:
+            drawn = random.bits(self.stream(_FAULTY)[rows], skills * subskills).view(-1, skills, subskills)
+            order = drawn.argsort(dim=2).argsort(dim=2)
+            state["faulty"][rows] = (order < round(self.config.faulty * subskills)).long()
         state["subskill_loss"][rows] = state["loss"][rows].repeat_interleave(subskills, dim=1)
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,13 +180,29 @@ class SkillTree(CourseEnv):
         region = in_random_order(count, order)
         first, number = self._place[:, region]
         problem = self._problems[first + random.to_integers(which, number)]
-        item_loss = course.train(state, Batch(problem, self._solution[problem], count.sum(1)))
+        item_loss = course.train(state, Batch(problem, self._answer(problem, region), count.sum(1)))
         loss = torch.zeros_like(state["money"]).scatter_add_(1, region, item_loss)
         last = (loss / count.clamp_min(1)).float().clamp(0, MAX_LOSS)
         state["subskill_loss"][:] = torch.where(count > 0, last, state["subskill_loss"])
         state["money"][:] += count
         course.pay(state, count.sum(1), count.double().unflatten(1, self._shape).sum(2))
         return course.validate(state)
+
+    def _answer(self, problem: Tensor, region: Tensor) -> Tensor:
+        """What the engines of the subskills ``region`` say is right, int64 [S, N]."""
+        right = self._solution[problem]
+        if not self.config.faulty:
+            return right
+        error = random.bits(self.stream(_ERRORS, self.state["step"]), right.shape[1])
+        shift = random.bits(self.stream(_ERRORS), self._shape[0]).gather(1, region // self._shape[1])
+        wrong = another_answer(right, *self._answers[:, region], shift)
+        fails = self.state["faulty"].flatten(1).gather(1, region) * _ERROR_RATE
+        return torch.where(random.to_uniform(error) < fails, wrong, right)
+
+    def hidden(self) -> dict[str, Array]:
+        """For upper bounds only: which subskills have a faulty engine, ``faulty``, bool [S, K * M]."""
+        faulty = self.state["faulty"] if self.config.faulty else torch.zeros(self.num_envs, *self._shape)
+        return {"faulty": faulty.flatten(1).bool().cpu().numpy().copy()}
 
     def _decide(self, action: Tensor) -> tuple[Tensor, Tensor]:
         """Which skills explore, bool [S, K], and by how much the others change, int64 [S, K, M]."""

@@ -41,7 +41,9 @@ class Copies:
         return {**self.seen, "loss": loss}, None, np.full(len(moves), len(self.tried) == 3), None, None
 
 
-def tries(name: str, space: Any, observation: Observation, best: int, kind: Any = None) -> tuple[np.ndarray, Copies]:
+def tries(
+    name: str, space: Any, observation: Observation, best: int, kind: Any = None, faulty: Any = None
+) -> tuple[np.ndarray, Copies]:
     """The actions of all students, which are the candidate that ends best, and what was tried for that."""
     agent, copies = teacher(name, space, observation), []
 
@@ -49,15 +51,16 @@ def tries(name: str, space: Any, observation: Observation, best: int, kind: Any 
         copies.append(Copies(space, observation, best, k))
         return copies[-1]
 
-    agent.attach(SimpleNamespace(hidden=lambda: {"kind": kind}, branch=branch))
+    hidden = {"kind": kind, "faulty": np.zeros_like(observation.get("open", kind), dtype=bool) if faulty is None else faulty}
+    agent.attach(SimpleNamespace(hidden=lambda: hidden, branch=branch))
     action = acts(agent, space, observation)
     (only,) = copies
     return action, only
 
 
-def chosen(name: str, space: Any, observation: Observation, best: int, kind: Any = None) -> np.ndarray:
+def chosen(name: str, space: Any, observation: Observation, best: int, kind: Any = None, faulty: Any = None) -> np.ndarray:
     """The first student's action. Copies go on by candidate 0, whose rule says the same again as nothing was learned."""
-    action, copies = tries(name, space, observation, best, kind)
+    action, copies = tries(name, space, observation, best, kind, faulty)
     first, *later = (moves.reshape(len(action), -1, space.shape[0]) for moves in copies.tried)
     assert first.shape[1] == agent_class(name).candidates
     assert np.array_equal(action, first[:, best])
@@ -121,6 +124,13 @@ def test_moves_by_target_and_what_is_missing(candidate: int, weights: list[float
     first, last = np.array(weights) / sum(weights)
     assert moves[:, 0].tolist() == [-1, -1, 1]
     assert moves[:, 1:].ravel() == pytest.approx([first / 2, first / 2, 0, 0, last, 0], abs=1e-5)
+
+
+def test_nothing_is_given_to_subskills_that_are_taught_wrongly() -> None:
+    """Neither practice, nor another look where only such are closed; the other student's are in the reverse order."""
+    faulty = np.array([[1, 0, 0, 0, 0, 1], [1, 0, 0, 0, 0, 1]], dtype=bool)
+    moves = chosen("tree_lookahead", TREE, tree(), 0, faulty=faulty).reshape(3, 3)
+    assert moves.ravel() == pytest.approx([-1, 0, 0.25, -1, 0, 0, -1, 0.75, 0], abs=1e-5)
 
 
 @pytest.mark.parametrize("candidate", range(3, 8))

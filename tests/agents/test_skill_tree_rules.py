@@ -67,6 +67,34 @@ def test_moves(name: str, changes: dict[str, Any], explore: list[bool], wanted: 
     assert change == towards(wanted)
 
 
+def test_tree_trust_gives_less_to_what_stays_harder_than_the_validation() -> None:
+    """By exp(-2 gap), gaps adding up over the lessons in which a subskill had items; easier than the validation is no gap."""
+    first = seen(**ALL_OPEN, loss=[1.0, 1.0], subskill_loss=[9.0] * 4)
+    agent = teacher("tree_trust", SPACE, first)
+    assert decided(agent, first)[1] == towards([0.25] * 4)  # nothing was bought yet
+    gap = float(np.log(3)) / 2
+    once = seen(**ALL_OPEN, loss=[1.0, 1.0], subskill_loss=[1 + gap, 1, 1, 0.2], subskill_spend=[0.1, 0.1, 0, 0.1])
+    assert decided(agent, once)[1] == towards([0.125, 0.375, 0.25, 0.25])
+    again = {**once, "subskill_spend": once["subskill_spend"] * 2}
+    assert decided(agent, again)[1] == towards([0.05, 0.45, 0.25, 0.25])
+    agent.reset(first)
+    assert decided(agent, first)[1] == towards([0.25] * 4)
+
+
+def test_tree_trust_opens_and_practises_what_is_open() -> None:
+    observation = seen(loss=[1.0, 1.0], subskill_loss=[1.0] * 4, accuracy=[0.8, 0.3])
+    explored, change = decided(teacher("tree_trust", SPACE, observation), observation)
+    assert explored == [False, True] and change == towards([0.125, 0.125, 0.75, 0])
+
+
+def test_informed_tree_practises_what_is_taught_rightly_and_opens_no_more_than_that() -> None:
+    faulty = np.array([[1, 0, 0, 1], [1, 0, 0, 1]], dtype=bool)
+    agent = teacher("informed_tree", SPACE, seen(), hidden={"faulty": faulty})
+    explored, change = decided(agent, seen(accuracy=[0.8, 0.3]))
+    assert explored == [False, False] and change == towards([0, 0.25, 0.75, 0])
+    assert decided(agent, seen(open=[1, 0, 0, 1]))[0] == [True, True]
+
+
 def test_alternating_explores_every_other_step_until_a_skill_had_its_share() -> None:
     """A skill's share is a half; what is open is never practised on purpose."""
     observation = seen(subskill_spend=[0.3, 0.25, 0.3, 0.1])

@@ -181,3 +181,62 @@ def test_maskable_ppo_sees_the_masks_of_every_student_of_a_population() -> None:
     model = MaskablePPO(MaskableSharedPolicy, vec_env, n_steps=6, batch_size=12, n_epochs=1)
     model.learn(48)
     assert model.num_timesteps == 48
+
+
+# --- engines of hidden quality -----------------------------------------------------------------------------------
+
+
+def lessons(envs: Any, seed: int, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The batches of an episode that opens everything and practises it."""
+    given, train = [], envs.course.train
+    monkeypatch.setattr(envs.course, "train", lambda state, batch: (given.append(batch), train(state, batch))[1])
+    envs.reset(seed=seed)
+    for choice in (EXPLORE, MORE):
+        envs.step(choices(envs, choice))
+    return given
+
+
+def places(envs: Any) -> dict[int, tuple[int, int]]:
+    """Skill and subskill of every train problem."""
+    skills, subskills = envs._shape
+    start, count = envs._place.view(2, skills, subskills).tolist()
+    return {
+        problem: (k, m)
+        for k in range(skills)
+        for m in range(subskills)
+        for problem in envs._problems[start[k][m] : start[k][m] + count[k][m]].tolist()
+    }
+
+
+def test_faulty_engines_make_one_mistake_and_the_others_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    envs = make(1, actions="discrete", faulty=0.5, opened=8, depth=1, first_items=40, budget=6 * 600.0)
+    given, place, pool = lessons(envs, 3, monkeypatch), places(envs), envs.task.answer_pool
+    faulty = envs.hidden()["faulty"].reshape(-1, 2)
+    assert (faulty.sum(1) == 1).all() and 0 < faulty[:, 0].mean() < 1
+    errors: dict[bool, list[int]] = {False: [], True: []}
+    mistakes: dict[int, set[int]] = {}
+    for batch in given:
+        items = int(batch.count[0])
+        for problem, answer in zip(batch.problem[0, :items].tolist(), batch.target[0, :items].tolist(), strict=True):
+            skill, subskill = place[problem]
+            first, count = int(pool.start[skill]), int(pool.count[skill])
+            assert first <= answer < first + count
+            error = (answer - int(envs.task.solution[problem])) % count
+            errors[bool(faulty[skill, subskill])].append(error)
+            mistakes.setdefault(skill, set()).add(error)
+    assert not any(errors[False])
+    assert np.mean([error != 0 for error in errors[True]]) == pytest.approx(0.9, abs=0.05)
+    assert all(len(found - {0}) == 1 for found in mistakes.values()) and len(mistakes) == len(faulty)
+
+
+def test_which_engines_are_faulty_is_drawn_anew_and_not_seen() -> None:
+    envs = make(2, faulty=0.5)
+    observation, info = envs.reset(seed=0)
+    first = envs.hidden()["faulty"]
+    assert "faulty" not in observation and "faulty" not in info
+    assert not np.array_equal(first[0], first[1])
+    again, _ = envs.reset(seed=0)
+    assert np.array_equal(first, envs.hidden()["faulty"])
+    sound, _ = make(2).reset(seed=0)
+    assert all(np.array_equal(again[name], sound[name]) for name in sound)  # nothing else is drawn differently
+    assert not make(2).hidden()["faulty"].any()
