@@ -432,7 +432,14 @@ ENVIRONMENTS = (
         "kdgym/Classroom-Math-v0",
         summary="Three teachers bid for one student's time; by PettingZoo each is an agent, here one planner is all of them.",
         settings={"task": "Math"},
+        closed="the best rule was nearly as good as the upper bound.",
         **_CLASSROOM,
+    ),
+    Entry(
+        "kdgym/Classroom-Math-v1",
+        summary="The same with four data engines of hidden quality a skill, one of which is good.",
+        settings={"task": "Math", "sources": 4},
+        **{**_CLASSROOM, "teachers": (*_CLASSROOM["teachers"], "bid_trust")},
     ),
     Entry(
         "kdgym/Tutoring-Math-v0",
@@ -505,6 +512,8 @@ ENVIRONMENTS = (
 MULTI_AGENT = (
     ("parallel", "kdgym/Classroom-Math-v0", "kdgym.envs.classroom.classroom:parallel_env"),
     ("aec", "kdgym/Classroom-Math-v0", "kdgym.envs.classroom.classroom:env"),
+    ("parallel", "kdgym/Classroom-Math-v1", "kdgym.envs.classroom.classroom:parallel_env"),
+    ("aec", "kdgym/Classroom-Math-v1", "kdgym.envs.classroom.classroom:env"),
     ("aec", "kdgym/Tutoring-Math-v0", "kdgym.envs.feedback.tutoring:tutoring_env"),
 )
 
@@ -551,7 +560,7 @@ def _register_multi_agent() -> None:
     import pettingzoo
 
     for interface, id, creator in MULTI_AGENT:
-        pettingzoo.register(interface, id, entry_point=creator)
+        pettingzoo.register(interface, id, entry_point=creator, kwargs=find(id).settings)
 
 
 def _read(point: EntryPoint) -> Entry:

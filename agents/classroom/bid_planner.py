@@ -1,5 +1,6 @@
 """Upper bound: one planner decides for all teachers of a classroom, after trying several timetables on copies of the student.
 
+It knows which sources are clean, where there are several a skill.
 One step of rollout policy improvement (Bertsekas, Tsitsiklis and Wu, Journal of Heuristics 3, 1997): every candidate is played
 to the end of the episode, and the one that leaves the least loss on all goals is given.
 """
@@ -22,6 +23,10 @@ class Agent(Lookahead):
             share = share * np.exp(self.rng.normal(0, 1.0, share.shape))
         if number >= 6:
             plan = plan * np.exp(self.rng.normal(0, 0.7, plan.shape)) + 0.05 * seen["own"] * self.rng.random(plan.shape)
+        if self.action_space.sources > 1:
+            clean = self.envs.hidden()["kind"] == 0
+            clean = clean.repeat(len(plan) // len(clean), axis=0)  # of every copy
+            plan = plan.repeat(self.action_space.sources, axis=2) * clean[:, self.action_space.places.clip(0)]
         credits = share / np.maximum(
             share.max(1, keepdims=True), 1e-9
         )  # at most the even pace, so that no purse runs dry

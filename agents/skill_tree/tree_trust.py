@@ -1,7 +1,7 @@
 """Splits the money like tree_target, and trusts subskills less whose items stay harder than the validation.
 
-Right items of a subskill are about as hard as the validation; wrong answers stay above it. Trust falls exponentially with the sum
-of these gaps (Hedge: Freund and Schapire, 1997), as `adaptive_source`'s in sources.
+Right items of a subskill are about as hard as the validation; wrong answers stay above it. Trust falls exponentially with the
+sum of these gaps (Hedge: Freund and Schapire, 1997), as `adaptive_source`'s in sources.
 """
 
 import numpy as np

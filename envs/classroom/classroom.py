@@ -112,9 +112,10 @@ class Classroom(CourseEnv):
       every teacher instead.
     * ``mixing``: see Rewards.
     * ``max_targets``: most target skills of a subject.
-    * All arguments of `kdgym.envs.datagen.skill_list.SkillList`; ``sources`` is 1 here (a clean one).
+    * All arguments of `kdgym.envs.datagen.skill_list.SkillList`; ``sources`` is 1 if left out (a clean one).
 
     ## Version History
+    * v1: four sources a skill, of hidden quality, ``sources=4``. In v0 the best rule was nearly as good as the upper bound.
     * v0: first version.
     """
 

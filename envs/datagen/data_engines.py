@@ -116,7 +116,7 @@ class Sources:
 
 
 def another_answer(right: Tensor, first: Tensor, count: Tensor, shift: Tensor) -> Tensor:
-    """An answer other than the right one, by random bits ``shift``, among ``count`` that begin at ``first``; int64 [S, N] each."""
+    """An answer other than the right one, by random bits ``shift``, of ``count`` that begin at ``first``; int64 [S, N] each."""
     shifted = right - first + 1 + random.to_integers(shift, count - 1)
     return first + torch.where(shifted >= count, shifted - count, shifted)
 

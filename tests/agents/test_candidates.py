@@ -51,14 +51,19 @@ def tries(
         copies.append(Copies(space, observation, best, k))
         return copies[-1]
 
-    hidden = {"kind": kind, "faulty": np.zeros_like(observation.get("open", kind), dtype=bool) if faulty is None else faulty}
+    hidden = {
+        "kind": kind,
+        "faulty": np.zeros_like(observation.get("open", kind), dtype=bool) if faulty is None else faulty,
+    }
     agent.attach(SimpleNamespace(hidden=lambda: hidden, branch=branch))
     action = acts(agent, space, observation)
     (only,) = copies
     return action, only
 
 
-def chosen(name: str, space: Any, observation: Observation, best: int, kind: Any = None, faulty: Any = None) -> np.ndarray:
+def chosen(
+    name: str, space: Any, observation: Observation, best: int, kind: Any = None, faulty: Any = None
+) -> np.ndarray:
     """The first student's action. Copies go on by candidate 0, whose rule says the same again as nothing was learned."""
     action, copies = tries(name, space, observation, best, kind, faulty)
     first, *later = (moves.reshape(len(action), -1, space.shape[0]) for moves in copies.tried)
@@ -179,6 +184,18 @@ def test_timetables_by_goals_and_what_is_missing(candidate: int, credits: list[f
     found, split = bids(chosen("bid_planner", BIDS, classroom(), candidate))
     assert found == pytest.approx(credits, abs=1e-5)
     assert split == pytest.approx(np.array(plan) / sum(plan), rel=1e-4)
+
+
+def test_a_timetable_buys_from_clean_sources_alone() -> None:
+    """Bids are as without sources; kinds are those of the environment, of which 0 is clean."""
+    space, seen = Bids([[0, 1], [2]], sources=2), classroom()
+    doubled = {
+        name: value.repeat(2, axis=1) if "source" in name or name == "price" else value for name, value in seen.items()
+    }
+    kind = np.array([[0, 1, 2, 0, 0, 2]] * 2)
+    moves = chosen("bid_planner", space, doubled, 0, kind).reshape(2, space.entries)
+    assert (moves[:, 0] + 1) ** 2 == pytest.approx([0.5, 1], abs=1e-5)
+    assert Shares(4).decode(moves[0, 1:]) == pytest.approx(np.array([3, 0, 0, 4]) / 7, abs=1e-3)
 
 
 @pytest.mark.parametrize("candidate", range(3, 10))

@@ -63,3 +63,32 @@ def test_a_perfect_student_is_bid_almost_nothing_for() -> None:
     bid, shares = decided("bid_proportional", seen(accuracy=[1.0] * 3))
     assert bid == pytest.approx([0.02, 0.02], abs=1e-4)
     assert np.isfinite(shares).all()
+
+
+def test_bid_trust_plans_by_what_is_missing_and_by_sources_whose_items_are_as_hard_as_the_validation() -> None:
+    """By exp(-8 gap), gaps adding up where something was bought; items may be too hard or too easy."""
+    space, gap = Bids([[0, 1], [2]], sources=2), float(np.log(3)) / 8
+    fresh = {
+        "price": [1.0] * 6,
+        "source_loss": [9.0] * 6,
+        "source_loss_mean": [9.0] * 6,
+        "source_spend": [0.0] * 6,
+    }
+    first = seen(**fresh)
+    agent = teacher("bid_trust", space, first)
+
+    def shares(observation: Observation) -> np.ndarray:
+        action = np.asarray(agent.act(observation), dtype=np.float64).reshape(2, 2, space.entries)[0]
+        assert action[:, 0] == pytest.approx([0, 0])  # the even pace
+        weight = np.exp(space.temperature * action[:, 1:])
+        return np.asarray(weight / weight.sum(1, keepdims=True))
+
+    assert shares(first)[0] == pytest.approx([0.3, 0.3, 0.2, 0.2], abs=1e-3)
+    lost = {**fresh, "source_loss": [1 + gap, 1, 1, 1 - gap, 1, 9], "source_spend": [0.1] * 5 + [0]}
+    once, twice = seen(**lost), seen(**{**lost, "source_spend": [0.2] * 5 + [0]})
+    found = shares(once)
+    assert found[0] == pytest.approx([0.15, 0.45, 0.3, 0.1], abs=1e-3)
+    assert found[1, :2] == pytest.approx([0.5, 0.5], abs=1e-2)
+    assert shares(twice)[0] == pytest.approx([0.06, 0.54, 0.36, 0.04], abs=1e-3)
+    agent.reset(first)
+    assert shares(first)[0] == pytest.approx([0.3, 0.3, 0.2, 0.2], abs=1e-3)
