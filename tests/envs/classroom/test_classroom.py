@@ -75,6 +75,13 @@ def test_both_registries_know_the_id() -> None:
     assert isinstance(gym.make("kdgym/Classroom-Math-v0").action_space, Bids)
 
 
+@pytest.mark.parametrize("interface", ["parallel", "aec"])
+def test_in_the_second_version_skills_have_four_sources(interface: str) -> None:
+    first, second = (pettingzoo.make(interface, f"kdgym/Classroom-Math-v{version}") for version in (0, 1))
+    (before,), (now,) = ({env.action_space(agent).shape[0] for agent in env.possible_agents} for env in (first, second))
+    assert now - 1 == 4 * (before - 1)
+
+
 def test_separate_teachers_are_the_population_of_one() -> None:
     whole, parts = make(1, mixing=0.25), parallel_env(max_cycles=3, mixing=0.25, **SMALL)
     whole.reset(seed=4)
