@@ -45,7 +45,8 @@ class Entry:
         small: settings that make an episode short, to try something out.
         placebo: it has a setting ``placebo``, which destroys the content of training items (`kdgym.tasks.views.placebo`).
         tradeoff: what its teachers weigh: two quantities of `PopulationEnv.outcome`, the wanted one first, and what each is.
-        closed: why scores of it no longer count, in a sentence; empty where they do. The id's next version replaces it.
+        closed: why scores of it no longer count, in a sentence; empty where they do.
+        instead: the id to use in place of a closed one; its next version, if left out.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Entry:
     placebo: bool = False
     tradeoff: dict[str, str] = field(default_factory=dict)
     closed: str = ""
+    instead: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(ID_PATTERN, self.id):
@@ -81,9 +83,9 @@ class Entry:
 
     @property
     def newer(self) -> str:
-        """The id of the next version."""
+        """The id to use in place of a closed one."""
         stem, _, version = self.id.rpartition("-v")
-        return f"{stem}-v{int(version) + 1}"
+        return self.instead or f"{stem}-v{int(version) + 1}"
 
     @property
     def notice(self) -> str:
@@ -472,6 +474,8 @@ ENVIRONMENTS = (
         "kdgym/Snapshot-Acrobot-v0",
         summary="The same where two links have to swing up, and only arriving pays.",
         settings={"task": "Acrobot"},
+        closed="three rules stood at the upper bound. It stays a setting, task='Acrobot'.",
+        instead="kdgym/Snapshot-MountainCar-v0",
         **_SNAPSHOT,
     ),
     Entry(

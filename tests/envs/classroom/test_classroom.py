@@ -72,7 +72,7 @@ def test_both_registries_know_the_id() -> None:
         "teacher_0",
         "teacher_1",
     ]
-    assert isinstance(gym.make("kdgym/Classroom-Math-v0").action_space, Bids)
+    assert isinstance(gym.make("kdgym/Classroom-Math-v1").action_space, Bids)
 
 
 @pytest.mark.parametrize("interface", ["parallel", "aec"])
