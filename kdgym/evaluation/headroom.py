@@ -162,7 +162,7 @@ def kinds_of(agent: str, role: str, is_own: bool = True) -> tuple[Kind, ...]:
         role: in the environments' table, see `kdgym.catalogue.roles`, or on a board, see `kdgym.leaderboard.record.AgentCard`.
         is_own: whether a packaged teacher of that name is meant, whose class says whether it is a constant.
     """
-    if agent == NO_TEACHING:
+    if is_own and agent == NO_TEACHING:
         return ("untaught",)
     static: tuple[Kind, ...] = ("static",) if is_own and attribute(agent, "static") else ()
     if role == "control":

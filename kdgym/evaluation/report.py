@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from kdgym.evaluation.headroom import KINDS, LEAST, Room
+from kdgym.evaluation.headroom import KINDS, LEAST, Kind, Room
 from kdgym.evaluation.raw import MOST_FAILED, RawResult
 from kdgym.evaluation.statistics import (
     Interval,
@@ -155,8 +155,12 @@ def room_table(found: Room) -> Table:
 
 def room_remarks(found: Room) -> list[str]:
     """Whether the thresholds hold, a line each."""
+    questions: dict[Kind, str] = {
+        "rule": "rule above static and control",
+        "bound": "upper bound above rule and learned",
+    }
     lines = []
-    for kind, what in (("rule", "rule above static and control"), ("bound", "upper bound above rule and learned")):
+    for kind, what in questions.items():
         difference = found.differences.get(kind)
         verdict = "nothing to compare" if difference is None else "yes" if difference.is_room else "no"
         lines.append(f"At least {LEAST} with an interval above 0, {what}: {verdict}.")

@@ -6,6 +6,8 @@ import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from kdgym.catalogue import agent_names
+from kdgym.evaluation import NO_TEACHING
 from kdgym.evaluation.headroom import LEAST, Kind, Room, kinds_of, room
 from kdgym.evaluation.report import exact
 from kdgym.leaderboard.board import Board, read_boards
@@ -27,10 +29,10 @@ def rooms_of(folder: Path, ids: Collection[str] = ()) -> list[Room]:
 
 def _room(board: Board) -> Room:
     counted = [row for row in board.rows if row.counts and (row.kind != "oracle" or row.is_own)]
-    scores, kinds = {}, {}
+    scores, kinds, packaged = {}, {}, {NO_TEACHING, *agent_names()}
     for row in counted:
         agent = row.record.agent
-        own = agent.authors == [OWN]
+        own = agent.authors == [OWN] and agent.name in packaged
         name = agent.name if own else f"{agent.name} by {', '.join(agent.authors)}"
         scores[name], kinds[name] = row.scores, kinds_of(agent.name, row.kind, is_own=own)
     return room(board.entry.id, f"{len(scores)} records", scores, kinds)

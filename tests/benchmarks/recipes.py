@@ -4,7 +4,7 @@ The work of a student is 20 updates on batches of 32 images, by cross entropy an
 from the same weights; that their losses agree is checked before anything is timed. All variants run in every round, one after
 the other, and ratios are taken within a round. JAX's rows need the extra ``bench``.
 
-    python tests/benchmarks/recipes.py [--threads 1] [--rounds 5] [--sizes 1 8 64 256] [--json FILE]
+    python tests/benchmarks/recipes.py [--threads 1] [--rounds 5] [--sizes 1 8 64] [--json FILE]
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 64, 256])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
