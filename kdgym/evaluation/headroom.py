@@ -28,15 +28,15 @@ KINDS: dict[Kind, str] = {
 }
 LEAST = 0.03  # of a difference that counts as room
 _LEARNED = ("train it first", "language model", "rl", "llm")
-# What is compared with what: kinds of teachers on both sides; the first of them has the row. Controls react to no student
-# either, so a rule has to be better than they are, too.
-_PAIRS: tuple[tuple[tuple[Kind, ...], tuple[Kind, ...]], ...] = (
-    (("control",), ("untaught",)),
-    (("static",), ("control",)),
-    (("rule",), ("static", "control")),
-    (("learned",), ("static", "control")),
-    (("bound",), ("rule", "learned")),
-)
+# What is compared with what: a row with the better of other rows. Controls react to no student either, so a rule has to be
+# better than they are, too.
+_BELOW: dict[Kind, tuple[Kind, ...]] = {
+    "control": ("untaught",),
+    "static": ("control",),
+    "rule": ("static", "control"),
+    "learned": ("static", "control"),
+    "bound": ("rule", "learned"),
+}
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,9 @@ class Best:
 
 @dataclass(frozen=True)
 class Difference:
-    """A paired difference of two rows, with its 95 % interval: ``upper`` minus ``lower``, kinds of teachers."""
+    """A paired difference of a row to the row of another kind, ``lower``, with its 95 % interval."""
 
-    upper: tuple[Kind, ...]
-    lower: tuple[Kind, ...]
+    lower: Kind
     interval: Interval
 
     @property
@@ -102,7 +101,7 @@ class Room:
                 for kind, best in self.rows.items()
             },
             "differences": {
-                kind: {"minus": list(found.lower), **vars(found.interval), "is_room": found.is_room}
+                kind: {"minus": found.lower, **vars(found.interval), "is_room": found.is_room}
                 for kind, found in self.differences.items()
             },
         }
@@ -140,17 +139,14 @@ def room(env_id: str, source: str, scores: Mapping[str, Scores], kinds: Mapping[
     Raises:
         ValueError: there are fewer than 4 students.
     """
-
-    def best(*wanted: Kind) -> Best | None:
-        mine = {name: values for name, values in scores.items() if set(wanted) & set(kinds[name])}
-        return best_of(mine) if mine else None
-
-    rows = {kind: found for kind in KINDS if (found := best(kind)) is not None}
+    every = {kind: {name: values for name, values in scores.items() if kind in kinds[name]} for kind in KINDS}
+    rows = {kind: best_of(mine) for kind, mine in every.items() if mine}
     differences: dict[Kind, Difference] = {}
-    for upper, lower in _PAIRS:
-        high, low = best(*upper), best(*lower)
-        if high is not None and low is not None:
-            differences[upper[0]] = Difference(upper, lower, mean_interval(high.scores - low.scores))
+    for upper, kinds_below in _BELOW.items():
+        below = [kind for kind in kinds_below if kind in rows]
+        if upper in rows and below:
+            lower = max(below, key=lambda kind: rows[kind].scores.mean())
+            differences[upper] = Difference(lower, mean_interval(rows[upper].scores - rows[lower].scores))
     return Room(env_id, source, rows, differences)
 
 

@@ -148,7 +148,7 @@ def room_table(found: Room) -> Table:
     table = _table(title, columns, caption="Chosen on one half of the students, scored on the other half.")
     for kind, best in found.rows.items():
         difference = found.differences.get(kind)
-        apart = ("", "") if difference is None else ("/".join(difference.lower), exact(difference.interval))
+        apart = ("", "") if difference is None else (difference.lower, exact(difference.interval))
         table.add_row(KINDS[kind], Text(" / ".join(best.teachers)), f"{best.scores.mean():.3f}", *apart)
     return table
 
