@@ -19,6 +19,7 @@ import typer
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, console, progress_bar, set_threads
 from kdgym.evaluation import Result, compare
+from kdgym.evaluation.report import exact
 from kdgym.evaluation.statistics import Interval, mean_interval
 from kdgym.registration import find
 from kdgym.storage import write_atomically
@@ -116,11 +117,6 @@ def _papers(accuracy: dict[str, Scores], error: dict[str, Scores]) -> str:
             f"| {paper} | {rule} | {accuracy[rule].mean():.3f} | {twin} | {exact(difference)} | {exact(miss)} | {sign} |"
         )
     return "\n".join(lines)
-
-
-def exact(found: Interval) -> str:
-    """A difference with its interval."""
-    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def seen(low: float, high: float) -> str:

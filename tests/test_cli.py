@@ -153,8 +153,8 @@ def test_evaluate_puts_the_control_beside_the_teacher() -> None:
 
 @pytest.mark.thorough
 def test_headroom_goes_from_the_floor_to_the_upper_bound() -> None:
-    output = call("headroom", ID, "--episodes", "2")
-    for role in ("floor", "control", "published rule", "upper bound", "100%"):
+    output = call("headroom", ID, "--episodes", "4")
+    for role in ("untaught", "best control", "best static", "best rule", "upper bound"):
         assert role in output
 
 

@@ -62,7 +62,7 @@ COMMANDS = {
     "compare --json": Command("r.json", compare("--json")),
     **{f"compare --picture {kind}": Command(f"p.{kind}", compare("--picture")) for kind in ("png", "svg", "pdf")},
     "headroom --json": Command(
-        "r.json", lambda path: cli("headroom", "kdgym/Snapshot-CartPole-v0", "--episodes", "2", "--json", str(path))
+        "r.json", lambda path: cli("headroom", "kdgym/Snapshot-CartPole-v0", "--episodes", "4", "--json", str(path))
     ),
     **{
         f"watch --picture {kind}": Command(

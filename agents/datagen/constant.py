@@ -28,6 +28,7 @@ def allocation(observation: dict[str, Floats], focus: Any, spill: Any, thrift: A
 
 
 class Agent(Searched):
+    static = True
     mean, spread = np.array([1.0, -4.0, 0.5]), np.array([0.5, 1.5, 0.5])  # spill is searched as a logarithm
     least, file = 0.05, "constant.json"
     numbers = FOCUS, SPILL, THRIFT

@@ -16,6 +16,7 @@ from kdgym.core.study import FIRST_PURPOSE, MAX_LOSS, Study, StudyEnv, StudySett
 from kdgym.envs.distill.losses import TERMS, WITH_HEADS, Batch, entropy, heads, recipe_loss
 from kdgym.spaces import Dial, Dials
 from kdgym.students.recipes.bank import FAULTS, WIDTHS, fault
+from kdgym.students.recipes.networks import log_softmax
 from kdgym.tasks.images import CLASSES
 
 # Who may teach a student: the kinds of five models. The wrong labels of an episode have a fault; there is one company of
@@ -345,9 +346,9 @@ class Distill(StudyEnv):
         given = state["given"][rows]
         item = state["item"][rows][:, : self.config.labelled]
         model = self._teachers(step)[rows]
-        logits = study.bank.logits[0][model.unsqueeze(2), study.bank.place[item].unsqueeze(1)]
-        said = torch.log_softmax(logits, dim=3)
-        student = torch.log_softmax(study.learner.say(state["student"][rows], study.corpus.images(item)).logits, dim=2)
+        logits = study.bank.look_up(study.bank.logits[0], model.unsqueeze(2), study.bank.place[item].unsqueeze(1))
+        said = log_softmax(logits)
+        student = log_softmax(study.learner.say(state["student"][rows], study.corpus.images(item)).logits)
         label = given[:, None, :, None].expand(-1, TEACHERS, -1, 1)
         state["label_loss"][rows] = -said.gather(3, label).squeeze(3).mean(2).clamp_min(-MAX_LOSS)
         choice = said.argmax(3)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from kdgym.students.recipes.bank import ASSISTED, Bank
 from kdgym.students.recipes.engine import Weights
-from kdgym.students.recipes.networks import Architecture, Output, Shapes, affine
+from kdgym.students.recipes.networks import Architecture, Output, Shapes, affine, log_softmax, softmax
 
 SUBCLASSES = 4  # of each class
 _SHARPNESS = 4.0  # how fast the balance of directions turns with the difference of entropies, which is at most 1
@@ -46,10 +46,10 @@ class Batch:
     def _logits(self) -> Tensor:
         """Of all teachers, [S, M, B, C]."""
         place, outspoken = (self._model.unsqueeze(2), self._column.unsqueeze(1)), self.recipe["outspoken"]
-        plain = self._bank.logits[0][place]
-        return (
-            torch.lerp(plain, self._bank.logits[1][place], outspoken[:, None, None, None]) if outspoken.any() else plain
-        )
+        plain = self._bank.look_up(self._bank.logits[0], *place)
+        if not outspoken.any():
+            return plain
+        return torch.lerp(plain, self._bank.look_up(self._bank.logits[1], *place), outspoken[:, None, None, None])
 
     def _mixed(self, logits: Tensor) -> Tensor:
         said = logits.exp()  # none is above 0, and one of each item is 0
@@ -74,12 +74,12 @@ class Batch:
     @cached_property
     def embedding(self) -> Tensor:
         """What the first stage of the most trusted teacher says, [S, B, width]."""
-        return self._bank.hidden[0][self._top, self._column].to(self.images.dtype)
+        return self._bank.look_up(self._bank.hidden[0], self._top, self._column).to(self.images.dtype)
 
     @cached_property
     def feature(self) -> Tensor:
         """The same of its last stage."""
-        return self._bank.hidden[1][self._top, self._column].to(self.images.dtype)
+        return self._bank.look_up(self._bank.hidden[1], self._top, self._column).to(self.images.dtype)
 
     @cached_property
     def head(self) -> tuple[Tensor, Tensor]:
@@ -90,7 +90,7 @@ class Batch:
     @cached_property
     def subclass(self) -> Tensor:
         """Its probabilities of the subclasses, [S, B, C * `SUBCLASSES`]."""
-        likely = torch.softmax(self._bank.logits[0][self._top, self._column], dim=2)
+        likely = softmax(self._bank.look_up(self._bank.logits[0], self._top, self._column))
         return (likely.unsqueeze(3) * self._bank.within(self._top.squeeze(1), self.feature)).flatten(2)
 
     @cached_property
@@ -98,7 +98,7 @@ class Batch:
         """Probabilities of the two models that read labels whose noise is nearest to the recipe's, mixed: [S, L, C]."""
         noise, known = self.recipe["assisted_noise"], torch.tensor(ASSISTED, device=self.label.device)
         near = (1 - (noise.unsqueeze(1) - known).abs() / (known[1] - known[0])).clamp_min(0)
-        said = torch.softmax(self._bank.assisted[:, self.label, self._column[:, : self.label.shape[1]]], dim=3)
+        said = softmax(self._bank.assisted[:, self.label, self._column[:, : self.label.shape[1]]])
         return (near.T[:, :, None, None] * said).sum(0) / near.sum(1)[:, None, None]
 
 
@@ -141,7 +141,7 @@ def entropy(probability: Tensor) -> Tensor:
 
 
 def _given(said: Output, batch: Batch) -> Tensor:
-    labelled = torch.log_softmax(said.logits[:, : batch.label.shape[1]], dim=2)
+    labelled = log_softmax(said.logits[:, : batch.label.shape[1]])
     return -labelled.gather(2, batch.label.unsqueeze(2)).squeeze(2).mean(1)
 
 
@@ -151,7 +151,7 @@ def _mean(batch: Batch, per_item: Tensor) -> Tensor:
 
 def _student(said: Output, batch: Batch) -> Tensor:
     """Log-probabilities at the recipe's temperature, [S, B, C]."""
-    return torch.log_softmax(said.logits / batch.recipe["temperature"][:, None, None], dim=2)
+    return log_softmax(said.logits / batch.recipe["temperature"][:, None, None])
 
 
 def _lean(batch: Batch, student: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ def _reverse(w: Weights, said: Output, batch: Batch) -> Tensor:
 
 def _boosted(logits: Tensor, batch: Batch) -> Tensor:
     """OFA-KD's loss (Hao et al., NeurIPS 2023): the given class counts more by the power ``boost``."""
-    teacher, student = batch.plain, torch.log_softmax(logits, dim=2)
+    teacher, student = batch.plain, log_softmax(logits)
     target = F.one_hot(batch.label, teacher.shape[2]).to(teacher.dtype)
     target = F.pad(target, (0, 0, 0, teacher.shape[1] - target.shape[1]))  # of items without a label nothing is boosted
     power = (teacher + target + _LEAST) ** batch.recipe["boost"][:, None, None]
@@ -224,19 +224,19 @@ def _relation(w: Weights, said: Output, batch: Batch) -> Tensor:
 def _through_teacher(w: Weights, said: Output, batch: Batch) -> Tensor:
     """Cross entropy of the student's projected last stage, read by the teacher's own last layer."""
     matrix, bias = batch.head
-    student = torch.log_softmax(torch.baddbmm(bias.unsqueeze(1), affine(w, said.hidden[-1], "feature"), matrix), dim=2)
+    student = log_softmax(torch.baddbmm(bias.unsqueeze(1), affine(w, said.hidden[-1], "feature"), matrix))
     return _mean(batch, -(batch.plain * student).sum(2))
 
 
 def _subclasses(w: Weights, said: Output, batch: Batch) -> Tensor:
     """Cross entropy of a head of subclasses with the teacher's."""
-    student = torch.log_softmax(affine(w, said.hidden[-1], "subclass"), dim=2)
+    student = log_softmax(affine(w, said.hidden[-1], "subclass"))
     return _mean(batch, -(batch.subclass * student).sum(2))
 
 
 def _assisted(w: Weights, said: Output, batch: Batch) -> Tensor:
     """KL(a teacher that reads the given labels || student), of the items that have labels."""
-    student = torch.log_softmax(said.logits[:, : batch.label.shape[1]], dim=2)
+    student = log_softmax(said.logits[:, : batch.label.shape[1]])
     return (batch.assisted * ((batch.assisted + _LEAST).log() - student)).sum(2).mean(1)
 
 

@@ -21,6 +21,7 @@ from kdgym.envs.select.ranking import draw, entropy, kept, loss, ranks, standard
 from kdgym.envs.select.scorers import READINGS, SCORERS
 from kdgym.spaces import Dial, Dials
 from kdgym.students.recipes.engine import Weights
+from kdgym.students.recipes.networks import log_softmax, softmax
 from kdgym.tasks.images import CLASSES, garments_and_digits
 
 BINS, BIN = 10, 0.5  # of the histogram of losses: how many, and nats a bin
@@ -289,7 +290,9 @@ class Select(StudyEnv):
 
     def _good_models(self, rows: Tensor | slice) -> Tensor:
         """What the good models say of the pools of ``rows``: probabilities [rows, 2, n, C]."""
-        return self._table[:, self.study.bank.place[self.state["item"][rows]]].transpose(0, 1)
+        bank, models = self.study.bank, torch.arange(scorers.MODELS, device=self.device)
+        column = bank.place[self.state["item"][rows]]
+        return bank.look_up(self._table, models.unsqueeze(1), column.unsqueeze(1))
 
     @cached_property
     def _table(self) -> Tensor:
@@ -337,7 +340,7 @@ class Select(StudyEnv):
             target = torch.lerp(target, theirs, share[:, None, None])
 
         def mean(w: Weights) -> Tensor:
-            return -(target * torch.log_softmax(forward(w, images).logits, dim=2)).sum(2).mean(1)
+            return -(target * log_softmax(forward(w, images).logits)).sum(2).mean(1)
 
         return mean
 
@@ -360,7 +363,7 @@ class Select(StudyEnv):
         state, learner, n = self.state, self.study.learner, self.config.items
         parts = zip(state["student"][rows].split(_AT_ONCE), state["item"][rows].split(_AT_ONCE), strict=True)
         logits = torch.cat([learner.say(student, self._pool.images(item)).logits for student, item in parts])
-        said = torch.nan_to_num(torch.softmax(logits, dim=2))  # a diverged student says nothing
+        said = torch.nan_to_num(softmax(logits))  # a diverged student says nothing
         belief = said.gather(2, state["given"][rows].unsqueeze(2)).squeeze(2)
         bins = (-(belief + 1e-6).log() / BIN).long().clamp(0, BINS - 1)
         state["said"][rows] = said

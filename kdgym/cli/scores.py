@@ -125,21 +125,49 @@ def compare(
 
 
 def headroom(
-    id: EnvId, episodes: Episodes = 64, json_file: Json = None, device: Device = "cpu", threads: Threads = 0
+    id: Annotated[str | None, typer.Argument(help="Environment id, see kdgym list.", show_default=False)] = None,
+    episodes: Annotated[int, typer.Option(help="Number of students; every teacher gets the same ones.", min=4)] = 64,
+    agents: Annotated[
+        str, typer.Option("--agents", "--agent", help="Further teachers, by commas: NAME:FILE of trained ones.")
+    ] = "",
+    from_records: Annotated[
+        bool, typer.Option("--from-records", help="Read the board's records; measure nothing.")
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Of all boards with records; writes the table of --page.")
+    ] = False,
+    boards: Annotated[Path, typer.Option(help="Folder of the leaderboards.")] = Path("leaderboards"),
+    page: Annotated[Path, typer.Option(help="Page that --all writes, and a JSON file beside it.")] = Path(
+        "docs/room.md"
+    ),
+    json_file: Json = None,
+    device: Device = "cpu",
+    threads: Threads = 0,
 ) -> None:
-    """Show how much a good teacher can gain: no teaching, the controls, the published rule, and the upper bounds."""
-    from kdgym.evaluation import NO_TEACHING
-    from kdgym.evaluation.report import headroom_table
+    """Show how much a good teacher can gain: untaught, best control, constant, rule and learned teacher, upper bound.
 
-    set_threads(threads)
-    entry = find(id)
-    roles = {
-        NO_TEACHING: "floor",
-        **dict.fromkeys(entry.controls, "control"),
-        entry.published: "published rule",
-        **dict.fromkeys(entry.upper_bounds, "upper bound"),
-    }
-    found = _compare(id, list(roles), episodes, device=device)
-    best = max((result for result in found if result.upper_bound), key=lambda result: result.after.mean())
-    console.print(headroom_table(found.results, found.control, best, roles))
-    write_json(json_file, found.to_json())
+    The best of a kind is chosen on one half of the students and scored on the other half, and the other way round.
+    """
+    from kdgym.evaluation.headroom import room, teachers_of
+    from kdgym.evaluation.report import room_remarks, room_table
+
+    if (id is None) != everything:
+        raise ValueError("Give the id of one environment, or --all for all that have records.")
+    if from_records or everything:
+        from kdgym.leaderboard.room import rooms_of, write_page
+
+        found = rooms_of(boards, [id] if id else [])
+    else:
+        set_threads(threads)
+        extra = [name.strip() for name in agents.split(",") if name.strip()]
+        kinds = teachers_of(find(id or ""), extra)
+        scores = {result.agent: result.after for result in _compare(id or "", list(kinds), episodes, device=device)}
+        found = [room(id or "", "measured now", scores, kinds)]
+    for each in found:
+        console.print(room_table(each))
+        for line in room_remarks(each):
+            console.print(line)
+    if everything:
+        write_page(found, page)
+        console.print(f"Page: {page}")
+    write_json(json_file, found[0].to_json() if id else {"environments": [each.to_json() for each in found]})

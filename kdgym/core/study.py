@@ -30,7 +30,7 @@ from kdgym.spaces import Dials
 from kdgym.students import check_device
 from kdgym.students.recipes.bank import Bank, load_bank
 from kdgym.students.recipes.engine import Learner, LearnerConfig, Weights, flops_of_update
-from kdgym.students.recipes.networks import ARCHITECTURES, Shapes
+from kdgym.students.recipes.networks import ARCHITECTURES, Shapes, log_softmax, softmax
 from kdgym.tasks import SPLITS, Split
 from kdgym.tasks.images import CLASSES, garments
 
@@ -179,7 +179,7 @@ class Study(Generic[Config_co]):
         item = state["validation"][rows]
         label = self.corpus.label[item]
         logits = self.learner.say(state["student"][rows], self.corpus.images(item)).logits.double()
-        said = torch.nan_to_num(torch.log_softmax(logits, dim=2), nan=-MAX_LOSS)
+        said = torch.nan_to_num(log_softmax(logits), nan=-MAX_LOSS)
         right = (said.argmax(2) == label).double()
         member = F.one_hot(label, self.classes).double()
         asked = member.sum(1)
@@ -213,9 +213,7 @@ class Study(Generic[Config_co]):
         item = part[order[: self.config.test_items]]
         label, students = self.corpus.label[item], len(state["student"])
         found = [
-            torch.softmax(
-                self.learner.say(rows, self.corpus.images(item).expand(len(rows), -1, -1)).logits.double(), dim=2
-            )
+            softmax(self.learner.say(rows, self.corpus.images(item).expand(len(rows), -1, -1)).logits.double())
             for rows in state["student"].split(16)  # so that a large population needs no large memory
         ]
         certainty, said = torch.cat(found).max(2)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
+from kdgym.evaluation.headroom import KINDS, LEAST, Kind, Room
 from kdgym.evaluation.raw import MOST_FAILED, RawResult
 from kdgym.evaluation.statistics import (
     Interval,
@@ -28,13 +30,16 @@ def ranked(results: Sequence[RawResult]) -> list[RawResult]:
     return sorted(results, key=lambda result: -result.after.mean())
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
+_BOUND = "* upper bound: sees or does more than a teacher may"
+
+
+def _table(title: str, columns: Sequence[str], caption: str = _BOUND) -> Table:
     """A table that fits a terminal of 80 columns; all but the text columns are numbers."""
     table = Table(
         title=title,
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        caption="* upper bound: sees or does more than a teacher may",
+        caption=caption,
         expand=False,
     )
     for name in columns:
@@ -131,16 +136,35 @@ def comparison_json(results: Sequence[RawResult], control: RawResult) -> dict[st
     }
 
 
-def headroom_table(results: Sequence[RawResult], control: RawResult, best: RawResult, roles: dict[str, str]) -> Table:
-    """Headroom: every row's share of the way from the control to the best upper bound."""
-    title = f"Headroom of {control.env_id}, {len(control.seeds)} unseen students, test split"
-    table = _table(title, ("row", "teacher", "mean", f"minus {control.agent}", "of headroom"))
-    room = float((best.after - control.after).mean())
-    for result in reversed(ranked(results)):
-        gain = mean_interval(result.after - control.after)
-        share = f"{gain.mean / room:.0%}" if room > 0 else ""
-        table.add_row(roles[result.agent], _name(result), f"{result.after.mean():.2f}", str(gain), share)
+def exact(found: Interval) -> str:
+    """An interval with three digits."""
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def room_table(found: Room) -> Table:
+    """The best of each kind, and paired differences (95 % intervals)."""
+    title = f"{found.env_id}: {find(found.env_id).measure}, {found.students} students, {found.source}"
+    columns = ("row", "teacher", "mean", "minus", "difference")
+    table = _table(title, columns, caption="Chosen on one half of the students, scored on the other half.")
+    for kind, best in found.rows.items():
+        difference = found.differences.get(kind)
+        apart = ("", "") if difference is None else (difference.lower, exact(difference.interval))
+        table.add_row(KINDS[kind], Text(" / ".join(best.teachers)), f"{best.scores.mean():.3f}", *apart)
     return table
+
+
+def room_remarks(found: Room) -> list[str]:
+    """Whether the thresholds hold, a line each."""
+    questions: dict[Kind, str] = {
+        "rule": "rule above static and control",
+        "bound": "upper bound above rule and learned",
+    }
+    lines = []
+    for kind, what in questions.items():
+        difference = found.differences.get(kind)
+        verdict = "nothing to compare" if difference is None else "yes" if difference.is_room else "no"
+        lines.append(f"At least {LEAST} with an interval above 0, {what}: {verdict}.")
+    return lines
 
 
 def extras(result: RawResult) -> dict[str, Interval]:

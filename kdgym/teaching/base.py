@@ -25,6 +25,7 @@ class Teacher:
 
     Attributes:
         upper_bound: sees or does more than a teacher may; the environment is attached.
+        static: a constant: what it does is settled by what an episode begins with, and nothing the student does changes it.
         actions: the encoding of the actions it speaks, where an environment has several: ``"discrete"``.
         groups: of ids that it fits, of a teacher that another package names (`kdgym.registration.Entry.group`); literals.
         options: names of the keyword arguments that it takes from the command line.
@@ -34,6 +35,7 @@ class Teacher:
     """
 
     upper_bound: ClassVar[bool] = False
+    static: ClassVar[bool] = False
     actions: ClassVar[str | None] = None
     groups: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[tuple[str, ...]] = ()
@@ -45,6 +47,8 @@ class Teacher:
         self.rng = np.random.default_rng(seed)
 
     def __init_subclass__(cls) -> None:
+        if "act" in vars(cls) and "static" not in vars(cls):
+            cls.static = False  # a decision of its own may depend on anything, whatever that of its base did
         hooks = [name for name in vars(Teacher) if not name.startswith("_")]
         for name, value in vars(cls).items():
             near = get_close_matches(name, hooks, n=1, cutoff=0.75)
@@ -103,6 +107,7 @@ class Teacher:
 class Fixed(Teacher):
     """Always the same action: ``rule``, as ``action_space.encode`` takes it."""
 
+    static = True
     rule: ClassVar[dict[str, Any]] = {}
 
     def act(self, observation: dict[str, Floats]) -> Any:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdgym.students.recipes.engine import Learner, LearnerConfig, Weights, follow
-from kdgym.students.recipes.networks import ARCHITECTURES
+from kdgym.students.recipes.networks import ARCHITECTURES, log_softmax, softmax
 from kdgym.tasks.images import PIXELS, garments
 
 NAMES = sorted(ARCHITECTURES)
@@ -96,3 +96,22 @@ def test_a_memory_follows_at_its_rate() -> None:
     memory = torch.zeros(2, 3)
     follow(memory, torch.ones(2, 3), torch.tensor([0.9, 0.0]))
     torch.testing.assert_close(memory, torch.tensor([[0.1] * 3, [1.0] * 3]))
+
+
+def test_softmax_over_items_side_by_side_is_softmax() -> None:
+    logits = torch.randn(2, 3, 5, 10, requires_grad=True)
+    torch.testing.assert_close(softmax(logits), torch.softmax(logits, dim=3))
+    weight = torch.rand(2, 3, 5, 10)
+    mine, theirs = (
+        torch.autograd.grad((weight * said).sum(), logits)[0]
+        for said in (log_softmax(logits), torch.log_softmax(logits, dim=3))
+    )
+    torch.testing.assert_close(mine, theirs)
+
+
+def test_images_are_those_of_the_items_in_any_shape() -> None:
+    corpus, item = garments(), torch.tensor([[5, 0], [7, 5]])
+    images = corpus.images(item)
+    assert images.shape == (2, 2, PIXELS)
+    assert torch.equal(images[1, 1], corpus.pixels[5].float() / 15)
+    assert torch.equal(images[0, 1], corpus.pixels[0].float() / 15)

@@ -88,6 +88,11 @@ class Bank:
     directions: tuple[Tensor, Tensor]
     assisted: Tensor = field(repr=False)
 
+    def look_up(self, table: Tensor, model: Tensor, column: Tensor) -> Tensor:
+        """Rows of a table [M, n, *]: models and columns, int64, broadcast -> [*shape of both, *]."""
+        place = model * table.shape[1] + column
+        return table.flatten(0, 1).index_select(0, place.flatten()).view(*place.shape, *table.shape[2:])
+
     def within(self, model: Tensor, feature: Tensor) -> Tensor:
         """Probabilities of the four pseudo-subclasses of each class, by the two ends of both directions (Loo et al., "Linear
         projections of teacher embeddings for few-class distillation", 2024): models [S], features [S, B, width] -> [S, B, C,
