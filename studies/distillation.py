@@ -24,7 +24,7 @@ from kdgym.registration import find
 from kdgym.storage import write_atomically
 
 ID, EPISODES = "kdgym/Distill-Images-v0", 64
-OTHERS = 6_000_000  # first seed of students on whom nothing was chosen
+OTHERS = 8_000_000  # first seed of students on whom nothing was chosen
 FOLDER = Path(__file__).parent.parent / "docs"
 RULES = ("agreeing_teacher", "probing_teacher")
 # The paper's recipe, its twin, and what the paper claims of the accuracy or the calibration of students.

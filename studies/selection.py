@@ -16,7 +16,7 @@ from kdgym.console import Threads, set_threads
 from kdgym.evaluation import agent_class, compare
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
-from kdgym.studies.distillation import FOLDER, Accuracy, Scores, each_teacher, exact, headroom, seen, write
+from kdgym.studies.distillation import Accuracy, Scores, each_teacher, exact, headroom, seen, write
 
 ID, EPISODES = "kdgym/Select-Images-v0", 64
 # The paper's rule, its twin, and the paper.
@@ -90,7 +90,7 @@ def main(
     measure_all: Annotated[bool, typer.Option("--measure", help="Measure all teachers anew.")] = False,
     trained: Annotated[
         str, typer.Option(help="Trained teachers, by commas.")
-    ] = f"select_search:{FOLDER}/select_search.json",
+    ] = "select_search:runs/select-search/numbers.json",
     threads: Threads = 1,
 ) -> None:
     """Measure, or only write the tables."""

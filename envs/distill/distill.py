@@ -78,8 +78,8 @@ class DistillSettings(StudySettings):
     validation_items: int = Field(40, ge=1, le=4000)
     labelled: int = Field(100, ge=10, le=5000)
     unlabelled: int = Field(3000, ge=0, le=10000)
-    companies: int = Field(4, ge=1, le=100)
-    noise: tuple[float, ...] = (0.2, 0.4, 0.6)
+    companies: int = Field(5, ge=1, le=100)
+    noise: tuple[float, ...] = (0.3, 0.6)
     shared: float = Field(0.8, ge=0, le=1)
 
 
@@ -96,9 +96,10 @@ class Distill(StudyEnv):
     | most are wrong as the labels are | a good one, three with the labels' fault, a partial one who never saw three classes |
     | most are wrong in another way | a good one, three with another fault, one with the labels' fault |
 
-    ``companies`` of them, each drawn anew, relieve one another at steps that are drawn: after each quarter of an episode, or
-    one step earlier or later. The share of wrong labels is one of ``noise``. So neither what most teachers say nor what agrees
-    with the labels tells whom to trust. The student's validation, which is small and has true labels, does.
+    ``companies`` of them, each drawn anew, relieve one another at steps that are drawn: after each fifth of an episode, or one
+    step earlier or later. Where two would begin at once, the first never teaches. The share of wrong labels is one of
+    ``noise``. So neither what most teachers say nor what agrees with the labels tells whom to trust. The student's validation,
+    which is small and has true labels, does.
 
     An action is a recipe for one step of ``updates`` updates. Half of each update's items have labels.
 

@@ -77,7 +77,7 @@ def test_companies_come_one_after_the_other(make: Callable[..., Distill]) -> Non
     envs = make(64, steps=12, updates=1)
     begins, company, model = (envs.state[name].numpy() for name in ("begins", "company", "model"))
     assert (begins[:, 0] == 0).all()
-    assert [{*turn} for turn in begins.T[1:]] == [{2, 3, 4}, {5, 6, 7}, {8, 9, 10}]
+    assert [{*turn} for turn in begins.T[1:]] == [{1, 2, 3}, {4, 5, 6}, {6, 7, 8}, {9, 10, 11}]
     assert {*company.flat} == {0, 1}
     seen = []
     for step in range(12):
@@ -217,7 +217,7 @@ def test_hidden_facts_and_coming_teachers_are_not_seen(make: Callable[..., Disti
     if name == "begins":
         changed.state["begins"][:, 1:] = 5
     elif name == "noisy":
-        changed.state["noisy"][:] = 2 - changed.state["noisy"]
+        changed.state["noisy"][:] = 1 - changed.state["noisy"]
     else:
         changed.state[name][:, 1:] = 0
     action = np.zeros((STUDENTS, *plain.dials.shape), np.float32)
