@@ -266,7 +266,7 @@ _DISTILL: dict[str, Any] = {
         "scale_kd",
         "trans_kd",
     ),
-    "upper_bounds": ("informed_teacher", "distill_lookahead"),
+    "upper_bounds": ("informed_teacher",),
     "trained": ("recipe_search", "recipe_ppo"),
     "others": (
         "bd_kd_even",

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 import typer
 
 from kdgym.cli.errors import run_command
@@ -18,7 +17,7 @@ from kdgym.evaluation import agent_class, compare
 from kdgym.evaluation.report import exact
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
-from kdgym.studies.distillation import each_teacher, seen, write
+from kdgym.studies.distillation import Accuracy, Scores, each_teacher, headroom, seen, write
 
 ID, EPISODES = "kdgym/Select-Images-v0", 64
 # The paper's rule, its twin, and the paper.
@@ -28,9 +27,8 @@ PAPERS = (
     ("impossible_distillation", "impossible_unfiltered", "Impossible Distillation"),
     ("stat_select", "keep_all", "STAT"),
 )
-RULES = ("probing_scorer", "trying_scorer", "agreeing_scorer")
+RULES = ("agreeing_scorer", "trying_scorer", "probing_scorer")
 KNOWN = "known "  # a paper's rule that is told which scorers are right
-Scores = npt.NDArray[np.float64]
 
 
 def knowing(name: str) -> type[Any]:
@@ -61,34 +59,12 @@ def measure(trained: list[str]) -> dict[str, Any]:
 def tables(measured: dict[str, Any]) -> dict[str, str]:
     """Markdown tables by the name of their place."""
     accuracy = {name: np.array(scores) for name, scores in measured["accuracy"].items()}
-    return {"headroom": _headroom(accuracy), "papers": _papers(accuracy)}
-
-
-def _headroom(accuracy: dict[str, Scores]) -> str:
-    bounds = find(ID).upper_bounds
-    adaptive = (*RULES, "random", "stat_select", "select_ppo", *bounds)
+    adaptive = (*RULES, "random", "stat_select", "select_ppo", *find(ID).upper_bounds)
     constant = [name for name in accuracy if name not in adaptive and not name.startswith(KNOWN)]
-    rows: list[tuple[str, str, str]] = [("random", "random dials", "")]
-    rows += [("keep_all", "neutral action, the control", "random")]
-    best = _best(accuracy, constant)
-    rows += [(best, "best constant recipe, chosen on these students", "random")]
-    rows += [(name, "rule", best) for name in reversed(RULES)]
-    if "select_ppo" in accuracy:
-        rows += [("select_ppo", "learned", best)]
-    rule = _best(accuracy, [*RULES])
-    rows += [(name, "upper bound", rule) for name in bounds]
-    lines = ["| teacher | what it is | accuracy | minus |", "|---|---|---|---|"]
-    for name, what, below in rows:
-        difference = f"{_exact(accuracy[name] - accuracy[below])} {below}" if below and below != name else ""
-        lines.append(f"| {name} | {what} | {accuracy[name].mean():.3f} | {difference} |")
-    return "\n".join(lines)
+    return {"headroom": headroom(ID, {"minus": accuracy}, RULES, constant), "papers": _papers(accuracy)}
 
 
-def _best(accuracy: dict[str, Scores], names: list[str]) -> str:
-    return max(names, key=lambda name: float(accuracy[name].mean()))
-
-
-def _papers(accuracy: dict[str, Scores]) -> str:
+def _papers(accuracy: Accuracy) -> str:
     columns = [*"paper,rule,accuracy,minus keep_all,its twin,minus twin,claim's sign".split(",")]
     columns += ["minus twin, right scorers known", "claim's sign"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]

@@ -67,7 +67,7 @@ def test_a_larger_entry_is_never_a_smaller_value(name: str) -> None:
 
 def test_a_weight_that_is_not_0_stays_so() -> None:
     found = DIALS.decode(torch.from_numpy(DIALS.encode(ce=np.array([0, 0.03]), forward=np.array([0, 0.03]))))
-    assert found["ce"].tolist() == pytest.approx([0, 0.03], rel=0.08)  # the last of its entries is off
+    assert found["ce"].tolist() == pytest.approx([0, 0.03], rel=1e-4)
     assert found["forward"].tolist() == pytest.approx([0, 0.03], rel=1e-3)
 
 
@@ -120,3 +120,8 @@ def test_impossible_dials_are_refused(dial: dict[str, object]) -> None:
 def test_two_dials_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="different names"):
         Dials([Dial("a", ""), Dial("a", "")])
+
+
+def test_a_weight_fades_to_its_least_value_and_is_off_below() -> None:
+    found = DIALS.decode(torch.tensor([[entry] + [0.0] * (WIDTH - 1) for entry in (-1, -0.981, -0.98 + 1e-6, -0.49)]))
+    assert found["ce"].tolist() == pytest.approx([0, 0, 0.03, 0.03**0.5], rel=1e-4)

@@ -1,4 +1,4 @@
-"""Upper bound: knows which teachers are good, and trusts these alone. It cheats, and says so."""
+"""Upper bound: knows which teacher is good, and trusts it alone. It cheats, and says so."""
 
 import numpy as np
 

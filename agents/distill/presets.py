@@ -30,8 +30,9 @@ class BdKd(Fixed):
     """BD-KD: both directions, balanced item by item by who is less sure (Amara et al., "Balancing the divergences for online
     knowledge distillation", 2022).
 
-    Items whose teachers are less sure than the student lean to the forward direction. The paper's teacher learns beside the
-    student; here teachers are frozen.
+    Items whose teachers are less sure than the student lean to the forward direction. The abstract has the weighting of both
+    directions item by item; which items lean where is from secondary sources. The paper's teacher learns beside the student;
+    here teachers are frozen.
     """
 
     rule = {"ce": 1, "forward": 1, "reverse": 1, "by_entropy": 2, "temperature": 4}

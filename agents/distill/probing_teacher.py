@@ -1,7 +1,8 @@
-"""Tries two teachers for a step each, and trusts the one under whom the validation loss is lower than was to be expected.
+"""Keeps a teacher while the student's validation loss is nearly as low as expected, and otherwise tries a second one.
 
 The two are those that agree best with the given labels among three: the two who most often stand alone, and the best of the
-others. When other teachers come, it tries again. The newest step counts as much as all earlier ones under the same teacher.
+others. Where both disappoint, the one that disappoints less is trusted. When other teachers come, it begins anew. The newest
+step counts as much as all earlier ones under the same teacher.
 """
 
 import numpy as np
@@ -10,6 +11,7 @@ from kdgym.teaching import Floats, Teacher
 
 # The loss of a well-taught student falls from ``FIRST`` towards ``LAST``, by a factor of e in ``PACE`` of the episode.
 FIRST, LAST, PACE = 2.45, 0.65, 0.3
+PATIENCE = 0.2  # nats above that loss at which the second teacher is tried
 
 
 class Agent(Teacher):
@@ -29,8 +31,7 @@ class Agent(Teacher):
         self.seen = observation["label_loss"].copy()
         self.excess[others] = self.steps[others] = 0
         self.tried[others] = self._candidates(observation)[others]
-        # Whom nobody tried yet comes first.
-        mean = np.where(self.steps > 0, self.excess / np.maximum(self.steps, 0.5), -np.inf)
+        mean = np.where(self.steps > 0, self.excess / np.maximum(self.steps, 0.5), PATIENCE)
         self.trusted = mean.argmin(1)
         best = np.eye(len(self.seen[0]))[self.tried[self.rows, self.trusted]]
         return np.asarray(self.action_space.encode(ce=0, forward=3, temperature=1, teacher=best))

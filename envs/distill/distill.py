@@ -20,11 +20,11 @@ from kdgym.students.recipes.networks import log_softmax
 from kdgym.tasks.images import CLASSES
 
 # Who may teach a student: the kinds of five models. The wrong labels of an episode have a fault; there is one company of
-# whom most have that fault, one of whom one has it and most another, and one of whom most are sound.
+# whom most have that fault, and one of whom one has it and most another. One of five is good: where most are sound, the
+# mixture of all is nearly as good a teacher as the best of them, and trust decides little.
 COMPANIES = (
     ("good", "labels'", "labels'", "labels'", "partial"),
     ("good", "another", "another", "another", "labels'"),
-    ("good", "good", "overfitted", "labels'", "partial"),
 )
 TEACHERS = 5
 _ITEMS, _LABELS, _TEACHERS = range(FIRST_PURPOSE, FIRST_PURPOSE + 3)
@@ -79,8 +79,8 @@ class DistillSettings(StudySettings):
     validation_items: int = Field(40, ge=1, le=4000)
     labelled: int = Field(100, ge=10, le=5000)
     unlabelled: int = Field(3000, ge=0, le=10000)
-    companies: int = Field(3, ge=1, le=100)
-    noise: tuple[float, ...] = (0.0, 0.3, 0.6)
+    companies: int = Field(5, ge=1, le=100)
+    noise: tuple[float, ...] = (0.3, 0.6)
     shared: float = Field(0.8, ge=0, le=1)
 
 
@@ -90,18 +90,17 @@ class Distill(StudyEnv):
     ## Description
     A student learns to tell garments apart from a few labelled images, many images without labels, and what five teachers say
     of them. The teachers are models of hidden quality. In an episode the wrong labels have a fault: six classes of ten are
-    renamed in a cycle. The teachers are one of three companies, in any order:
+    renamed in a cycle. The teachers are one of two companies, in any order:
 
     | company | teachers |
     |---|---|
     | most are wrong as the labels are | a good one, three with the labels' fault, a partial one who never saw three classes |
     | most are wrong in another way | a good one, three with another fault, one with the labels' fault |
-    | most are sound | two good ones, one overfitted to 200 images, one with the labels' fault, a partial one |
 
-    ``companies`` of them, each drawn anew, relieve one another at steps that are drawn: after a third and two thirds of an
-    episode, or one step earlier or later. The share of wrong labels is one
-    of ``noise``. So neither what most teachers say nor what agrees with the labels tells whom to trust. The student's
-    validation, which is small and has true labels, does.
+    ``companies`` of them, each drawn anew, relieve one another at steps that are drawn: after each fifth of an episode, or one
+    step earlier or later. Where two would begin at once, the first never teaches. The share of wrong labels is one of
+    ``noise``. So neither what most teachers say nor what agrees with the labels tells whom to trust. The student's validation,
+    which is small and has true labels, does.
 
     An action is a recipe for one step of ``updates`` updates. Half of each update's items have labels.
 
@@ -173,7 +172,7 @@ class Distill(StudyEnv):
     ## Splits
     Images are cut by a hash of their pixels: for the teachers, for labelled and unlabelled items, for validation. Test images
     are Fashion-MNIST's own. The teachers of ``pool="train"`` and ``"evaluation"`` were trained on different images.
-    Hidden are who is good, the companies, the faults, when they change, and the share of wrong labels. No
+    Hidden are which teacher is good, the companies, the faults, when they change, and the share of wrong labels. No
     observation or info has them. ``peers`` and ``agreement`` tell a part.
 
     ## Determinism
@@ -269,7 +268,7 @@ class Distill(StudyEnv):
             company = random.integers(random.fold(key, 0), 1, len(COMPANIES))
             another = (fault + 1 + random.integers(random.fold(key, 1), 1, FAULTS - 1).squeeze(1)) % FAULTS
             copies = {"labels'": by_fault[fault], "another": by_fault[another]}
-            for i, kind in enumerate(("good", "overfitted", "partial")):
+            for i, kind in enumerate(("good", "partial")):
                 copies[kind] = self._shuffled(bank.of(kind), random.fold(key, 2, i))
             model = [
                 torch.stack([copies[kind][:, kinds[:i].count(kind)] for i, kind in enumerate(kinds)], dim=1)
@@ -365,7 +364,7 @@ class Distill(StudyEnv):
         return {**self.study.observe(state), **own}
 
     def hidden(self) -> dict[str, Array]:
-        """For upper bounds only: which teachers are good now (``good``, int64 [S, 5]), and of which share the wrong labels are
+        """For upper bounds only: which teacher is good now (``good``, int64 [S, 5]), and of which share the wrong labels are
         in the setting ``noise`` (``noisy``, int64 [S])."""
         good = torch.tensor([kind == "good" for kind in self.study.bank.kinds], device=self.device).long()
         hidden = {"good": good[self._teachers(self.state["step"])], "noisy": self.state["noisy"]}

@@ -275,6 +275,7 @@ class StudyEnv(PopulationEnv):
             device=study.device,
             **common,
         )
+        self._test: tuple[Tensor, dict[str, Tensor]] | None = None  # weights, and what was found of them
         self.metadata["skills"] = [
             {"name": name, "description": f"images of this class: {name}", "prerequisites": []} for name in CLASSES
         ]
@@ -301,7 +302,7 @@ class StudyEnv(PopulationEnv):
         Raises:
             ValueError: there is no such split.
         """
-        found = self.study.examine(self.state, split)
+        found = self._tested() if split == "test" else self.study.examine(self.state, split)
         right, asked = found["right"], found["asked"]
         total = asked.sum(1, keepdim=True)
         result = {
@@ -319,7 +320,14 @@ class StudyEnv(PopulationEnv):
 
     def outcome(self) -> dict[str, Array]:
         """``calibration``: the expected calibration error on the test images, float64 [S]."""
-        return {"calibration": self.study.examine(self.state, "test")["calibration"].cpu().numpy().copy()}
+        return {"calibration": self._tested()["calibration"].cpu().numpy().copy()}
+
+    def _tested(self) -> dict[str, Tensor]:
+        """`Study.examine` on the test images, once for the weights that students have."""
+        weights = self.state["student"][:, : self.study.learner.network]
+        if self._test is None or not torch.equal(self._test[0], weights):
+            self._test = weights.clone(), self.study.examine(self.state, "test")
+        return self._test[1]
 
     def lesson(self, student: int) -> Lesson:
         """One student's lesson so far: accuracy by class."""

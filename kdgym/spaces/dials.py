@@ -77,7 +77,7 @@ class Dial:
             rate = 1 - (1 - self.neutral) * torch.exp(self._reach(a, *ends))
             return torch.where(a == 0, self.neutral, rate.clamp(self.low, self.high))
         floor, start = self._floor, self.neutral or self._floor
-        value = start * torch.exp(self._reach(a, math.log(self.high / start), math.log(floor / start)))
+        value = start * torch.exp(self._reach(a, math.log(self.high / start), math.log(floor / start) / self._lowest))
         if self.neutral == 0:
             return torch.where(a > 0, value, 0.0)
         return torch.where(a <= _OFF, 0.0, value) if self.low == 0 else value
@@ -89,6 +89,11 @@ class Dial:
     @property
     def _floor(self) -> float:
         return self.least if self.low == 0 else self.low
+
+    @property
+    def _lowest(self) -> float:
+        """How far below 0 the entry of a log dial's smallest value is; further down it is off."""
+        return -_OFF if self.low == 0 else 1.0
 
     def entries(self, value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The entries that stand for values: [...], of shares [..., members] -> [..., members].
@@ -116,7 +121,7 @@ class Dial:
     def _of_ratios(self, value: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         start, off = self.neutral or self._floor, -1.0 if self.neutral else 0.0
         moved = np.log(np.maximum(value, self._floor) / start)
-        up, down = math.log(self.high / start), math.log(start / self._floor)
+        up, down = math.log(self.high / start), math.log(start / self._floor) / self._lowest
         smallest = 1e-6 if self.neutral == 0 else _OFF + 1e-6  # what is not 0 must not become 0
         a = np.where(moved > 0, moved / (up or 1), moved / (down or 1))
         return np.where(value == 0, off, np.maximum(a, smallest) if self.low == 0 else a)
