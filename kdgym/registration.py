@@ -317,7 +317,15 @@ _LABEL: dict[str, Any] = {
     ),
     "upper_bounds": ("informed_source", "label_lookahead"),
     "trained": ("label_search", "label_ppo"),
-    "others": ("queaco_no_feedback", "spl_merged", "hssda_one_threshold", "hssda_one_view", "believe_all", "uniform"),
+    "others": (
+        "queaco_no_feedback",
+        "spl_merged",
+        "hssda_one_threshold",
+        "hssda_one_view",
+        "believe_all",
+        "majority_vote",
+        "uniform",
+    ),
     "measure": "test accuracy",
 }
 
@@ -457,7 +465,7 @@ ENVIRONMENTS = (
     ),
     Entry(
         "kdgym/Label-Weak-v0",
-        summary="Choose whose labels of a pool a student believes: its own, five weak sources', or an expert's that cost money.",
+        summary="Choose whose labels of a pool a student believes: its own, five weak sources', or an expert's.",
         **_LABEL,
     ),
     Entry(

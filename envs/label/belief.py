@@ -1,14 +1,32 @@
-"""What a recipe makes of the labels of a pool: a target for each item, and how much it is believed."""
+"""What a recipe makes of the labels of a pool: a target for each item, how much it is believed, and what is learned of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdgym.students.recipes.engine import Learner, Weights
+from kdgym.students.recipes.networks import Shapes, affine
+from kdgym.tasks.images import CLASSES
+from kdgym.tasks.images.corpus import SIDE
+
+C = len(CLASSES)
 _LEAST = 1e-6
+
+
+def heads(stages: tuple[int, ...]) -> Shapes:
+    """Weights that students have beside their network: a layer for pairs of labels."""
+    return {"matrix_pairs": (stages[-1], C * C), "bias_pairs": (C * C,)}
+
+
+def remembered(learner: Learner, memory: Tensor, images: Tensor) -> Tensor:
+    """Probabilities that memories [S, network] give to images [S, n, 196]: [S, n, C]; a diverged one is sure of nothing."""
+    logits = learner.say(F.pad(memory, (0, learner.weights - learner.network)), images).logits
+    return torch.nan_to_num(torch.softmax(logits, dim=2), nan=1 / C)
 
 
 def entropy(probability: Tensor) -> Tensor:
@@ -47,3 +65,95 @@ def believed(said: Tensor, sure: Tensor, threshold: Tensor, recipe: Mapping[str,
     middle = recipe["middle"].unsqueeze(1) * (sure >= recipe["low"].unsqueeze(1) * bar)
     weight = torch.where(sure >= bar, 1.0, middle)
     return torch.lerp(F.one_hot(likeliest, said.shape[2]).to(said.dtype), said, recipe["soft"][:, None, None]), weight
+
+
+@dataclass(frozen=True)
+class Makers:
+    """Who makes labels of a pool: memories [S, network] of the students, with their prior [S, C], and sources."""
+
+    learner: Learner
+    memory: Tensor
+    prior: Tensor
+
+    def label(
+        self, images: Tensor, label: Tensor, recipe: Mapping[str, Tensor], threshold: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Targets, weights and pairs of labels of items.
+
+        Args:
+            images: [S, n, 196].
+            label: of the sources, int64 [S, n, M].
+            recipe: values of the dials.
+            threshold: from which on each class is believed, [S, C].
+
+        Returns:
+            Targets [S, n, C] and weights [S, n], see `believed`; and the pairs' numbers, int64 [S, n].
+        """
+        said = elected = votes(label, recipe["source"], C)
+        own = None
+        if any(recipe[name].any() for name in ("own", "views", "sublabels")):
+            own = remembered(self.learner, self.memory, images)
+            said = torch.lerp(said, aligned(own, self.prior, recipe["align"]), recipe["own"][:, None, None])
+        sure, likeliest = said.max(2)
+        if recipe["views"].any():
+            moved = images.unflatten(2, (SIDE, SIDE)).roll(1, dims=3).flatten(2)
+            again = remembered(self.learner, self.memory, moved).gather(2, likeliest.unsqueeze(2)).squeeze(2)
+            sure = torch.lerp(sure, torch.minimum(sure, again), recipe["views"].unsqueeze(1))
+        pair = elected.argmax(2) * C + (elected if own is None else own).argmax(2)
+        return *believed(said, sure, threshold, recipe), pair
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an update is made of: K items whose labels are known, and n of the pool.
+
+    Attributes:
+        learner: the networks.
+        images: [S, K + n, 196].
+        told: known labels, int64 [S, K].
+        known: their weights, [S, K].
+        target: of the others, [S, n, C].
+        weight: of these, [S, n].
+        pair: their pairs of labels, int64 [S, n].
+        recipe: ``sublabels`` [S].
+    """
+
+    learner: Learner
+    images: Tensor
+    told: Tensor
+    known: Tensor
+    target: Tensor
+    weight: Tensor
+    pair: Tensor
+    recipe: Mapping[str, Tensor]
+
+    def loss(self, w: Weights) -> Tensor:
+        """Of the students, [S]."""
+        said = self.learner.architecture.forward(w, self.images)
+        k = self.told.shape[1]
+        right = torch.cat([F.one_hot(self.told, C).to(self.target.dtype), self.target], dim=1)
+        share = torch.cat([self.known, self.weight / self.weight.shape[1]], dim=1)
+        total = -(share.unsqueeze(2) * right * torch.log_softmax(said.logits, dim=2)).sum((1, 2))
+        if "matrix_pairs" in w:
+            pairs = torch.log_softmax(affine(w, said.hidden[-1][:, k:], "pairs"), dim=2)
+            total = total - self.recipe["sublabels"] * pairs.gather(2, self.pair.unsqueeze(2)).mean((1, 2))
+        return total
+
+    def known_loss(self, w: Weights) -> Tensor:
+        """Of the items whose labels are known, [S]."""
+        k = self.told.shape[1]
+        said = torch.log_softmax(self.learner.architecture.forward(w, self.images[:, :k]).logits, dim=2)
+        return -(self.known * said.gather(2, self.told.unsqueeze(2)).squeeze(2)).sum(1)
+
+    def slope(self, memory: Tensor, gained: Tensor) -> Tensor:
+        """Gradient [S, network] at memories of their loss on known labels, and of ``gained`` [S] times that on their own labels
+        of the pool (Pham et al., "Meta pseudo labels", CVPR 2021, section 3 and appendix A)."""
+        learner, k = self.learner, self.told.shape[1]
+        padded = F.pad(memory, (0, learner.weights - learner.network))
+        named = {name: learner.named(padded)[name] for name in learner.architecture.shapes}
+        with torch.enable_grad():
+            leaves = {name: weight.detach().requires_grad_() for name, weight in named.items()}
+            said = torch.log_softmax(learner.architecture.forward(leaves, self.images[:, k:]).logits, dim=2)
+            total = self.known_loss(leaves) - gained * said.max(2).values.mean(1)
+            found = torch.autograd.grad(total.sum(), list(leaves.values()))
+        return torch.cat([g.flatten(1) for g in found], dim=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -15,12 +14,12 @@ from torch.nn import functional as F
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.population import Array, common_arguments
-from kdgym.core.study import FIRST_PURPOSE, MAX_LOSS, Study, StudyEnv, StudySettings
-from kdgym.envs.label.belief import aligned, believed, entropy, votes
+from kdgym.core.study import FIRST_PURPOSE, Study, StudyEnv, StudySettings
+from kdgym.envs.label.belief import Batch, Makers, entropy, heads, remembered
 from kdgym.envs.label.sources import COMPANIES, SOURCES, draw_beginnings, draw_company
 from kdgym.spaces import Dial, Dials
 from kdgym.students.recipes.bank import FAULTS, fault
-from kdgym.students.recipes.engine import Weights, follow
+from kdgym.students.recipes.engine import follow
 from kdgym.tasks.images import CLASSES
 
 BINS = 10  # of how sure the own labels of a class are
@@ -40,10 +39,18 @@ DIALS = (
     Dial("own", "from the sources' labels to those of the student's memory"),
     Dial("memory", "share of the memory that an update leaves", 0, 0.999, 0.97, "memory"),
     Dial("align", "power of the running prior that own labels are divided by", 0, 1.5),
+    Dial(
+        "feedback",
+        "step of the memory down its loss on known labels, and on its own by what the student gained",
+        scale="log",
+        least=0.003,
+    ),
     Dial("soft", "from the likeliest class to what makers say"),
     *(Dial(f"threshold_{i}", f"how sure makers are of {name} to be believed") for i, name in enumerate(CLASSES)),
     Dial("low", "share of the threshold from which items count in part", 0, 1, 1),
     Dial("middle", "weight of these items"),
+    Dial("views", "from how sure makers are to how sure the memory is of an image moved by a pixel, if it is less"),
+    _weight("sublabels", "cross entropy of a head with pairs of a source's label and an own one"),
     Dial("buy", "share of the money left that is spent on true labels"),
     Dial("unsure", "from any items to those that the memory is least sure of"),
 )
@@ -56,23 +63,150 @@ class LabelSettings(StudySettings):
         labelled, unlabelled: items of an episode.
         companies: of sources, that relieve one another in an episode.
         noise: shares of wrong given labels, one of which an episode has.
-        shared: share of the wrong labels that have the fault of sources; the others are of any class.
+        shared: share of the wrong given labels that have the fault of sources; the others are of any class. And share of the
+            fault's images that a faulty expert renames.
+        faulty: probability that the expert has that fault.
         budget: money for true labels; one costs 1.
     """
 
     learning_rate: float = Field(2e-3, gt=0, le=1)
     validation_items: int = Field(40, ge=1, le=4000)
-    labelled: int = Field(60, ge=10, le=5000)
-    unlabelled: int = Field(800, ge=10, le=10000)
+    labelled: int = Field(40, ge=10, le=5000)
+    unlabelled: int = Field(400, ge=10, le=10000)
     companies: int = Field(3, ge=1, le=100)
-    noise: tuple[float, ...] = Field((0.0, 0.3, 0.6), min_length=1)
+    noise: tuple[float, ...] = Field((0.0, 0.4, 0.6), min_length=1)
     shared: float = Field(0.8, ge=0, le=1)
     faulty: float = Field(0.5, ge=0, le=1)
     budget: int = Field(16, ge=1, le=10000)
 
 
 class Label(StudyEnv):
-    """Teach by choosing whose labels of a pool a student believes, when, and which true ones are bought."""
+    """Teach by choosing whose labels of a pool a student believes, when, and which ones are bought.
+
+    ## Description
+    A student learns to tell garments apart (`kdgym.tasks.images`) from a few images with given labels, some of which are wrong,
+    and a pool of images without any. Labels of the pool have three kinds of makers: five weak sources, the student's own
+    memory, and an expert whose labels cost money. An action is a recipe for one step of ``updates`` updates.
+
+    In an episode the wrong given labels have a *fault*: six classes of ten are renamed in a cycle. The sources are models of
+    the bank (`kdgym.students.recipes.bank`), which say one class of each image. They are one of three companies, in any order:
+
+    | company | sources |
+    |---|---|
+    | most are wrong as the labels are | a good one, three with the labels' fault, a partial one who never saw three classes |
+    | most are wrong in another way | a good one, three with another fault, one with the labels' fault |
+    | most are sound | two good ones, one overfitted to 200 images, one with the labels' fault, a partial one |
+
+    ``companies`` of them, each drawn anew, relieve one another at steps that are drawn: after a third and two thirds of an
+    episode, or one step earlier or later. The expert is right in half of the episodes. In the others it has the labels' fault:
+    it renames four of five images of the six classes. So neither what most sources say, nor the given labels, nor what is
+    bought tells whom to trust. The student's validation, which is small and has true labels, does.
+
+    The memory is a moving average of the student's weights. What makers say together is the trusted sources' votes, mixed with
+    the memory's probabilities. It is believed where it is sure enough. Nothing of a single image is shown to the teacher.
+
+    ## Action Space
+    `kdgym.spaces.Dials`, a ``Box(-1, 1, (29,), float32)`` of named dials. The action 0 is neutral: the given labels alone.
+    Shares are softmax(4 * entries).
+
+    | entries | dial | range | neutral | meaning |
+    |---|---|---|---|---|
+    | 0 | given | 0 to 10 | 1 | cross entropy with the given labels |
+    | 1 | bought | 0 to 10 | 1 | cross entropy with the bought labels |
+    | 2 | pool | 0 to 10 | 0 | cross entropy with the makers' labels of the pool |
+    | 3 to 7 | source | 5 shares | equal | trust in each of the sources |
+    | 8 | own | 0 to 1 | 0 | from the sources' labels to those of the student's memory |
+    | 9 | memory | 0 to 0.999 | 0.97 | share of the memory that an update leaves |
+    | 10 | align | 0 to 1.5 | 0 | power of the running prior that own labels are divided by |
+    | 11 | feedback | 0 to 1 | 0 | step of the memory down its loss on known labels, and on its own by what the student gained |
+    | 12 | soft | 0 to 1 | 0 | from the likeliest class to what makers say |
+    | 13 | threshold_0 | 0 to 1 | 0 | how sure makers are of T-shirt to be believed |
+    | 14 | threshold_1 | 0 to 1 | 0 | how sure makers are of trousers to be believed |
+    | 15 | threshold_2 | 0 to 1 | 0 | how sure makers are of pullover to be believed |
+    | 16 | threshold_3 | 0 to 1 | 0 | how sure makers are of dress to be believed |
+    | 17 | threshold_4 | 0 to 1 | 0 | how sure makers are of coat to be believed |
+    | 18 | threshold_5 | 0 to 1 | 0 | how sure makers are of sandal to be believed |
+    | 19 | threshold_6 | 0 to 1 | 0 | how sure makers are of shirt to be believed |
+    | 20 | threshold_7 | 0 to 1 | 0 | how sure makers are of sneaker to be believed |
+    | 21 | threshold_8 | 0 to 1 | 0 | how sure makers are of bag to be believed |
+    | 22 | threshold_9 | 0 to 1 | 0 | how sure makers are of ankle boot to be believed |
+    | 23 | low | 0 to 1 | 1 | share of the threshold from which items count in part |
+    | 24 | middle | 0 to 1 | 0 | weight of these items |
+    | 25 | views | 0 to 1 | 0 | from how sure makers are to how sure the memory is of an image moved by a pixel, if it is less |
+    | 26 | sublabels | 0 to 10 | 0 | cross entropy of a head with pairs of a source's label and an own one |
+    | 27 | buy | 0 to 1 | 0 | share of the money left that is spent on true labels |
+    | 28 | unsure | 0 to 1 | 0 | from any items to those that the memory is least sure of |
+
+    Half of an update's images are of the pool, and a quarter each have given labels and bought ones. A label is bought once;
+    money that is left stays for later steps. `kdgym.envs.label.belief` has the formulas.
+
+    ## Observation Space
+    A ``Dict`` of float32 boxes. What is said of sources is said of those of the coming step:
+
+    | key | shape | range | meaning |
+    |---|---|---|---|
+    | accuracy | (10,) | [0, 1] | validation accuracy by class; of a class without images, the accuracy of all |
+    | loss | (1,) | [0, 10] | cross entropy on the validation |
+    | change | (1,) | [-10, 10] | what the last step gained, as in the reward |
+    | calibration | (1,) | [0, 1] | expected calibration error on the validation |
+    | certainty | (1,) | [0, 1] | mean of the largest probability there |
+    | bought_agreement | (5,) | [0, 1] | share of the bought labels that each source agrees with; without any, 0.5 |
+    | own_agreement | (5,) | [0, 1] | share of the pool on which it agrees with the memory |
+    | peers | (5,) | [0, 1] | how often it says the same as another source does, mean of the four |
+    | confidence | (100,) | [0, 1] | shares of the pool by the memory's class, and by ten bins of its probability |
+    | prior | (10,) | [0, 1] | mean of the memory's probabilities on the pool |
+    | budget | (1,) | [0, 1] | share of the money left |
+    | time | (1,) | [0, 1] | share of the steps left |
+
+    ## Rewards
+    The fall of the validation loss in this step, or with ``reward="accuracy"`` the rise of its accuracy.
+
+    ## Starting State
+    A new student. ``reset(options={"restart": "continue"})`` keeps the weights, with a new optimiser.
+
+    ## Episode End
+    ``terminated`` after ``steps`` steps. Truncated by ``max_episode_steps`` alone.
+
+    ## Student
+    A perceptron of two layers with 32 units on images of 14 x 14 pixels, trained by AdamW. ``student`` names other
+    architectures (`kdgym.students.recipes.networks`).
+
+    ## Budget
+    The number of updates, and ``budget`` for bought labels, of which one costs 1. Every update costs 1, whoever makes labels.
+    In the ledger updates are ``student_training``, validations and the memory's look at the pool ``student_inference``, and
+    bought labels ``data_engine``. What is not spent buys nothing.
+
+    ## Splits
+    Images are cut by a hash of their pixels: for the sources, for labelled items and the pool, for validation. Test images are
+    Fashion-MNIST's own. The sources of ``pool="train"`` and ``"evaluation"`` were trained on different images. Hidden are who
+    is good, the companies, the faults, when they change, whether the expert is right, and the share of wrong labels. No
+    observation or info has them. ``peers`` and the agreements tell a part.
+
+    ## Determinism
+    Equal settings, seeds, actions and population give bitwise equal observations on one machine at one thread. In another
+    population sums may be rounded otherwise.
+
+    ## Headroom
+    ``docs/label.md`` shows the tables.
+
+    ## Arguments
+    * ``num_envs``: number of students S.
+    * ``pool``: students and sources, ``"train"`` or ``"evaluation"``.
+    * ``labelled``, ``unlabelled``: images of an episode.
+    * ``companies``: of sources in an episode.
+    * ``noise``: shares of wrong given labels, one of which an episode has; ``shared``: share of them that have the fault, the
+      others are of any class, and share of the fault's images that a faulty expert renames.
+    * ``faulty``: probability that the expert is faulty. ``budget``: money for its labels.
+    * ``steps``, ``updates``, ``batch``: steps of an episode, updates of a step, items of an update.
+    * ``learning_rate``: of AdamW. ``student``: its architecture.
+    * ``validation_items``, ``test_items``: images of an examination; ``test_draw``: which test images.
+    * ``reward``: ``"log_loss"`` or ``"accuracy"``.
+    * ``device``: of the population.
+    * ``render_mode``, ``autoreset``: see `kdgym.core.population.PopulationEnv`.
+
+    ## Version History
+    * v0: first version.
+    """
 
     study: Study[LabelSettings]
     config: LabelSettings
@@ -81,7 +215,7 @@ class Label(StudyEnv):
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
         common = common_arguments(settings)
         config = LabelSettings.parse(settings)
-        study: Study[LabelSettings] = Study(config)
+        study: Study[LabelSettings] = Study(config, heads)
         f32, i64, classes = torch.float32, torch.int64, study.classes
         super().__init__(
             study,
@@ -179,8 +313,7 @@ class Label(StudyEnv):
         threshold = torch.stack([recipe[f"threshold_{i}"] for i in range(study.classes)], dim=1)
         label = self._labels(slice(None), state["step"])
         for update in range(self.config.updates):
-            study.update(state, self._loss(update, recipe, threshold, label), self.config.batch)
-            follow(state["memory"], state["student"][:, : study.learner.network], recipe["memory"])
+            self._train(update, recipe, threshold, label)
         self._look(slice(None), state["step"] + 1)
         return study.validate(state)
 
@@ -188,7 +321,7 @@ class Label(StudyEnv):
         """Buy true labels of items of the pool that have none yet: any, or those that the memory is least sure of."""
         state, config = self.state, self.config
         left = config.budget - state["owned"]
-        number = (recipe["buy"] * left + 1e-4).long()
+        number = (recipe["buy"] * left).round().long()
         tie = random.uniform(self.stream(_ACQUIRE, state["step"]), config.unlabelled)
         wanted = torch.lerp(_place(tie), _place(state["doubt"]), recipe["unsure"].double().unsqueeze(1)) + tie
         place = torch.arange(config.budget, device=self.device)
@@ -215,58 +348,45 @@ class Label(StudyEnv):
         """What every model calls every item, int64 [M, columns]."""
         return self.study.bank.logits[0].argmax(2)
 
-    def _loss(
-        self, update: int, recipe: dict[str, Tensor], threshold: Tensor, label: Tensor
-    ) -> Callable[[Weights], Tensor]:
-        """Cross entropies of an update: given labels, bought ones, and what is believed of the pool."""
+    def _train(self, update: int, recipe: dict[str, Tensor], threshold: Tensor, label: Tensor) -> None:
+        """One update of every student, and of its memory."""
+        state, study = self.state, self.study
+        batch = self._batch(update, recipe, threshold, label)
+        heads = recipe["sublabels"] > 0
+        fed_back = bool(recipe["feedback"].any())
+        before = batch.known_loss(study.learner.named(state["student"])) if fed_back else None
+        study.update(state, batch.loss, self.config.batch, heads if heads.any() else None)
+        memory = state["memory"]
+        follow(memory, state["student"][:, : study.learner.network], recipe["memory"])
+        if before is not None:
+            gained = before - batch.known_loss(study.learner.named(state["student"]))
+            memory.sub_(recipe["feedback"].unsqueeze(1) * batch.slope(memory, gained))
+
+    def _batch(self, update: int, recipe: dict[str, Tensor], threshold: Tensor, label: Tensor) -> Batch:
+        """A quarter of given labels, a quarter of bought ones, and items of the pool with what is believed of them."""
         state, study, config = self.state, self.study, self.config
         quarter = max(1, config.batch // 4)
         first = study.places(state, update, 0, quarter, config.labelled)
-        second = state["bought"].gather(
-            1, study.places(state, update, 1, quarter, state["owned"].clamp_min(1).unsqueeze(1))
-        )
+        owned = state["owned"].clamp_min(1).unsqueeze(1)
+        second = state["bought"].gather(1, study.places(state, update, 1, quarter, owned))
         third = study.places(state, update, 2, config.batch - 2 * quarter, config.unlabelled)
         item = state["item"].gather(1, torch.cat([first, config.labelled + second, config.labelled + third], dim=1))
         images = study.corpus.images(item)
         told = torch.cat([state["given"].gather(1, first), state["expert"].gather(1, second)], dim=1)
-        target, weight = self._believed(images[:, 2 * quarter :], label, third, recipe, threshold)
-        target = torch.cat([F.one_hot(told, study.classes).float(), target], dim=1)
         each = torch.stack([recipe["given"], recipe["bought"] * (state["owned"] > 0)], dim=1) / quarter
-        share = torch.cat(
-            [each.repeat_interleave(quarter, dim=1), recipe["pool"].unsqueeze(1) * weight / weight.shape[1]], dim=1
-        )
-        forward = study.learner.architecture.forward
-
-        def loss(w: Weights) -> Tensor:
-            return -(share.unsqueeze(2) * target * torch.log_softmax(forward(w, images).logits, dim=2)).sum((1, 2))
-
-        return loss
-
-    def _believed(
-        self, images: Tensor, label: Tensor, place: Tensor, recipe: dict[str, Tensor], threshold: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Targets [S, n, C] and weights [S, n] of items of the pool."""
-        state, classes = self.state, self.study.classes
-        if not recipe["pool"].any():
-            return torch.zeros(*place.shape, classes, device=self.device), torch.zeros(place.shape, device=self.device)
-        said = votes(label.gather(1, place.unsqueeze(2).expand(-1, -1, SOURCES)), recipe["source"], classes)
-        if recipe["own"].any():
-            own = torch.softmax(self.study.learner.say(self._remembering(slice(None)), images).logits, dim=2)
-            own = aligned(own, state["prior"], recipe["align"])
-            said = torch.lerp(said, own, recipe["own"][:, None, None])
-        return believed(said, said.amax(2), threshold, recipe)
-
-    def _remembering(self, rows: Tensor | slice) -> Tensor:
-        return F.pad(self.state["memory"][rows], (0, self.study.learner.weights - self.study.learner.network))
+        known = each.repeat_interleave(quarter, dim=1)
+        said = label.gather(1, third.unsqueeze(2).expand(-1, -1, SOURCES))
+        makers = Makers(study.learner, state["memory"], state["prior"])
+        target, weight, pair = makers.label(images[:, 2 * quarter :], said, recipe, threshold)
+        return Batch(study.learner, images, told, known, target, recipe["pool"].unsqueeze(1) * weight, pair, recipe)
 
     # --- what the teacher sees -----------------------------------------------------------------------------------
 
     def _look(self, rows: Tensor | slice, step: Tensor) -> None:
         """Enter what the sources of a step [S] and the memory say of the pool, and charge for the memory's."""
-        state, study, classes = self.state, self.study, self.study.classes
+        state, study = self.state, self.study
         pool = state["item"][rows][:, self.config.labelled :]
-        logits = study.learner.say(self._remembering(rows), study.corpus.images(pool)).logits
-        own = torch.nan_to_num(torch.softmax(logits, dim=2), nan=1 / classes)  # a diverged memory is sure of nothing
+        own = remembered(study.learner, state["memory"][rows], study.corpus.images(pool))
         sure, choice = own.max(2)
         label = self._labels(rows, step)
         state["doubt"][rows] = entropy(own)

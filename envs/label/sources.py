@@ -36,7 +36,7 @@ def draw_company(bank: Bank, key: Tensor, fault: Tensor) -> tuple[Tensor, Tensor
 
 
 def draw_beginnings(key: Tensor, steps: int, companies: int) -> Tensor:
-    """The steps at which companies come, int64 [R, companies]: the first at 0, the others evenly, or a step earlier or later."""
+    """Steps at which companies come, int64 [R, companies]: the first at 0, others evenly, or a step earlier or later."""
     about = torch.tensor([round(turn * steps / companies) for turn in range(companies)], device=key.device)
     begins = about + random.integers(key, companies, 3) - 1
     begins[:, 0] = 0
