@@ -22,8 +22,8 @@ def two_means(weight: Floats) -> tuple[Floats, Floats]:
 
 
 def mixture(weight: Floats) -> Floats:
-    """The score from which on the upper of two Gaussians is the likelier one; the Gaussians are found by EM, begun at the
-    lowest and the highest score there is (Wang et al., "Consistent-Teacher", CVPR 2023, section 3.3)."""
+    """The lowest score there is of which the upper of two Gaussians is the likelier one; 1 where there is none. The Gaussians
+    are found by EM, begun at the lowest and the highest score there is (Wang et al., "Consistent-Teacher", CVPR 2023, section 3.3)."""
     x, centre = scores(weight.shape[-1]), np.stack(_ends(weight), axis=-1)
     spread, share = np.full_like(centre, 0.1), np.full_like(centre, 0.5)
     for _ in range(_ROUNDS):
@@ -34,7 +34,7 @@ def mixture(weight: Floats) -> Floats:
         share = count.sum(-1) / np.maximum(weight.sum(-1)[..., None], _LEAST)
         centre = _mean(count, centre)
         spread = np.sqrt(np.maximum(_mean(count, centre, (x - centre[..., None]) ** 2), 0.02**2))
-    above = (member[..., 1, :] > 0.5) & (x >= centre[..., :1])
+    above = (member[..., 1, :] > 0.5) & (weight > 0) & (x >= centre[..., :1])
     return np.asarray(np.where(above, x, 1.0).min(-1))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from gymnasium import spaces
@@ -74,7 +74,7 @@ class LabelSettings(StudySettings):
     labelled: int = Field(40, ge=10, le=5000)
     unlabelled: int = Field(400, ge=10, le=10000)
     companies: int = Field(3, ge=1, le=100)
-    noise: tuple[float, ...] = Field((0.0, 0.4, 0.6), min_length=1)
+    noise: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field((0.0, 0.4, 0.6), min_length=1)
     shared: float = Field(0.8, ge=0, le=1)
     faulty: float = Field(0.5, ge=0, le=1)
     budget: int = Field(16, ge=1, le=10000)
