@@ -22,8 +22,9 @@ def two_means(weight: Floats) -> tuple[Floats, Floats]:
 
 
 def mixture(weight: Floats) -> Floats:
-    """The lowest score there is of which the upper of two Gaussians is the likelier one; 1 where there is none. The Gaussians
-    are found by EM, begun at the lowest and the highest score there is (Wang et al., "Consistent-Teacher", CVPR 2023, section 3.3)."""
+    """The lowest score there is of which the upper of two Gaussians is the likelier one; 1 where there is none. EM finds the
+    Gaussians, begun at the lowest and the highest score there is (Wang et al., "Consistent-Teacher", CVPR 2023, section 3.3).
+    """
     x, centre = scores(weight.shape[-1]), np.stack(_ends(weight), axis=-1)
     spread, share = np.full_like(centre, 0.1), np.full_like(centre, 0.5)
     for _ in range(_ROUNDS):
