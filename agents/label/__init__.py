@@ -1,1 +1,1 @@
-"""Teachers of Label: whose labels a student believes, when, and which true ones it buys."""
+"""Teachers of Label: whose labels a student believes, when, and which ones it buys."""

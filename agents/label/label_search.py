@@ -12,14 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kdgym.tasks.images import CLASSES
+from kdgym.agents.label.presets import thresholds
 from kdgym.teaching import Floats
 from kdgym.teaching.search import Searched
 
-WEIGHTS, SHARES = (
-    ("given", "bought", "pool", "feedback"),
-    ("own", "soft", "buy", "unsure", "memory", "align", "threshold"),
-)
+WEIGHTS = ("given", "bought", "pool", "feedback")
+SHARES = ("own", "soft", "buy", "unsure", "memory", "align", "threshold")
 # Logarithms of the weights; then shares on the logistic scale, align as a share of 1.5.
 FIRST = np.array([0, 0, 1, -4.6, 0, -2, 2, -1, 3.5, -2, -3], np.float64)
 _LEAST, _MOST = np.array([0.03, 0.03, 0.03, 0.003]), np.array([10, 10, 10, 1])  # what is less is none
@@ -31,7 +29,7 @@ def decide(action_space: Any, observation: dict[str, Floats], numbers: npt.NDArr
     rule = dict(zip(WEIGHTS, np.where(size < _LEAST, 0, size).T, strict=True))
     rule |= dict(zip(SHARES, 1 / (1 + np.exp(-numbers[:, 4:].clip(-30, 30))).T, strict=True))
     rule["memory"], rule["align"] = rule["memory"].clip(max=0.999), 1.5 * rule["align"]
-    rule |= dict.fromkeys((f"threshold_{i}" for i in range(len(CLASSES))), rule.pop("threshold"))
+    rule |= thresholds(rule.pop("threshold"))
     return np.asarray(action_space.encode(**rule))
 
 

@@ -3,13 +3,16 @@
 The papers of semi-supervised learning have no weak sources: their students believe their own labels alone.
 """
 
-from kdgym.tasks.images import CLASSES
+from typing import Any
+
 from kdgym.teaching import Fixed
 
+CLASSES = 10
 
-def thresholds(value: float) -> dict[str, float]:
+
+def thresholds(value: Any) -> dict[str, Any]:
     """The same threshold for all classes."""
-    return {f"threshold_{i}": value for i in range(len(CLASSES))}
+    return {f"threshold_{i}": value for i in range(CLASSES)}
 
 
 OWN = {"pool": 2, "own": 1}
@@ -41,7 +44,7 @@ class Aligned(Fixed):
 
 
 class MajorityVote(Fixed):
-    """Believes what most sources say, and learns true labels that are bought at once."""
+    """Believes what most sources say, and learns what the expert says, bought at once."""
 
     rule = {"pool": 3, "buy": 1}
 

@@ -1,1 +1,1 @@
-"""Label: the teacher chooses whose labels of a pool a student believes, when, and which true ones are bought."""
+"""Label: the teacher chooses whose labels of a pool a student believes, when, and which ones are bought."""

@@ -1,4 +1,4 @@
-"""What a recipe makes of the labels of a pool: a target for each item, how much it is believed, and what is learned of it."""
+"""What a recipe makes of the labels of a pool: a target for each item, its weight, and the loss of an update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label: teach by choosing whose labels of a pool a student believes, when, and which true ones are bought."""
+"""Label: teach by choosing whose labels of a pool a student believes, when, and which ones are bought."""
 
 from __future__ import annotations
 
@@ -41,8 +41,11 @@ DIALS = (
     Dial("align", "power of the running prior that own labels are divided by", 0, 1.5),
     Dial(
         "feedback",
-        "step of the memory down its loss on known labels, and on its own by what the student gained",
-        scale="log",
+        "step of the memory down its known loss, and its own by the student's gain",
+        0,
+        1,
+        0,
+        "log",
         least=0.003,
     ),
     Dial("soft", "from the likeliest class to what makers say"),
@@ -51,7 +54,7 @@ DIALS = (
     Dial("middle", "weight of these items"),
     Dial("views", "from how sure makers are to how sure the memory is of an image moved by a pixel, if it is less"),
     _weight("sublabels", "cross entropy of a head with pairs of a source's label and an own one"),
-    Dial("buy", "share of the money left that is spent on true labels"),
+    Dial("buy", "share of the money left that is spent on the expert's labels"),
     Dial("unsure", "from any items to those that the memory is least sure of"),
 )
 
@@ -66,10 +69,10 @@ class LabelSettings(StudySettings):
         shared: share of the wrong given labels that have the fault of sources; the others are of any class. And share of the
             fault's images that a faulty expert renames.
         faulty: probability that the expert has that fault.
-        budget: money for true labels; one costs 1.
+        budget: money for the expert's labels; one costs 1.
     """
 
-    learning_rate: float = Field(2e-3, gt=0, le=1)
+    batch: int = Field(32, ge=4, le=1024)
     validation_items: int = Field(40, ge=1, le=4000)
     labelled: int = Field(40, ge=10, le=5000)
     unlabelled: int = Field(400, ge=10, le=10000)
@@ -118,7 +121,7 @@ class Label(StudyEnv):
     | 8 | own | 0 to 1 | 0 | from the sources' labels to those of the student's memory |
     | 9 | memory | 0 to 0.999 | 0.97 | share of the memory that an update leaves |
     | 10 | align | 0 to 1.5 | 0 | power of the running prior that own labels are divided by |
-    | 11 | feedback | 0 to 1 | 0 | step of the memory down its loss on known labels, and on its own by what the student gained |
+    | 11 | feedback | 0 to 1 | 0 | step of the memory down its known loss, and its own by the student's gain |
     | 12 | soft | 0 to 1 | 0 | from the likeliest class to what makers say |
     | 13 | threshold_0 | 0 to 1 | 0 | how sure makers are of T-shirt to be believed |
     | 14 | threshold_1 | 0 to 1 | 0 | how sure makers are of trousers to be believed |
@@ -134,7 +137,7 @@ class Label(StudyEnv):
     | 24 | middle | 0 to 1 | 0 | weight of these items |
     | 25 | views | 0 to 1 | 0 | from how sure makers are to how sure the memory is of an image moved by a pixel, if it is less |
     | 26 | sublabels | 0 to 10 | 0 | cross entropy of a head with pairs of a source's label and an own one |
-    | 27 | buy | 0 to 1 | 0 | share of the money left that is spent on true labels |
+    | 27 | buy | 0 to 1 | 0 | share of the money left that is spent on the expert's labels |
     | 28 | unsure | 0 to 1 | 0 | from any items to those that the memory is least sure of |
 
     Half of an update's images are of the pool, and a quarter each have given labels and bought ones. A label is bought once;
@@ -273,9 +276,7 @@ class Label(StudyEnv):
         state["begins"][rows] = draw_beginnings(random.fold(key, 1), self.config.steps, self.config.companies)
         self._draw_items(rows, wrong)
         state["memory"][rows] = state["student"][rows, : study.learner.network]
-        state["prior"][rows] = 1 / study.classes
-        state["owned"][rows] = 0
-        state["bought"][rows] = 0
+        state["prior"][rows], state["owned"][rows], state["bought"][rows] = 1 / study.classes, 0, 0
         study.begin(state, rows)
         self._look(rows, torch.zeros_like(state["step"]))
 
@@ -318,9 +319,9 @@ class Label(StudyEnv):
         return study.validate(state)
 
     def _buy(self, recipe: dict[str, Tensor]) -> None:
-        """Buy true labels of items of the pool that have none yet: any, or those that the memory is least sure of."""
+        """Buy the expert's labels of items of the pool that have none yet: any, or those that the memory is least sure of."""
         state, config = self.state, self.config
-        left = config.budget - state["owned"]
+        left = min(config.budget, config.unlabelled) - state["owned"]
         number = (recipe["buy"] * left).round().long()
         tie = random.uniform(self.stream(_ACQUIRE, state["step"]), config.unlabelled)
         wanted = torch.lerp(_place(tie), _place(state["doubt"]), recipe["unsure"].double().unsqueeze(1)) + tie
@@ -337,11 +338,13 @@ class Label(StudyEnv):
 
     def _labels(self, rows: Tensor | slice, step: Tensor) -> Tensor:
         """What the sources of a step [S] call the items of the pool, int64 [rows, n, M]."""
-        state = self.state
-        begun = (state["begins"][rows] <= step[rows].unsqueeze(1)).sum(1) - 1
-        model = state["model"][rows].gather(1, begun[:, None, None].expand(-1, 1, SOURCES))
-        pool = state["item"][rows][:, self.config.labelled :]
-        return self._table[model, self.study.bank.place[pool].unsqueeze(2)]
+        pool = self.state["item"][rows][:, self.config.labelled :]
+        return self._table[self._sources(rows, step).unsqueeze(1), self.study.bank.place[pool].unsqueeze(2)]
+
+    def _sources(self, rows: Tensor | slice, step: Tensor) -> Tensor:
+        """The models that are the sources at a step [S], int64 [rows, M]."""
+        begun = (self.state["begins"][rows] <= step[rows].unsqueeze(1)).sum(1) - 1
+        return self.state["model"][rows].gather(1, begun[:, None, None].expand(-1, 1, SOURCES)).squeeze(1)
 
     @cached_property
     def _table(self) -> Tensor:
@@ -352,10 +355,10 @@ class Label(StudyEnv):
         """One update of every student, and of its memory."""
         state, study = self.state, self.study
         batch = self._batch(update, recipe, threshold, label)
-        heads = recipe["sublabels"] > 0
+        paired = recipe["sublabels"] > 0
         fed_back = bool(recipe["feedback"].any())
         before = batch.known_loss(study.learner.named(state["student"])) if fed_back else None
-        study.update(state, batch.loss, self.config.batch, heads if heads.any() else None)
+        study.update(state, batch.loss, self.config.batch, paired if paired.any() else None)
         memory = state["memory"]
         follow(memory, state["student"][:, : study.learner.network], recipe["memory"])
         if before is not None:
@@ -403,14 +406,8 @@ class Label(StudyEnv):
         counts = torch.arange(bought.shape[1], device=self.device) < owned
         total = (right & counts.unsqueeze(2)).sum(1)
         state["bought_agreement"][rows] = torch.where(owned > 0, total / owned.clamp_min(1), 0.5)
-        items = pool.shape[1]
-        ledger.charge(
-            state["ledger"],
-            "student_inference",
-            rows,
-            items=items,
-            flops=items * study.learner.architecture.flops,
-        )
+        flops = pool.shape[1] * study.learner.architecture.flops
+        ledger.charge(state["ledger"], "student_inference", rows, items=pool.shape[1], flops=flops)
 
     def _observe(self) -> dict[str, Tensor]:
         state = self.state
@@ -418,11 +415,9 @@ class Label(StudyEnv):
         return {**self.study.observe(state), **own, "budget": 1 - state["owned"].unsqueeze(1) / self.config.budget}
 
     def hidden(self) -> dict[str, Array]:
-        """For upper bounds only: which sources are good now (``good``, int64 [S, 5]), and of which share the wrong labels are
-        in the setting ``noise`` (``noisy``, int64 [S])."""
-        state = self.state
-        begun = (state["begins"] <= state["step"].unsqueeze(1)).sum(1) - 1
-        model = state["model"].gather(1, begun[:, None, None].expand(-1, 1, SOURCES)).squeeze(1)
+        """For upper bounds only: which sources are good now (``good``, int64 [S, 5]), of which share the wrong labels are in
+        the setting ``noise`` (``noisy``), and whether the expert is ``faulty``, int64 [S] each."""
+        state, model = self.state, self._sources(slice(None), self.state["step"])
         good = torch.tensor([kind == "good" for kind in self.study.bank.kinds], device=self.device).long()
         found = {"good": good[model], "noisy": state["noisy"], "faulty": state["faulty"]}
         return {name: value.cpu().numpy().copy() for name, value in found.items()}
