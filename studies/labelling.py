@@ -82,7 +82,7 @@ def _headroom(accuracy: dict[str, Scores]) -> str:
 def _papers(accuracy: dict[str, Scores]) -> str:
     lines = [
         "| paper | rule | accuracy | minus supervised_only | its twin | minus twin | claim's sign |",
-        "|---|---|---|---|---|---|---|",
+        "|---" * 7 + "|",
     ]
     for rule, twin, paper in PAPERS:
         over, difference = accuracy[rule] - accuracy["supervised_only"], accuracy[rule] - accuracy[twin]

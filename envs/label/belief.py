@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -67,40 +67,37 @@ def believed(said: Tensor, sure: Tensor, threshold: Tensor, recipe: Mapping[str,
     return torch.lerp(F.one_hot(likeliest, said.shape[2]).to(said.dtype), said, recipe["soft"][:, None, None]), weight
 
 
-@dataclass(frozen=True)
-class Makers:
-    """Who makes labels of a pool: memories [S, network] of the students, with their prior [S, C], and sources."""
+def made(
+    own: Callable[[Tensor], Tensor],
+    prior: Tensor,
+    images: Tensor,
+    label: Tensor,
+    recipe: Mapping[str, Tensor],
+    threshold: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Targets, weights and pairs of labels of items, from what makers say.
 
-    learner: Learner
-    memory: Tensor
-    prior: Tensor
+    Args:
+        own: the memories' probabilities of images, see `remembered`.
+        prior: of these, [S, C].
+        images: [S, n, 196].
+        label: of the sources, int64 [S, n, M].
+        recipe: values of the dials.
+        threshold: from which on each class is believed, [S, C].
 
-    def label(
-        self, images: Tensor, label: Tensor, recipe: Mapping[str, Tensor], threshold: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Targets, weights and pairs of labels of items.
-
-        Args:
-            images: [S, n, 196].
-            label: of the sources, int64 [S, n, M].
-            recipe: values of the dials.
-            threshold: from which on each class is believed, [S, C].
-
-        Returns:
-            Targets [S, n, C] and weights [S, n], see `believed`; and the pairs' numbers, int64 [S, n].
-        """
-        said = elected = votes(label, recipe["source"], C)
-        own = None
-        if any(recipe[name].any() for name in ("own", "views", "sublabels")):
-            own = remembered(self.learner, self.memory, images)
-            said = torch.lerp(said, aligned(own, self.prior, recipe["align"]), recipe["own"][:, None, None])
-        sure, likeliest = said.max(2)
-        if recipe["views"].any():
-            moved = images.unflatten(2, (SIDE, SIDE)).roll(1, dims=3).flatten(2)
-            again = remembered(self.learner, self.memory, moved).gather(2, likeliest.unsqueeze(2)).squeeze(2)
-            sure = torch.lerp(sure, torch.minimum(sure, again), recipe["views"].unsqueeze(1))
-        pair = elected.argmax(2) * C + (elected if own is None else own).argmax(2)
-        return *believed(said, sure, threshold, recipe), pair
+    Returns:
+        Targets [S, n, C] and weights [S, n], see `believed`; and the pairs' numbers, int64 [S, n].
+    """
+    said = elected = mine = votes(label, recipe["source"], C)
+    if any(recipe[name].any() for name in ("own", "views", "sublabels")):
+        mine = own(images)
+        said = torch.lerp(elected, aligned(mine, prior, recipe["align"]), recipe["own"][:, None, None])
+    sure, likeliest = said.max(2)
+    if recipe["views"].any():
+        again = own(images.unflatten(2, (SIDE, SIDE)).roll(1, dims=3).flatten(2))
+        least = torch.minimum(sure, again.gather(2, likeliest.unsqueeze(2)).squeeze(2))
+        sure = torch.lerp(sure, least, recipe["views"].unsqueeze(1))
+    return *believed(said, sure, threshold, recipe), elected.argmax(2) * C + mine.argmax(2)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any
 
 import torch
@@ -15,7 +15,7 @@ from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.population import Array, common_arguments
 from kdgym.core.study import FIRST_PURPOSE, Study, StudyEnv, StudySettings
-from kdgym.envs.label.belief import Batch, Makers, entropy, heads, remembered
+from kdgym.envs.label.belief import Batch, entropy, heads, made, remembered
 from kdgym.envs.label.sources import COMPANIES, SOURCES, draw_beginnings, draw_company
 from kdgym.spaces import Dial, Dials
 from kdgym.students.recipes.bank import FAULTS, fault
@@ -379,8 +379,8 @@ class Label(StudyEnv):
         each = torch.stack([recipe["given"], recipe["bought"] * (state["owned"] > 0)], dim=1) / quarter
         known = each.repeat_interleave(quarter, dim=1)
         said = label.gather(1, third.unsqueeze(2).expand(-1, -1, SOURCES))
-        makers = Makers(study.learner, state["memory"], state["prior"])
-        target, weight, pair = makers.label(images[:, 2 * quarter :], said, recipe, threshold)
+        own, pool = partial(remembered, study.learner, state["memory"]), images[:, 2 * quarter :]
+        target, weight, pair = made(own, state["prior"], pool, said, recipe, threshold)
         return Batch(study.learner, images, told, known, target, recipe["pool"].unsqueeze(1) * weight, pair, recipe)
 
     # --- what the teacher sees -----------------------------------------------------------------------------------
