@@ -14,10 +14,11 @@ import typer
 
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, set_threads
-from kdgym.evaluation import compare
+from kdgym.evaluation import agent_class, compare
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
 from kdgym.studies.distillation import each_teacher, exact, seen, write
+from kdgym.teaching import Fixed
 
 ID, EPISODES = "kdgym/Label-Weak-v0", 64
 # The paper's rule, its twin, and the paper.
@@ -31,16 +32,6 @@ PAPERS = (
     ("annotate_unsure", "annotate_random", "the same, unsure items first"),
 )
 RULES = ("probing_source", "bought_source")
-ADAPTIVE = (
-    *RULES,
-    "random",
-    "consistent_teacher",
-    "hssda",
-    "hssda_one_threshold",
-    "hssda_one_view",
-    "spl",
-    "spl_merged",
-)
 Scores = npt.NDArray[np.float64]
 
 
@@ -62,7 +53,7 @@ def tables(measured: dict[str, Any]) -> dict[str, str]:
 
 def _headroom(accuracy: dict[str, Scores]) -> str:
     bounds = find(ID).upper_bounds
-    constant = [name for name in accuracy if name not in (*ADAPTIVE, *bounds, "label_ppo")]
+    constant = [name for name in accuracy if name == "label_search" or issubclass(agent_class(name), Fixed)]
     best, rule = (max(names, key=lambda n: float(accuracy[n].mean())) for names in (constant, RULES))
     rows = [
         ("random", "random dials", ""),
@@ -80,23 +71,13 @@ def _headroom(accuracy: dict[str, Scores]) -> str:
 
 
 def _papers(accuracy: dict[str, Scores]) -> str:
-    lines = [
-        "| paper | rule | accuracy | minus supervised_only | its twin | minus twin | claim's sign |",
-        "|---" * 7 + "|",
-    ]
+    columns = "| paper | rule | accuracy | minus supervised_only | its twin | minus twin | claim's sign |"
+    lines = [columns, "|---" * 7 + "|"]
     for rule, twin, paper in PAPERS:
         over, difference = accuracy[rule] - accuracy["supervised_only"], accuracy[rule] - accuracy[twin]
         found = mean_interval(difference)
-        cells = [
-            paper,
-            rule,
-            f"{accuracy[rule].mean():.3f}",
-            _exact(over),
-            twin,
-            exact(found),
-            seen(found.low, found.high),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+        cells = [paper, rule, f"{accuracy[rule].mean():.3f}", _exact(over), twin, exact(found)]
+        lines.append(f"| {' | '.join(cells)} | {seen(found.low, found.high)} |")
     return "\n".join(lines)
 
 

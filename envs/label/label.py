@@ -284,12 +284,8 @@ class Label(StudyEnv):
         """Items, and given labels of the first of them, some of which are ``wrong`` [rows] as that fault has it."""
         state, config, corpus = self.state, self.config, self.study.corpus
         key, told = self.stream(_ITEMS)[rows], self.stream(_LABELS)[rows]
-        labelled, pool = (
-            part[random.integers(random.fold(key, i), n, len(part))]
-            for i, (part, n) in enumerate(
-                ((corpus.parts["labelled"], config.labelled), (corpus.parts["pool"], config.unlabelled))
-            )
-        )
+        parts = (corpus.parts["labelled"], config.labelled), (corpus.parts["pool"], config.unlabelled)
+        labelled, pool = (p[random.integers(random.fold(key, i), n, len(p))] for i, (p, n) in enumerate(parts))
         state["item"][rows] = torch.cat([labelled, pool], dim=1)
         noisy = random.integers(random.fold(told, 0), 1, len(config.noise))
         rate = torch.tensor(config.noise, device=key.device)[noisy]
