@@ -8,7 +8,4 @@ class Agent(SB3Teacher):
     """The trained teacher; ``label_ppo:runs/label/model.zip`` on the command line."""
 
     students = 64
-    hyperparameters = {
-        **recipe_ppo.Agent.hyperparameters,
-        "policy_kwargs": {"log_std_init": -2.0, "net_arch": [64]},
-    }
+    hyperparameters = {**recipe_ppo.Agent.hyperparameters, "policy_kwargs": {"log_std_init": -2.0, "net_arch": [64]}}

@@ -388,8 +388,7 @@ class Label(StudyEnv):
         own = remembered(study.learner, state["memory"][rows], study.corpus.images(pool))
         sure, choice = own.max(2)
         label = self._labels(rows, step)
-        state["doubt"][rows] = entropy(own)
-        state["prior"][rows] = own.mean(1)
+        state["doubt"][rows], state["prior"][rows] = entropy(own), own.mean(1)
         at = choice * BINS + (sure * BINS).long().clamp(0, BINS - 1)
         found = torch.zeros_like(state["confidence"][rows])
         state["confidence"][rows] = found.scatter_add_(1, at, torch.ones_like(sure)) / pool.shape[1]
