@@ -304,6 +304,37 @@ _SELECT: dict[str, Any] = {
     "others": ("peer_scorer", "mini_plm_teacher", "kd3_scorer", "impossible_unfiltered", "uniform"),
     "measure": "test accuracy",
 }
+_LABEL: dict[str, Any] = {
+    "group": "Label",
+    "small": {"steps": 3, "updates": 4, "test_items": 200},
+    "module": "kdgym.envs.label.label",
+    "population": "Label",
+    "controls": ("supervised_only", "random"),
+    "published": "queaco",
+    "teachers": (
+        "probing_source",
+        "bought_source",
+        "aligned",
+        "fixed_threshold",
+        "consistent_teacher",
+        "hssda",
+        "spl",
+        "annotate_random",
+        "annotate_unsure",
+    ),
+    "upper_bounds": ("informed_source", "label_lookahead"),
+    "trained": ("label_search", "label_ppo"),
+    "others": (
+        "queaco_no_feedback",
+        "spl_merged",
+        "hssda_one_threshold",
+        "hssda_one_view",
+        "believe_all",
+        "majority_vote",
+        "uniform",
+    ),
+    "measure": "test accuracy",
+}
 
 ENVIRONMENTS = (
     Entry(
@@ -452,6 +483,11 @@ ENVIRONMENTS = (
         "kdgym/Distill-Images-v0",
         summary="Choose what a student of images imitates, and which of five teachers of hidden quality it trusts.",
         **_DISTILL,
+    ),
+    Entry(
+        "kdgym/Label-Weak-v0",
+        summary="Choose whose labels of a pool a student believes: its own, five weak sources', or an expert's.",
+        **_LABEL,
     ),
     Entry(
         "kdgym/Select-Images-v0",

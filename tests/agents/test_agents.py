@@ -32,7 +32,7 @@ FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 
 # Where each teacher is at home: on every id of its level.
-TRAINED = ("ppo", "maskable_ppo", "feedback_ppo", "lane_ppo", "recipe_ppo", "select_ppo", "start_ppo")
+TRAINED = ("ppo", "maskable_ppo", "feedback_ppo", "label_ppo", "lane_ppo", "recipe_ppo", "select_ppo", "start_ppo")
 # Tested where they learn: they keep no policy for an environment's own spaces.
 SEARCHED = {"bid_ppo", "lane_search", "lane_advantage"}
 # What its teachers see and do differs in the number of clusters alone; these two are the fastest.
