@@ -110,10 +110,15 @@ class Sources:
         problem = first + random.to_integers(chosen, number)
 
         right = self._solution[problem]
-        shifted = right - first_answer + 1 + random.to_integers(shift, answers - 1)
-        wrong = first_answer + torch.where(shifted >= answers, shifted - answers, shifted)
+        wrong = another(right, first_answer, answers, shift)
         answer = torch.where(random.to_uniform(error) < self._error_rate[kinds], wrong, right)
         return problem, answer, source
+
+
+def another(answer: Tensor, first: Tensor, number: Tensor, bits: Tensor) -> Tensor:
+    """By random bits, another of a skill's answers than the given one; answer ids, ``number`` of them from ``first`` on."""
+    shifted = answer - first + 1 + random.to_integers(bits, number - 1)
+    return first + torch.where(shifted >= number, shifted - number, shifted)
 
 
 def in_random_order(count: Tensor, order: Tensor) -> Tensor:
