@@ -135,8 +135,7 @@ _OPEN_ENDED: dict[str, Any] = {
     "asking": ("llm", "llm_arte", "llm_corrections", "llm_engine", "llm_variants", "ssb"),
     "others": ("diagnose_errors",),
 }
-# What stands in the way of a writer is whom to trust: five engines, of which four are often wrong.
-_ENGINES: dict[str, Any] = {"engines": 5, "engine_errors": 0.7, "checks": 4}
+_ENGINES: dict[str, Any] = {"engines": 5}  # what stands in a writer's way is whom to trust
 _OF_ENGINES: dict[str, Any] = {
     **_OPEN_ENDED,
     "teachers": (*_OPEN_ENDED["teachers"], "copy_and_order", "try_engines", "vet_engines"),

@@ -34,8 +34,8 @@ class OpenEndedSettings(CourseSettings):
 
     errors: int = Field(32, ge=1, le=256)
     engines: int = Field(1, ge=1, le=len(NAMES))
-    engine_errors: float = Field(0.5, ge=0, le=1)
-    checks: int = Field(8, ge=0, le=256)
+    engine_errors: float = Field(0.7, ge=0, le=1)
+    checks: int = Field(4, ge=0, le=256)
 
 
 class OpenEnded(CourseEnv):
@@ -43,18 +43,25 @@ class OpenEnded(CourseEnv):
 
     ## Description
     The same students, targets, budget and splits as on the Skill-List level, but nobody tells the teacher what the skills are,
-    and there are no data engines of hidden quality: the teacher is the data engine. After every step the student tries
-    practice problems, drawn from the *train* split in proportion to the targets; its errors are shown. (Not validation
-    errors: copying those back would be training on the examination.) The teacher answers with a list of items, which the
-    student learns once each, in random order. A wrong answer is the teacher's own fault: it is learned as well.
+    and the teacher writes items itself or orders real ones. With ``engines=5`` these come from five data engines: in every
+    skill one is sound, and the others are often wrong. Which one is sound is hidden and drawn anew every episode. Faulty
+    engines share their wrong answers, so that agreement proves nothing.
+
+    After every step the student tries practice problems, drawn from the *train* split in proportion to the targets; its errors
+    are shown. (Not validation errors: copying those back would be training on the examination.) The teacher answers with a
+    list of items, which the student learns once each, in random order. Wrong answers are learned as well, the teacher's own
+    and the engines'.
 
     ## Action Space
     ``Text``: a JSON list. ``{"problem": ..., "answer": "..."}`` is an item of the teacher's own, a problem written as in the
     errors shown (a sentence; for pictures ``{"cells": [...], "question": "..."}``, see `kdgym.tasks.vqa.task.VQA.render`).
     ``{"draw": n}`` buys n real items: random problems of the train split with their right answers. ``{"draw": n, "like":
-    problem}`` buys n others of that problem's kind: DataEnvGym's data specification, carried out by an engine that makes no
-    mistakes. Every item read costs 1, refused or not. What is refused, and why, is in ``info``: no JSON, a malformed item, no
-    problem of this task, a problem held out for examinations, no possible answer, over budget.
+    problem}`` buys n others of that problem's kind: DataEnvGym's data specification, carried out by an engine. With several
+    engines their answers may be wrong; ``"engine": "B"`` in a draw chooses one, and without it every item comes from any.
+
+    Every item read costs 1, refused or not. What is refused, and why, is in ``info``: no JSON, a malformed item, no problem of
+    this task, a problem held out for examinations, no possible answer, over budget. ``items/verified`` is the share of accepted
+    items that are right; with several engines, of those that the teacher wrote.
 
     ## Observation Space
     ``Text``: a JSON object.
@@ -66,8 +73,12 @@ class OpenEnded(CourseEnv):
     | items | how many items the step's allowance pays for |
     | steps_left | steps until the end |
     | practice | how many practice problems were tried, and how many were right |
+    | engines | only with several: their names |
     | errors | up to ``errors`` of the wrong ones: ``problem``, the student's ``given`` answer, the ``right`` answer |
     | wrong_rules | only with ``misconceptions``: what practice says about each known wrong rule |
+
+    With several engines the first ``checks`` errors also have ``engine``, a name drawn at random, and ``engine_answer``: what
+    this engine says to that problem, and would sell with it. A sound engine says what is right, a faulty one sometimes.
 
     Of every wrong rule known of the task, the student's own or not, ``wrong_rules`` tells its ``description``, on how many
     practice problems it is wrong (``asked``), and how many of those the student answered as it says (``followed``).
@@ -99,11 +110,15 @@ class OpenEnded(CourseEnv):
 
     ## Arguments
     * ``errors``: practice problems of a step.
+    * ``engines``: data engines, up to 16; one alone makes no mistakes. ``engine_errors``: share of the problems that a faulty
+      one answers wrongly. ``checks``: errors of a step beside which an engine's answer is shown.
     * All others but ``sources``: as on the Skill-List level (`kdgym.envs.datagen.skill_list.SkillList`).
 
     ## Version History
-    * v1 (reasoning-gym only): no held-out problem has a twin in train.
-    * v0: first version. That of reasoning-gym is closed: held-out problems have commuted and reordered twins in train.
+    * v1: real items come from five engines, four of which are often wrong; with reasoning-gym, no held-out problem has a twin
+      in train. Programs have no v1.
+    * v0: first version, one flawless engine. All but that of programs are closed: the best rule stands at the upper bound, and
+      with reasoning-gym held-out problems have commuted and reordered twins in train.
     """
 
     course: Course[OpenEndedSettings]
