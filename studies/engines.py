@@ -85,10 +85,10 @@ def _gains(scores: dict[str, dict[str, Scores]]) -> str:
         best = _best(of, rules)
         blind, still = _best(of, [name for name in rules if name != READER]), _best(of, list(CONSTANT))
         pairs = ((_best(of, list(bounds)), best), (best, still), (READER, blind))
-        rows.append(
-            [env_id.split("-")[1], *(f"{a} - {b}: {exact(mean_interval(of[a] - of[b]))}" for a, b in pairs)]
-        )
-    return _table(["task", "room above the best rule", "best rule over the best constant", "what reading is worth"], rows)
+        rows.append([env_id.split("-")[1], *(f"{a} - {b}: {exact(mean_interval(of[a] - of[b]))}" for a, b in pairs)])
+    return _table(
+        ["task", "room above the best rule", "best rule over the best constant", "what reading is worth"], rows
+    )
 
 
 def _best(of: dict[str, Scores], names: list[str]) -> str:

@@ -1,5 +1,5 @@
-"""Tries every engine for a step, on items like the student's errors, and goes on with the one after which the score rose most. It
-judges engines by what comes of their items, as arte judges drafts, and does not read what they say. Compare vet_engines.
+"""Tries every engine for a step, on items like the student's errors, and goes on with the one after which the score rose most.
+It judges engines by what comes of their items, as arte judges drafts, and does not read what they say. Compare vet_engines.
 """
 
 import json

@@ -1,12 +1,13 @@
-"""Orders items like the student's errors, of each kind from the engine that is most likely sound: what an engine says to an error
-stands beside the right answer, as gold questions tell whom to trust among annotators (Snow, O'Connor, Jurafsky and Ng, "Cheap
-and fast, but is it good?", EMNLP 2008, section 5). Compare open_ended, which takes items from any engine.
+"""Orders items like the student's errors, of each kind from the engine that is most likely sound. What an engine says to an
+error stands beside the right answer, as gold questions tell whom to trust among annotators (Snow, O'Connor, Jurafsky and Ng,
+"Cheap and fast, but is it good?", EMNLP 2008, section 5). Compare open_ended, which takes items from any engine.
 """
 
 import json
 import re
 from collections import Counter, defaultdict
 from math import log
+from typing import Any
 
 from kdgym.teaching import Teacher
 
@@ -17,7 +18,8 @@ WRONG = log(0.02 / 0.5)  # problems of two kinds may read alike, so that a sound
 
 class Agent(Teacher):
     def reset(self, observation):
-        self.evidence = [defaultdict(Counter) for _ in observation]  # student, kind -> log-odds of every engine
+        # Of every student, by kind: log-odds of every engine.
+        self.evidence: list[Any] = [defaultdict(Counter) for _ in observation]
 
     def act(self, observation):
         seen = [json.loads(text) for text in observation]

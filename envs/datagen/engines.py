@@ -17,7 +17,7 @@ NAMES = "ABCDEFGHIJKLMNOP"
 
 
 class Engines:
-    """E data engines, the same names in every skill and other faults.
+    """E data engines; the same one may be sound in one skill and faulty in another.
 
     Args:
         task: whose problems they answer, K skills.

@@ -26,7 +26,9 @@ from kdgym.envs.datagen.written_items import MOST_CHARACTERS, REASONS, WrittenLe
 from kdgym.spaces import JsonText
 from kdgym.students import Batch, Tables, is_language_model
 
-_PROBE, _DRAW, _ENGINES, _MAKER, _ASKED = range(FIRST_PURPOSE, FIRST_PURPOSE + 5)  # purposes of a student's random streams
+_PROBE, _DRAW, _ENGINES, _MAKER, _ASKED = range(
+    FIRST_PURPOSE, FIRST_PURPOSE + 5
+)  # purposes of a student's random streams
 
 
 class OpenEndedSettings(CourseSettings):
@@ -152,7 +154,11 @@ class OpenEnded(CourseEnv):
     def _limits(self) -> dict[str, tuple[float, float]]:
         first, number = self._train_problems
         tokens = torch.inf if is_language_model(self.config.student) else self.task.vocabulary - 1
-        own = {"probe": (int(first.min()), int((first + number).max()) - 1), "given": (0, tokens), "asked": (0, self.config.engines - 1)}
+        own = {
+            "probe": (int(first.min()), int((first + number).max()) - 1),
+            "given": (0, tokens),
+            "asked": (0, self.config.engines - 1),
+        }
         return {**super()._limits(), **own}
 
     def _begin(self, rows: Tensor, restart: str) -> None:

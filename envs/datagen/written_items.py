@@ -2,8 +2,9 @@
 
 A lesson is a JSON list. ``{"problem": ..., "answer": "..."}`` is an item; what a problem looks like is the task's matter (a
 sentence, or the description of a picture). ``{"draw": n}`` buys n real items: random problems of the train split with their
-right answers; ``{"draw": n, "like": problem}`` buys n others of the given problem's kind, as a data engine makes variants of an
-example; ``"engine": name`` says who is to make them. Nothing that a teacher writes raises: what cannot be read is refused, counted and explained.
+answers. ``{"draw": n, "like": problem}`` buys n others of the given problem's kind, as a data engine makes variants of an
+example, and ``"engine": name`` says which engine, where there are several. Nothing that a teacher writes raises: what cannot
+be read is refused, counted and explained.
 """
 
 from __future__ import annotations
@@ -114,9 +115,7 @@ def _parse(lesson: WrittenLesson, text: str) -> list[Any] | None:
     return items
 
 
-def _read_item(
-    lesson: WrittenLesson, task: Task, place: int, raw: Any, left: int, engines: Sequence[str]
-) -> None:
+def _read_item(lesson: WrittenLesson, task: Task, place: int, raw: Any, left: int, engines: Sequence[str]) -> None:
     try:
         item = _ADAPTER.validate_python(raw)
     except ValidationError as error:
@@ -143,9 +142,7 @@ def _read_item(
         lesson.image.append(posed.image)
 
 
-def _read_draw(
-    lesson: WrittenLesson, task: Task, place: int, item: _Draw, left: int, engines: Sequence[str]
-) -> None:
+def _read_draw(lesson: WrittenLesson, task: Task, place: int, item: _Draw, left: int, engines: Sequence[str]) -> None:
     bought = min(item.draw, left)
     if item.engine is not None and item.engine not in engines:
         known = f"choose from {', '.join(engines)}" if engines else "there is only one, so leave engine out"

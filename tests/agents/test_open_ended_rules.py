@@ -154,7 +154,7 @@ def checked(*said: tuple[str, str, str], items: int = 6) -> str:
     """Errors at problems, and beside them an engine and whether it is right; "" for no engine."""
     errors = [{"problem": problem, "right": "1", "given": "9"} for problem, _, _ in said]
     for error, (_, engine, answer) in zip(errors, said, strict=True):
-        error |= {"engine": engine, "engine_answer": answer} if engine else {}
+        error.update({"engine": engine, "engine_answer": answer} if engine else {})
     return json.dumps({"items": items, "engines": ENGINES, "errors": errors, "change": 0.0})
 
 
@@ -176,7 +176,7 @@ def test_vet_engines_remembers_and_a_mistake_counts_more_than_being_right() -> N
     right = checked(*[(SUM.format(i), "X", "1") for i in range(3)], (SUM.format(9), "Z", "1"))
     assert {engine for _, engine in orders(agent, right)} == {"X"}
     wrong = checked((SUM.format(4), "X", "2"), (SUM.format(5), "Y", "2"))
-    assert {engine for _, engine in orders(agent, wrong)} == {"Z"}  # unsound engines are right at times, sound ones always
+    assert {engine for _, engine in orders(agent, wrong)} == {"Z"}  # sound engines are always right
 
 
 def test_vet_engines_chooses_at_random_among_engines_of_which_nothing_is_known() -> None:

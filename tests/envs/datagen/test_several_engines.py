@@ -156,5 +156,5 @@ def mute(text: str) -> str:
     """The observation, with every engine's answer made the right one."""
     seen = json.loads(text)
     for error in seen["errors"]:
-        error |= {"engine_answer": error["right"]} if "engine" in error else {}
+        error.update({"engine_answer": error["right"]} if "engine" in error else {})
     return json.dumps(seen)
