@@ -119,6 +119,13 @@ def test_an_engine_that_there_is_not_is_refused_in_a_sentence() -> None:
     assert "there is only one, so leave engine out" in info["items/explained"][0]
 
 
+def test_settings_of_one_engine_are_those_of_older_cards_and_snapshots() -> None:
+    """With several, the settings of engines are told, so that a snapshot fits its own environment alone."""
+    told = {"engines", "engine_errors", "checks"}
+    assert told <= make()[0].settings.keys()
+    assert not told & make("kdgym/DataGen-Code-OpenEnded-v0")[0].settings.keys()
+
+
 def test_info_does_not_tell_which_drawn_items_are_right() -> None:
     envs, seen = make(num_envs=2)
     mine = {"problem": seen[0]["errors"][0]["problem"], "answer": seen[0]["errors"][0]["right"]}
