@@ -123,6 +123,7 @@ _SKILL_LIST: dict[str, Any] = {
     "asking": ("llm",),
     "others": ("constant", "informed_cure"),
 }
+_NO_ROOM = "the best rule stands at the upper bound, so that nothing is left for a better teacher."
 _OPEN_ENDED: dict[str, Any] = {
     "group": "DataGen Open-Ended",
     "small": _SMALL,
@@ -135,6 +136,11 @@ _OPEN_ENDED: dict[str, Any] = {
     "upper_bounds": ("informed_writer",),
     "asking": ("llm", "llm_arte", "llm_corrections", "llm_engine", "llm_variants", "ssb"),
     "others": ("diagnose_errors",),
+}
+_ENGINES: dict[str, Any] = {"engines": 5}  # what stands in a writer's way is whom to trust
+_OF_ENGINES: dict[str, Any] = {
+    **_OPEN_ENDED,
+    "teachers": (*_OPEN_ENDED["teachers"], "copy_and_order", "try_engines", "vet_engines"),
 }
 _SKILL_TREE: dict[str, Any] = {
     "group": "DataGen Skill-Tree",
@@ -371,7 +377,14 @@ ENVIRONMENTS = (
         "kdgym/DataGen-Math-OpenEnded-v0",
         summary="Write the training items yourself, as JSON, after reading the student's errors in arithmetic.",
         settings={"task": "Math"},
+        closed=_NO_ROOM,
         **_OPEN_ENDED,
+    ),
+    Entry(
+        "kdgym/DataGen-Math-OpenEnded-v1",
+        summary="Write training items for a student's errors in arithmetic, and find out which engines to order from.",
+        settings={"task": "Math", **_ENGINES},
+        **_OF_ENGINES,
     ),
     Entry(
         "kdgym/DataGen-Code-OpenEnded-v0",
@@ -383,7 +396,14 @@ ENVIRONMENTS = (
         "kdgym/DataGen-VQA-OpenEnded-v0",
         summary="The same for questions about pictures, which the teacher describes and the environment draws.",
         settings={"task": "VQA"},
+        closed=_NO_ROOM,
         **_OPEN_ENDED,
+    ),
+    Entry(
+        "kdgym/DataGen-VQA-OpenEnded-v1",
+        summary="Write items about pictures, which the environment draws, and find out which engines to order from.",
+        settings={"task": "VQA", **_ENGINES},
+        **_OF_ENGINES,
     ),
     Entry(
         "kdgym/DataGen-Reasoning-OpenEnded-v0",
@@ -393,9 +413,9 @@ ENVIRONMENTS = (
     ),
     Entry(
         "kdgym/DataGen-Reasoning-OpenEnded-v1",
-        summary="The same for reasoning-gym's datasets.",
-        **_REASONING,
-        **_OPEN_ENDED,
+        summary="Write items for reasoning-gym's datasets, and find out which engines to order from.",
+        settings={**_REASONING["settings"], **_ENGINES},
+        **_OF_ENGINES,
     ),
     Entry(
         "kdgym/DataGen-Math-SkillTree-v0",

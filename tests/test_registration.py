@@ -46,9 +46,7 @@ CLOSED = [entry.id for entry in ENVIRONMENTS if entry.closed]
 @pytest.mark.parametrize("make", [gym.make, partial(gym.make_vec, num_envs=1)])
 @pytest.mark.parametrize("env_id", CLOSED)
 def test_a_closed_id_says_why_and_what_to_use(make: Callable[..., Any], env_id: str) -> None:
-    with pytest.warns(
-        DeprecationWarning, match=rf"{env_id}\. Closed: [a-z].+\. Use {find(env_id).newer}\.$"
-    ) as given:
+    with pytest.warns(DeprecationWarning, match=rf"{env_id}\. Closed: [a-z].+\. Use {find(env_id).newer}\.$") as given:
         made = make(env_id)
     assert given[-1].filename == __file__
     assert type(made.unwrapped) is type(make(find(env_id).newer).unwrapped)

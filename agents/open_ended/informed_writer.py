@@ -1,4 +1,4 @@
-"""Upper bound: orders real items of the target skills, which no teacher is told."""
+"""Upper bound: orders real items of the target skills, from the sound engine of each; no teacher is told either."""
 
 import json
 from typing import Any
@@ -10,15 +10,19 @@ class Agent(Teacher):
     upper_bound = True  # the runner attaches the environment, which no teacher gets to see
 
     def act(self, observation: Any) -> list[str]:
-        targets = self.envs.hidden()["target"].astype(float)
-        return [
-            self._order(json.loads(text)["items"], target) for text, target in zip(observation, targets, strict=True)
-        ]
+        hidden, seen = self.envs.hidden(), [json.loads(text) for text in observation]
+        sound = hidden.get("sound", [()] * len(seen))
+        return [self._order(*one) for one in zip(seen, hidden["target"].astype(float), sound, strict=True)]
 
-    def _order(self, n: int, target: Any) -> str:
-        counts = self.rng.multinomial(n, target / target.sum())
+    def _order(self, seen: Any, target: Any, sound: Any) -> str:
+        counts = self.rng.multinomial(seen["items"], target / target.sum())
+        engine = [{"engine": seen["engines"][e]} for e in sound] or [{}] * len(counts)
         return json.dumps(
-            [{"draw": int(count), "like": self._example(skill)} for skill, count in enumerate(counts) if count]
+            [
+                {"draw": int(count), "like": self._example(skill), **engine[skill]}
+                for skill, count in enumerate(counts)
+                if count
+            ]
         )
 
     def _example(self, skill: int) -> Any:

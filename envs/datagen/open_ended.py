@@ -11,26 +11,39 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from kdgym import random
 from kdgym.core import SingleEnv, ledger
 from kdgym.core.course import FIRST_PURPOSE, Course, CourseEnv
 from kdgym.core.course_settings import CourseSettings
+from kdgym.core.fields import Layout
 from kdgym.core.population import Array, Info, common_arguments
 from kdgym.envs.datagen.data_engines import shuffle
+from kdgym.envs.datagen.engines import NAMES, Engines
 from kdgym.envs.datagen.written_items import MOST_CHARACTERS, REASONS, WrittenLesson, read_lesson
 from kdgym.spaces import JsonText
 from kdgym.students import Batch, Tables, is_language_model
 
-_PROBE, _DRAW = range(FIRST_PURPOSE, FIRST_PURPOSE + 2)  # purposes of a student's random streams
+_PROBE, _DRAW, _ENGINES, _MAKER, _ASKED = range(
+    FIRST_PURPOSE, FIRST_PURPOSE + 5
+)  # purposes of a student's random streams
 
 
 class OpenEndedSettings(CourseSettings):
     """Arguments of `OpenEnded`; see there."""
 
     errors: int = Field(32, ge=1, le=256)
+    engines: int = Field(1, ge=1, le=len(NAMES))
+    engine_errors: float = Field(0.7, ge=0, le=1)
+    checks: int = Field(4, ge=0, le=256)
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Of one engine alone nothing, as in cards and snapshots from before there were several."""
+        hidden = () if self.engines > 1 else ("engines", "engine_errors", "checks")
+        return {name: value for name, value in dump(self).items() if name not in hidden}
 
 
 class OpenEnded(CourseEnv):
@@ -38,18 +51,25 @@ class OpenEnded(CourseEnv):
 
     ## Description
     The same students, targets, budget and splits as on the Skill-List level, but nobody tells the teacher what the skills are,
-    and there are no data engines of hidden quality: the teacher is the data engine. After every step the student tries
-    practice problems, drawn from the *train* split in proportion to the targets; its errors are shown. (Not validation
-    errors: copying those back would be training on the examination.) The teacher answers with a list of items, which the
-    student learns once each, in random order. A wrong answer is the teacher's own fault: it is learned as well.
+    and the teacher writes items itself or orders real ones. With ``engines=5`` these come from five data engines: in every
+    skill one is sound, and the others are often wrong. Which one is sound is hidden and drawn anew every episode. Faulty
+    engines share their wrong answers, so that agreement proves nothing.
+
+    After every step the student tries practice problems, drawn from the *train* split in proportion to the targets; its errors
+    are shown. (Not validation errors: copying those back would be training on the examination.) The teacher answers with a
+    list of items, which the student learns once each, in random order. Wrong answers are learned as well, the teacher's own
+    and the engines'.
 
     ## Action Space
     ``Text``: a JSON list. ``{"problem": ..., "answer": "..."}`` is an item of the teacher's own, a problem written as in the
     errors shown (a sentence; for pictures ``{"cells": [...], "question": "..."}``, see `kdgym.tasks.vqa.task.VQA.render`).
     ``{"draw": n}`` buys n real items: random problems of the train split with their right answers. ``{"draw": n, "like":
-    problem}`` buys n others of that problem's kind: DataEnvGym's data specification, carried out by an engine that makes no
-    mistakes. Every item read costs 1, refused or not. What is refused, and why, is in ``info``: no JSON, a malformed item, no
-    problem of this task, a problem held out for examinations, no possible answer, over budget.
+    problem}`` buys n others of that problem's kind: DataEnvGym's data specification, carried out by an engine. With several
+    engines their answers may be wrong; ``"engine": "B"`` in a draw chooses one, and without it every item comes from any.
+
+    Every item read costs 1, refused or not. What is refused, and why, is in ``info``: no JSON, a malformed item, no problem of
+    this task, a problem held out for examinations, no possible answer, over budget. ``items/verified`` is the share of accepted
+    items that are right; with several engines, of those that the teacher wrote.
 
     ## Observation Space
     ``Text``: a JSON object.
@@ -61,8 +81,12 @@ class OpenEnded(CourseEnv):
     | items | how many items the step's allowance pays for |
     | steps_left | steps until the end |
     | practice | how many practice problems were tried, and how many were right |
+    | engines | only with several: their names |
     | errors | up to ``errors`` of the wrong ones: ``problem``, the student's ``given`` answer, the ``right`` answer |
     | wrong_rules | only with ``misconceptions``: what practice says about each known wrong rule |
+
+    With several engines the first ``checks`` errors also have ``engine``, a name drawn at random, and ``engine_answer``: what
+    this engine says to that problem, and would sell with it. A sound engine says what is right, a faulty one sometimes.
 
     Of every wrong rule known of the task, the student's own or not, ``wrong_rules`` tells its ``description``, on how many
     practice problems it is wrong (``asked``), and how many of those the student answered as it says (``followed``).
@@ -94,11 +118,15 @@ class OpenEnded(CourseEnv):
 
     ## Arguments
     * ``errors``: practice problems of a step.
+    * ``engines``: data engines, up to 16; one alone makes no mistakes. ``engine_errors``: share of the problems that a faulty
+      one answers wrongly. ``checks``: errors of a step beside which an engine's answer is shown.
     * All others but ``sources``: as on the Skill-List level (`kdgym.envs.datagen.skill_list.SkillList`).
 
     ## Version History
-    * v1 (reasoning-gym only): no held-out problem has a twin in train.
-    * v0: first version. That of reasoning-gym is closed: held-out problems have commuted and reordered twins in train.
+    * v1: real items come from five engines, four of which are often wrong; with reasoning-gym, no held-out problem has a twin
+      in train. Programs have no v1.
+    * v0: first version, one flawless engine. All but that of programs are closed: the best rule stands at the upper bound, and
+      with reasoning-gym held-out problems have commuted and reordered twins in train.
     """
 
     course: Course[OpenEndedSettings]
@@ -114,13 +142,15 @@ class OpenEnded(CourseEnv):
         pool, device = course.task.pool("train"), course.students.device
         self._train_problems = pool.start.to(device), pool.count.to(device)
         self._solution = course.task.solution.to(device)
-        n, tokens = course.config.errors, course.students.answer_width
+        n, tokens, number = course.config.errors, course.students.answer_width, course.config.engines
+        self._engines = Engines(course.task, number, course.config.engine_errors, device) if number > 1 else None
+        asked: Layout = {} if self._engines is None else {"asked": ((n,), torch.int64)}
         super().__init__(
             course,
             num_envs,
             observation_space={},
             action_space=JsonText(MOST_CHARACTERS, example="draw"),
-            layout={"probe": ((n,), torch.int64), "given": ((n, tokens), torch.int64)},
+            layout={"probe": ((n,), torch.int64), "given": ((n, tokens), torch.int64), **asked},
             text_space=JsonText(MOST_CHARACTERS, example="score"),
             **common,
         )
@@ -130,14 +160,18 @@ class OpenEnded(CourseEnv):
     def _limits(self) -> dict[str, tuple[float, float]]:
         first, number = self._train_problems
         tokens = torch.inf if is_language_model(self.config.student) else self.task.vocabulary - 1
-        own = {"probe": (int(first.min()), int((first + number).max()) - 1), "given": (0, tokens)}
+        own = {
+            "probe": (int(first.min()), int((first + number).max()) - 1),
+            "given": (0, tokens),
+            "asked": (0, self.config.engines - 1),
+        }
         return {**super()._limits(), **own}
 
     def _begin(self, rows: Tensor, restart: str) -> None:
         if restart == "base":
             self.course.draw_base(self.state, rows)
         self.course.begin(self.state, rows, self.course.draw_targets(self.state, rows))
-        self._practise(rows)
+        self._practise(rows, 0)
 
     def _receive(self, actions: Any) -> Tensor:
         """Read what the teachers wrote."""
@@ -154,7 +188,8 @@ class OpenEnded(CourseEnv):
                     f"The text of student {i} has half of a surrogate pair in it; leave it out."
                 ) from error
         most = torch.floor(self.course.allowance(self.state)).long().clamp(0, self.course.step_items).tolist()
-        self._lessons = [read_lesson(self.task, str(text), n) for text, n in zip(texts, most, strict=True)]
+        engines = self._engines.names if self._engines else ""
+        self._lessons = [read_lesson(self.task, str(text), n, engines) for text, n in zip(texts, most, strict=True)]
         return torch.tensor([lesson.processed for lesson in self._lessons], device=self.device)
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,28 +200,38 @@ class OpenEnded(CourseEnv):
         total, place = written + drawn, torch.arange(size, device=self.device)
         bits, order = random.bits(self.stream(_DRAW, state["step"]), 2 * size).view(-1, 2, size).unbind(1)
         own = (written.cumsum(0) - written).unsqueeze(1) + place  # behind the task's own problems and answers
-        mine, real = place < written.unsqueeze(1), self._draw(bits, *self._wanted(written))
+        skill, other, engine = self._wanted(written)
+        mine, real = place < written.unsqueeze(1), self._draw(bits, skill, other)
         problem = torch.where(mine, len(task.prompt) + own, real)
-        answer = torch.where(mine, len(task.answer) + own, self._solution[real])
+        answer = torch.where(mine, len(task.answer) + own, self._made(real, engine))
         shuffled = shuffle(order, total)
         course.train(state, Batch(problem.gather(1, shuffled), answer.gather(1, shuffled), total), self._tables())
         # Nobody says what skill an item is for, so the picture of the lesson shows the money spread over all.
         course.pay(state, total, (action.double().unsqueeze(1) / len(task.skills)).expand(-1, len(task.skills)))
         ledger.charge(state["ledger"], "teacher", items=action)
-        self._practise(slice(None))
+        self._practise(slice(None), 1)
         return course.validate(state)
 
     def _observe(self) -> dict[str, Tensor]:
         return self.course.observe(self.state)
 
-    def _wanted(self, written: Tensor) -> tuple[Tensor, Tensor]:
-        """Of which skill every item is to be, and which problem it is not to be: int64 [S, lesson size] each, -1 for any."""
-        wanted = torch.full((self.num_envs, self.course.step_items, 2), -1)
+    def _wanted(self, written: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of which skill every item is to be, which problem it is not to be, and from which engine: int64 [S, lesson size]
+        each, -1 for any.
+        """
+        wanted = torch.full((self.num_envs, self.course.step_items, 3), -1)
         for i, (lesson, first) in enumerate(zip(self._lessons, written.tolist(), strict=True)):
-            if lesson.like:
-                wanted[i, first : first + len(lesson.like)] = torch.tensor(lesson.like)
-        skill, other = wanted.to(self.device).unbind(2)
-        return skill, other
+            if lesson.asked:
+                wanted[i, first : first + len(lesson.asked)] = torch.tensor(lesson.asked)
+        skill, other, engine = wanted.to(self.device).unbind(2)
+        return skill, other, engine
+
+    def _made(self, problem: Tensor, engine: Tensor) -> Tensor:
+        """Answers that engines give with real problems [S, N]; which engine, where it is -1, is drawn."""
+        if self._engines is None:
+            return self._solution[problem]
+        anyone = random.integers(self.stream(_MAKER, self.state["step"]), problem.shape[1], len(self._engines.names))
+        return self._engines.answers(self.stream(_ENGINES), torch.where(engine < 0, anyone, engine), problem)
 
     def _tables(self) -> Tables:
         """The task's problems and answers, and behind them those that teachers wrote for this step."""
@@ -210,8 +255,8 @@ class OpenEnded(CourseEnv):
         problem = start + random.to_integers(bits, count)
         return torch.where(problem == other, start + (problem + 1 - start) % count, problem)
 
-    def _practise(self, rows: Tensor | slice) -> None:
-        """Try problems of the train split, by target; charged as the student's inference."""
+    def _practise(self, rows: Tensor | slice, after: int) -> None:
+        """Try problems of the train split, by target, ``after`` the step or before any; charged as the student's inference."""
         state, n = self.state, self.config.errors
         bits, place = random.bits(self.stream(_PROBE, state["step"])[rows], 2 * n).view(-1, 2, n).unbind(1)
         goal = state["target"][rows].double().cumsum(1)
@@ -219,6 +264,9 @@ class OpenEnded(CourseEnv):
         probe = self._draw(bits, skill.clamp_max(goal.shape[1] - 1), torch.full_like(skill, -1))
         state["probe"][rows] = probe
         state["given"][rows] = self.students.decode(state["student"][rows], probe)
+        if self._engines is not None:
+            asked = self.stream(_ASKED, state["step"] + after)[rows]
+            state["asked"][rows] = random.integers(asked, n, len(self._engines.names))
         self.course.charge_inference(state, rows, probe)
 
     # --- text ----------------------------------------------------------------------------------------------------
@@ -235,13 +283,25 @@ class OpenEnded(CourseEnv):
                     "change": round(float(change[i]), 4),
                     "items": items[i],
                     "steps_left": self.config.steps - int(self.state["step"][i]),
-                    **self._practice(i),
+                    **({} if self._engines is None else {"engines": list(self._engines.names)}),
+                    **self._practice(i, said),
                 }
             )
-            for i in range(self.num_envs)
+            for i, said in enumerate(self._said())
         )
 
-    def _practice(self, student: int) -> dict[str, Any]:
+    def _said(self) -> list[list[dict[str, str]]]:
+        """What the engine that is asked says about every practice problem, S x [errors]; nothing where there is one alone."""
+        if self._engines is None:
+            return [[{}] * self.config.errors] * self.num_envs
+        names, asked = self._engines.names, self.state["asked"]
+        answers = self._engines.answers(self.stream(_ENGINES), asked, self.state["probe"])
+        return [
+            [{"engine": names[e], "engine_answer": self.task.answer_text(a)} for e, a in zip(*row, strict=True)]
+            for row in zip(asked.tolist(), answers.tolist(), strict=True)
+        ]
+
+    def _practice(self, student: int, engine_said: list[dict[str, str]]) -> dict[str, Any]:
         task, students, probe, given = (
             self.task,
             self.students,
@@ -254,8 +314,9 @@ class OpenEnded(CourseEnv):
                 "problem": task.write_problem(int(probe[j])),
                 "given": said[j],
                 "right": task.answer_text(int(task.solution[probe[j]])),
+                **(engine_said[j] if place < self.config.checks else {}),
             }
-            for j in torch.nonzero(~right).flatten().tolist()
+            for place, j in enumerate(torch.nonzero(~right).flatten().tolist())
         ]
         practice = {"practice": {"tried": len(probe), "right": int(right.sum())}, "errors": errors}
         return practice | self._wrong_rules(student)
@@ -271,18 +332,24 @@ class OpenEnded(CourseEnv):
         return {"wrong_rules": rules}
 
     def hidden(self) -> dict[str, Array]:
-        """What the episode hides, for upper bounds only: ``target``, the weight of every skill, float32 [S, K]."""
-        return {"target": self.state["target"].cpu().numpy().copy()}
+        """What the episode hides, for upper bounds only: ``target``, the weight of every skill, float32 [S, K]; and with
+        several engines ``sound``, which one makes no mistakes in each skill, int64 [S, K].
+        """
+        sound = {} if self._engines is None else {"sound": self._engines.sound(self.stream(_ENGINES))}
+        return {name: of.cpu().numpy().copy() for name, of in ({"target": self.state["target"]} | sound).items()}
 
     def _step_info(self) -> Info:
         """What became of the items, [S] each, and the first refusals in words."""
         lessons = self._lessons
         counts = {f"items/rejected/{why}": np.array([lesson.rejected[why] for lesson in lessons]) for why in REASONS}
-        accepted = np.array([len(lesson.answer) + lesson.drawn for lesson in lessons])
-        right = np.array([sum(lesson.right) + lesson.drawn for lesson in lessons])
+        written, right, drawn = (
+            np.array([count(lesson) for lesson in lessons])
+            for count in (lambda one: len(one.answer), lambda one: sum(one.right), lambda one: one.drawn)
+        )
+        sound = drawn if self._engines is None else 0  # with several, which drawn items are right is hidden
         explained = np.array(["\n".join(lesson.explained) for lesson in lessons], dtype=object)
-        verified = right / np.maximum(accepted, 1)
-        told = {"items/accepted": accepted, "items/verified": verified, "items/explained": explained}
+        verified = (right + sound) / np.maximum(written + sound, 1)
+        told = {"items/accepted": written + drawn, "items/verified": verified, "items/explained": explained}
         return {**told, **counts}
 
 

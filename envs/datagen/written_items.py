@@ -2,13 +2,15 @@
 
 A lesson is a JSON list. ``{"problem": ..., "answer": "..."}`` is an item; what a problem looks like is the task's matter (a
 sentence, or the description of a picture). ``{"draw": n}`` buys n real items: random problems of the train split with their
-right answers; ``{"draw": n, "like": problem}`` buys n others of the given problem's kind, as a data engine makes variants of an
-example. Nothing that a teacher writes raises: what cannot be read is refused, counted and explained.
+answers. ``{"draw": n, "like": problem}`` buys n others of the given problem's kind, as a data engine makes variants of an
+example, and ``"engine": name`` says which engine, where there are several. Nothing that a teacher writes raises: what cannot
+be read is refused, counted and explained.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -37,6 +39,7 @@ class _Draw(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     draw: Annotated[int, Field(ge=1, le=1_000_000)]
     like: str | dict[str, Any] | None = None
+    engine: str | None = None
 
 
 _ADAPTER: TypeAdapter[_Item | _Draw] = TypeAdapter(_Item | _Draw)
@@ -53,7 +56,7 @@ class WrittenLesson:
         text: the same as text, for students that read: problem (worded by the task) and answer.
         right: whether each of those is the right answer.
         drawn: how many real items to add.
-        like: of the first ones of those, the skill they are of, and the problem they are not, -1 if it is no real one.
+        asked: of the first ones of those, the skill they are of, the problem they are not, and the engine; -1 for any.
         rejected: how many items were refused, by reason.
         explained: the first refusals, for a person or a language model.
         processed: items that were read, accepted or not; each costs as much as one.
@@ -65,7 +68,7 @@ class WrittenLesson:
     text: list[tuple[str, str]] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
     drawn: int = 0
-    like: list[tuple[int, int]] = field(default_factory=list)
+    asked: list[tuple[int, int, int]] = field(default_factory=list)
     rejected: Counter[Reason] = field(default_factory=Counter)
     explained: list[str] = field(default_factory=list)
     processed: int = 0
@@ -77,8 +80,8 @@ class WrittenLesson:
             self.explained.append(message)
 
 
-def read_lesson(task: Task, text: str, most: int) -> WrittenLesson:
-    """Read what a teacher wrote; at most ``most`` items are read, drawn ones included.
+def read_lesson(task: Task, text: str, most: int, engines: Sequence[str] = ()) -> WrittenLesson:
+    """Read what a teacher wrote; at most ``most`` items are read, drawn ones included. Items are drawn from ``engines``.
 
     A text that is no JSON list counts as one item read.
     """
@@ -93,7 +96,7 @@ def read_lesson(task: Task, text: str, most: int) -> WrittenLesson:
             rest = len(items) - place
             lesson.refuse("over_budget", f"Items {place} to {len(items) - 1}: there is money for {most} items.", rest)
             break
-        _read_item(lesson, task, place, raw, left)
+        _read_item(lesson, task, place, raw, left, engines)
     return lesson
 
 
@@ -112,7 +115,7 @@ def _parse(lesson: WrittenLesson, text: str) -> list[Any] | None:
     return items
 
 
-def _read_item(lesson: WrittenLesson, task: Task, place: int, raw: Any, left: int) -> None:
+def _read_item(lesson: WrittenLesson, task: Task, place: int, raw: Any, left: int, engines: Sequence[str]) -> None:
     try:
         item = _ADAPTER.validate_python(raw)
     except ValidationError as error:
@@ -122,7 +125,7 @@ def _read_item(lesson: WrittenLesson, task: Task, place: int, raw: Any, left: in
         lesson.refuse("malformed", f"Item {place}: {where or 'the item'}: {first['msg']}.")
         return
     if isinstance(item, _Draw):
-        _read_draw(lesson, task, place, item, left)
+        _read_draw(lesson, task, place, item, left, engines)
         return
     lesson.processed += 1
     try:
@@ -139,8 +142,14 @@ def _read_item(lesson: WrittenLesson, task: Task, place: int, raw: Any, left: in
         lesson.image.append(posed.image)
 
 
-def _read_draw(lesson: WrittenLesson, task: Task, place: int, item: _Draw, left: int) -> None:
+def _read_draw(lesson: WrittenLesson, task: Task, place: int, item: _Draw, left: int, engines: Sequence[str]) -> None:
     bought = min(item.draw, left)
+    if item.engine is not None and item.engine not in engines:
+        known = f"choose from {', '.join(engines)}" if engines else "there is only one, so leave engine out"
+        lesson.processed += 1
+        lesson.refuse("malformed", f"Item {place}: engine is {item.engine!r:.40}; {known}.")
+        return
+    skill, other, engine = -1, -1, -1 if item.engine is None else engines.index(item.engine)
     if item.like is not None:
         try:
             posed = task.read_problem(item.like)
@@ -148,7 +157,9 @@ def _read_draw(lesson: WrittenLesson, task: Task, place: int, item: _Draw, left:
             lesson.processed += 1
             lesson.refuse(error.reason, f"Item {place}: {error}")
             return
-        lesson.like += [(posed.skill, _find(task, posed))] * bought
+        skill, other = posed.skill, _find(task, posed)
+    if (skill, engine) != (-1, -1):
+        lesson.asked += [(skill, other, engine)] * bought
     lesson.drawn += bought
     lesson.processed += bought
     if bought < item.draw:

@@ -56,6 +56,18 @@ DECISIONS: list[tuple[str, str, list[Any]]] = [
     ("open_ended", told(0, 3), []),
     ("open_ended", told(10, 1), [(10, "A")]),
     ("open_ended", told(25, 1), [(25, "A")]),
+    # Five copies of every error, and items like the errors in equal parts.
+    ("copy_and_order", told(15, 2), [*[A, B] * 5, (3, "A"), (2, "B")]),
+    ("copy_and_order", told(3, 2), [A, B, A]),
+    ("copy_and_order", told(4), [(4, None)]),
+    ("copy_and_order", told(0, 2), []),
+    # Where there is one engine alone, nothing is to be found out.
+    ("vet_engines", told(5, 2), [(3, "A"), (2, "B")]),
+    ("vet_engines", told(4), [(4, None)]),
+    ("vet_engines", told(0, 2), []),
+    ("try_engines", told(5, 2, change=0.0), [(3, "A"), (2, "B")]),
+    ("try_engines", told(4, change=0.0), [(4, None)]),
+    ("try_engines", told(0, 2, change=0.0), []),
 ]
 
 
@@ -132,3 +144,57 @@ def test_diagnose_errors_believes_what_is_followed() -> None:
     # Beta-binomial with three of six: C(6,3) B(5,5)/B(2,2) against C(6,3) B(4,9)/B(1,6).
     odds = 0.5 * (6 * 1 / 630) / (6 * 1 / 1980)
     assert belief[0, 1] == pytest.approx(odds / (1 + odds))
+
+
+ENGINES = ["X", "Y", "Z"]
+SUM, PRODUCT = "In base 6, what is {} + 3?", "In base 6, what is {} * 3?"
+
+
+def checked(*said: tuple[str, str, str], items: int = 6) -> str:
+    """Errors at problems, and beside them an engine and whether it is right; "" for no engine."""
+    errors = [{"problem": problem, "right": "1", "given": "9"} for problem, _, _ in said]
+    for error, (_, engine, answer) in zip(errors, said, strict=True):
+        error.update({"engine": engine, "engine_answer": answer} if engine else {})
+    return json.dumps({"items": items, "engines": ENGINES, "errors": errors, "change": 0.0})
+
+
+def orders(agent: Any, text: str) -> list[tuple[str, str]]:
+    return [(item["like"], item["engine"]) for item in json.loads(agent.act([text])[0])]
+
+
+def test_vet_engines_orders_every_kind_from_the_engine_that_was_right_about_it() -> None:
+    told = checked(
+        (SUM.format(1), "X", "1"), (SUM.format(2), "X", "1"), (SUM.format(3), "Y", "2"),
+        (PRODUCT.format(1), "X", "2"), (PRODUCT.format(2), "Z", "1"), (PRODUCT.format(3), "", ""),
+    )  # fmt: skip
+    agent = begin("vet_engines", told)
+    assert [engine for _, engine in orders(agent, told)] == ["X"] * 3 + ["Z"] * 3
+
+
+def test_vet_engines_remembers_and_a_mistake_counts_more_than_being_right() -> None:
+    agent = begin("vet_engines", "")
+    right = checked(*[(SUM.format(i), "X", "1") for i in range(3)], (SUM.format(9), "Z", "1"))
+    assert {engine for _, engine in orders(agent, right)} == {"X"}
+    wrong = checked((SUM.format(4), "X", "2"), (SUM.format(5), "Y", "2"))
+    assert {engine for _, engine in orders(agent, wrong)} == {"Z"}  # sound engines are always right
+
+
+def test_vet_engines_chooses_at_random_among_engines_of_which_nothing_is_known() -> None:
+    told = checked((SUM.format(1), "X", "2"), (SUM.format(2), "", ""))
+    chosen = {engine for seed in range(8) for _, engine in orders(begin("vet_engines", told, seed=seed), told)}
+    assert chosen == {"Y", "Z"}
+
+
+@pytest.mark.parametrize("best", range(4))
+def test_try_engines_stays_with_what_the_score_rose_most_after(best: int) -> None:
+    """First items of any engine, then of each alone; what engines say is not read."""
+    told = json.loads(checked((SUM.format(1), "X", "2"), (SUM.format(2), "Y", "1")))
+    agent = begin("try_engines", json.dumps(told))
+    changes = [0.5, *(0.2 if choice == best else 0.1 for choice in range(4)), 0.9, -0.9]
+    ordered = []
+    for change in changes:
+        lesson = json.loads(agent.act([json.dumps({**told, "change": change})])[0])
+        assert [item["draw"] for item in lesson] == [3, 3]
+        ordered.append({item.get("engine") for item in lesson})
+    choices = [{None}, *({name} for name in ENGINES)]
+    assert ordered == [*choices, *[choices[best]] * 3]

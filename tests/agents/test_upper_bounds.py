@@ -112,3 +112,13 @@ def test_informed_writer_orders_problems_of_the_target_skills() -> None:
             ordered[envs.task.read_problem(item["like"]).skill] += item["draw"]
         assert ordered.sum() == 4096
         assert ordered / 4096 == pytest.approx(target, abs=0.03)
+
+
+@pytest.mark.slow
+def test_informed_writer_orders_every_skill_from_its_sound_engine() -> None:
+    envs, observation = make("kdgym/DataGen-Math-OpenEnded-v1", steps=1, budget=640.0, validation_items=8)
+    agent: Any = load_agent("informed_writer", envs, seed=0)
+    introduce(agent, envs, observation)
+    for text, sound in zip(agent.act(observation), envs.hidden()["sound"], strict=True):
+        for item in json.loads(text):
+            assert item["engine"] == "ABCDE"[sound[envs.task.read_problem(item["like"]).skill]]
