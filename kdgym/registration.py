@@ -178,8 +178,8 @@ _FEEDBACK: dict[str, Any] = {
     "asking": ("llm_feedback",),
     "others": _ANY_NUMBERS,
 }
-# Two of the three kinds that show a solution are wrong, and which they are is drawn anew in the middle of an episode.
-_UNRELIABLE: dict[str, Any] = {"settings": {"task": "Scratchpad", "version": 1, "faulty": 2, "shifts": 2}}
+# Two of the three kinds that show a solution are wrong, and which they are is drawn three times an episode.
+_UNRELIABLE: dict[str, Any] = {"settings": {"task": "Scratchpad", "version": 1, "faulty": 2, "shifts": 3}}
 _SNAPSHOT: dict[str, Any] = {
     "group": "Snapshot",
     "small": {"steps": 3, "updates": 2, "validation_starts": 4, "test_starts": 8},
