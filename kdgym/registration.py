@@ -153,7 +153,9 @@ _TWINS: dict[str, Any] = {
     "settings": {"task": "Reasoning"},
     "closed": "most held-out products, greatest common divisors and filtered lists have a commuted or reordered twin in train.",
 }
-_REORDERED: dict[str, Any] = {"closed": "held-out problems have a twin in train, with the steps in another order."}
+_REORDERED: dict[str, Any] = {
+    "closed": "half of the held-out problems of several steps have a reordered twin in train."
+}
 _FEEDBACK: dict[str, Any] = {
     "group": "Feedback",
     "small": _SMALL,

@@ -78,6 +78,11 @@ class Feedback(CourseEnv):
     the place of its own in the group (`kdgym.tasks.feedback`). The teacher's tokens enter the loss by a shaping of its choice
     (`kdgym.students.policy_gradient`).
 
+    With ``faulty``, so many of the three kinds of feedback that show a solution are wrong. They show it with a mistake of one
+    kind in every step, and all of them make the same (`kdgym.tasks.scratchpad.Scratchpad.careless`). Which kinds are wrong, and
+    the mistake, is drawn ``shifts`` times an episode (`kdgym.envs.feedback.reliability`). Rewards of attempts are always right,
+    so a student that follows wrong feedback fails, and its success after each kind tells whom to trust.
+
     ## Action Space
     ``actions="box"``: `kdgym.spaces.MixedBox`, a ``Box(-1, 1, (15,), float32)``:
 
@@ -133,7 +138,8 @@ class Feedback(CourseEnv):
 
     ## Splits
     Students practise on ``train``, rewards and observations come from ``validation``, `examine` asks ``test``; no problem
-    continues one of another split. No feedback is ever given in an examination.
+    continues one of another split. No feedback is ever given in an examination. Hidden are the kinds that are wrong, their
+    mistake, and when they change: no observation or info has them.
 
     ## Determinism
     Equal settings, seeds, actions and population give bitwise equal observations on one machine at one thread. Another
@@ -149,9 +155,11 @@ class Feedback(CourseEnv):
     * ``budget``, ``price``, ``feedback_cost``: as above.
     * ``learning_rate``, ``epochs``, ``clip``, ``kl``: of GRPO: ``epochs`` AdamW steps an update, ``kl`` weighs the divergence
       from the base student; ``shaping_constant``: c of pi / (pi + c).
+    * ``faulty``: kinds of feedback that are wrong at any time, 0 to 3; ``shifts``: how often an episode draws which.
     * ``validation_items``: a skill; ``reward``, ``actions``: as above; the rest: see `kdgym.core.population.PopulationEnv`.
 
     ## Version History
+    * v1: two kinds of feedback are wrong, drawn three times; no held-out problem has its steps in another order in train.
     * v0: first version.
     """
 

@@ -17,8 +17,8 @@ class Reliability:
     """Which kinds of feedback are wrong, how, and until when. Its state is passed in.
 
     At any time ``faulty`` of the kinds that show a solution are wrong, all in the same way: they make one kind of mistake (see
-    `Scratchpad.careless`) in every step. An episode has ``shifts`` such draws. They relieve one another at steps that are drawn:
-    of three, after a third and two thirds of the episode, or one step earlier or later.
+    `Scratchpad.careless`) in every step. An episode has ``shifts`` such draws. They relieve one another at steps that are
+    drawn: of three, after a third and two thirds of the episode, or one step earlier or later.
 
     Args:
         task: what is practised.

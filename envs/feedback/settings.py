@@ -52,7 +52,9 @@ class FeedbackSettings(CourseSettings):
         """What is not given is what suits the student, and a task without options of its own gets none."""
         options: dict[str, JsonValue] = {"radix": 6} if given.get("task", "Scratchpad") == "Scratchpad" else {}
         chosen = given.get("task_options")
-        if isinstance(chosen, dict) and chosen.keys() == {"version"}:  # of an id; somebody's own options are all there are
+        if isinstance(chosen, dict) and chosen.keys() == {
+            "version"
+        }:  # of an id; somebody's own options are all there are
             given = {**given, "task_options": {**options, **chosen}}
         if not is_language_model(str(given.get("student", ""))):
             return {"task_options": options, **given}

@@ -112,6 +112,8 @@ def give_feedback(
         right: verdicts, bool [S, B]. A right attempt has no wrong step: ``mark`` and ``next_step`` say nothing.
         kind: index into `KINDS`, int64 [S].
         length: steps of ``next_step`` and ``prefix``, int64 [S]; more than a solution has are all it has.
+        solution: what the teacher takes for the solutions, tokens int64 [S, B, A]; the right ones if left out. A step is
+            wrong to it that is not in there.
     """
     if solution is None:
         solution = task.answer.to(tokens.device)[problem]
