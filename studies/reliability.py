@@ -32,7 +32,7 @@ ADAPTIVE = ("adaptive_hint", "feedback_bandit", "ask_unsure", *RULES.values())
 
 def candidates(asking: bool) -> dict[str, dict[str, Any]]:
     """Constant decisions, by their words. Of the kinds that show a solution one is enough, since which is right is drawn."""
-    amounts = [{"ask": 0.5}, {"ask": 1}] if asking else [{"fraction": 0.25}, {"fraction": 0.5}]
+    amounts: list[dict[str, float]] = [{"ask": 0.5}, {"ask": 1}] if asking else [{"fraction": 0.25}, {"fraction": 0.5}]
     found = {}
     for kind, shaping, amount in product(("mark", "next_step"), ("plain", "ratio", "advantage_aware"), amounts):
         words = " ".join([kind, shaping, *(f"{name} {value}" for name, value in amount.items())])
