@@ -166,6 +166,9 @@ _TWINS: dict[str, Any] = {
     "settings": {"task": "Reasoning"},
     "closed": "most held-out products, greatest common divisors and filtered lists have a commuted or reordered twin in train.",
 }
+_REORDERED: dict[str, Any] = {
+    "closed": "half of the held-out problems of several steps have a reordered twin in train."
+}
 _FEEDBACK: dict[str, Any] = {
     "group": "Feedback",
     "small": _SMALL,
@@ -190,6 +193,8 @@ _FEEDBACK: dict[str, Any] = {
     "asking": ("llm_feedback",),
     "others": _ANY_NUMBERS,
 }
+# Two of the three kinds that show a solution are wrong, and which they are is drawn three times an episode.
+_UNRELIABLE: dict[str, Any] = {"settings": {"task": "Scratchpad", "version": 1, "faulty": 2, "shifts": 3}}
 _SNAPSHOT: dict[str, Any] = {
     "group": "Snapshot",
     "small": {"steps": 3, "updates": 2, "validation_starts": 4, "test_starts": 8},
@@ -457,7 +462,19 @@ ENVIRONMENTS = (
     Entry(
         "kdgym/Feedback-Math-v0",
         summary="Comment on some of a student's attempts while it practises arithmetic in steps by GRPO.",
+        **_REORDERED,
         **_FEEDBACK,
+    ),
+    Entry(
+        "kdgym/Feedback-Math-v1",
+        summary="Comment on some of a student's attempts at arithmetic in steps, by kinds of feedback of which few are right.",
+        **_UNRELIABLE,
+        **{
+            **_FEEDBACK,
+            "teachers": (*_FEEDBACK["teachers"], "follow_success"),
+            "upper_bounds": ("informed_feedback",),
+            "asking": (),  # language models read no kinds of feedback that are wrong
+        },
     ),
     Entry(
         "kdgym/Feedback-CHAMP-v0",
@@ -471,6 +488,16 @@ ENVIRONMENTS = (
         population="OrchestrateMath",
         small={"tasks": 3},
         summary="Choose how closely frozen students are supervised, task by task, and what they remember.",
+        **_REORDERED,
+        **_ORCHESTRATE,
+    ),
+    Entry(
+        "kdgym/Orchestrate-Math-v1",
+        module="kdgym.envs.orchestrate.math",
+        population="OrchestrateMath",
+        small={"tasks": 3},
+        summary="Choose how closely frozen students are supervised, task by task, and what they remember.",
+        settings={"version": 1},
         **_ORCHESTRATE,
     ),
     Entry(
@@ -497,7 +524,18 @@ ENVIRONMENTS = (
     Entry(
         "kdgym/Tutoring-Math-v0",
         summary="A pupil decides what it asks about, its tutor how to answer; by PettingZoo they take turns, here not.",
+        **_REORDERED,
         **_TUTORING,
+    ),
+    Entry(
+        "kdgym/Tutoring-Math-v1",
+        summary="The same where few kinds of answer are right; by PettingZoo pupil and tutor take turns, here not.",
+        **_UNRELIABLE,
+        **{
+            **_TUTORING,
+            "teachers": (*_TUTORING["teachers"], "ask_trusted"),
+            "upper_bounds": ("informed_tutor",),
+        },
     ),
     Entry(
         "kdgym/Distill-Images-v0",
@@ -575,6 +613,7 @@ MULTI_AGENT = (
     ("parallel", "kdgym/Classroom-Math-v1", "kdgym.envs.classroom.classroom:parallel_env"),
     ("aec", "kdgym/Classroom-Math-v1", "kdgym.envs.classroom.classroom:env"),
     ("aec", "kdgym/Tutoring-Math-v0", "kdgym.envs.feedback.tutoring:tutoring_env"),
+    ("aec", "kdgym/Tutoring-Math-v1", "kdgym.envs.feedback.tutoring:tutoring_env"),
 )
 
 # What a family adds to the command line: name of the command -> module with a Typer ``app``, which imports nothing slow.

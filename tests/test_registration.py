@@ -29,7 +29,7 @@ IDS = [entry.id for entry in ENVIRONMENTS if not entry.needs_model and not entry
 def test_every_id_keeps_the_contract(env_id: str) -> None:
     small = {name: value for name, value in find(env_id).small.items() if name != "budget"}
     twins = pytest.raises(ContractError, match=r"held-out problems of .* have twins in another split")  # asked last
-    with twins if "twin" in find(env_id).closed else nullcontext():
+    with twins if "twin" in find(env_id).closed and "Orchestrate" not in env_id else nullcontext():
         check(env_id, **{name: 6 if name in ("steps", "tasks") else value for name, value in small.items()})
 
 

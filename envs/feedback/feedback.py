@@ -19,6 +19,7 @@ from kdgym.core.course import FIRST_PURPOSE, MAX_LOSS, Course, CourseEnv
 from kdgym.core.population import Array, common_arguments
 from kdgym.core.validation import checked_choices
 from kdgym.envs.feedback.questions import Questions
+from kdgym.envs.feedback.reliability import Reliability
 from kdgym.envs.feedback.settings import FeedbackSettings
 from kdgym.envs.feedback.tutoring_moves import TutoringMoves
 from kdgym.spaces import MixedBox
@@ -27,12 +28,11 @@ from kdgym.students.base_students.pool import draw_numbers
 from kdgym.students.policy_gradient import SHAPINGS, Objective, Rollouts, group_advantages, grpo_loss, pick
 from kdgym.students.practice import COLUMNS, Attempts, Commentator, Practitioners, ask, attempt, summary, tally, uniform
 from kdgym.students.tiny.habits import Carelessness, careless_students
-from kdgym.tasks.feedback import WHICH, choose_attempts
+from kdgym.tasks.feedback import WHICH, GivenFeedback, choose_attempts, give_feedback
 from kdgym.tasks.scratchpad import Scratchpad
 
-_PLACEMENT, _ATTEMPT, _CHOICE, _CONTINUATION = range(
-    FIRST_PURPOSE, FIRST_PURPOSE + 4
-)  # purposes of a student's random streams
+# Purposes of a student's random streams.
+_PLACEMENT, _ATTEMPT, _CHOICE, _CONTINUATION, _RELIABILITY = range(FIRST_PURPOSE, FIRST_PURPOSE + 5)
 # Base students who rarely succeed alone, and such who often do.
 CARELESSNESS = {
     "rarely": Carelessness(18_432, habits=0.4, habit=(0.55, 0.8), slip=(0.02, 0.2)),
@@ -77,6 +77,11 @@ class Feedback(CourseEnv):
     updates, which attempts to comment on and how. After a comment the student goes on writing, and this guided attempt takes
     the place of its own in the group (`kdgym.tasks.feedback`). The teacher's tokens enter the loss by a shaping of its choice
     (`kdgym.students.policy_gradient`).
+
+    With ``faulty``, so many of the three kinds of feedback that show a solution are wrong. They show it with a mistake of one
+    kind in every step, and all of them make the same (`kdgym.tasks.scratchpad.Scratchpad.careless`). Which kinds are wrong, and
+    the mistake, is drawn ``shifts`` times an episode (`kdgym.envs.feedback.reliability`). Rewards of attempts are always right,
+    so a student that follows wrong feedback fails, and its success after each kind tells whom to trust.
 
     ## Action Space
     ``actions="box"``: `kdgym.spaces.MixedBox`, a ``Box(-1, 1, (15,), float32)``:
@@ -133,7 +138,8 @@ class Feedback(CourseEnv):
 
     ## Splits
     Students practise on ``train``, rewards and observations come from ``validation``, `examine` asks ``test``; no problem
-    continues one of another split. No feedback is ever given in an examination.
+    continues one of another split. No feedback is ever given in an examination. Hidden are the kinds that are wrong, their
+    mistake, and when they change: no observation or info has them.
 
     ## Determinism
     Equal settings, seeds, actions and population give bitwise equal observations on one machine at one thread. Another
@@ -149,9 +155,11 @@ class Feedback(CourseEnv):
     * ``budget``, ``price``, ``feedback_cost``: as above.
     * ``learning_rate``, ``epochs``, ``clip``, ``kl``: of GRPO: ``epochs`` AdamW steps an update, ``kl`` weighs the divergence
       from the base student; ``shaping_constant``: c of pi / (pi + c).
+    * ``faulty``: kinds of feedback that are wrong at any time, 0 to 3; ``shifts``: how often an episode draws which.
     * ``validation_items``: a skill; ``reward``, ``actions``: as above; the rest: see `kdgym.core.population.PopulationEnv`.
 
     ## Version History
+    * v1: two kinds of feedback are wrong, drawn three times; no held-out problem has its steps in another order in train.
     * v0: first version.
     """
 
@@ -175,6 +183,7 @@ class Feedback(CourseEnv):
             levels = [LEVELS.get(name, len(options)) for name, options in self.moves.choices.items()]
             action_space = spaces.MultiDiscrete(levels)
         self._questions = Questions(course, students) if self.asks else None
+        self._reliability = _reliability(course)
         if self._questions:
             action_space = TutoringMoves(k, self.moves.choices)
         shown = {"success": k, "guided_success": k, "no_signal": k, "entropy": k, "errors": k * len(students.errors)}
@@ -193,11 +202,15 @@ class Feedback(CourseEnv):
                 "base": ((students.weights if config.kl else 0,), students.dtype),
                 "feedback": ((), torch.float64),
                 **(self._questions.layout if self._questions else {}),
+                **(self._reliability.layout if self._reliability else {}),
             },
             **common,
         )
         self.commentator: Commentator | None = None
         self._spent = torch.zeros(num_envs, 4, dtype=torch.float64, device=self.device)
+
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        return {**super()._limits(), **(self._reliability.limits if self._reliability else {})}
 
     # --- the decision process ------------------------------------------------------------------------------------
 
@@ -210,6 +223,8 @@ class Feedback(CourseEnv):
             state[name][rows] = 0
         if self._questions:
             self._questions.begin(state, rows)
+        if self._reliability:
+            self._reliability.begin(state, rows, self.stream(_RELIABILITY)[rows])
         state["base"][rows] = state["student"][rows, : state["base"].shape[1]]
         key, group = self.stream(_PLACEMENT)[rows], self.config.group
         first = attempt(self.students, state["student"][rows], key, group, self.config.problems)
@@ -255,7 +270,7 @@ class Feedback(CourseEnv):
         key, right = self.stream(_CHOICE, at), tried.right.flatten(1)
         chosen = choose_attempts(key, tried.right, decision.fraction, decision.which, asked).flatten(1)
         words = self._ask(tried, chosen, decision.kind)
-        said = students.comment(tried.problem, tried.tokens, right, decision.kind, decision.length, words)
+        said = self._comment(tried, right, decision, words)
         guided = chosen & (said.given > said.own)
         chance = uniform(self.stream(_CONTINUATION, at), tried.tokens.shape)
         tokens, log_p = students.resume(state["student"], tried.problem, chance, said.tokens, said.given, guided)
@@ -282,6 +297,15 @@ class Feedback(CourseEnv):
             tokens[student] += spent
         ledger.charge(self.state["ledger"], "teacher", tokens=tokens)
         return lambda s, b: comments[s, b][0] if (s, b) in comments else ""
+
+    def _comment(
+        self, tried: Attempts, right: Tensor, decision: Decision, words: Callable[[int, int], str] | None
+    ) -> GivenFeedback:
+        attempts = tried.problem, tried.tokens, right, decision.kind, decision.length
+        if self._reliability is None:
+            return self.students.comment(*attempts, words)
+        solution = self._reliability.solution(self.state, tried.problem, decision.kind)
+        return give_feedback(cast(Scratchpad, self.task), *attempts, solution)
 
     def _afford(self, attempts: Tensor, continued: Tensor, feedback: Tensor, problem: Tensor, update: int) -> Tensor:
         """Hold groups one after another while this update's allowance lasts: tokens [S, B] -> bool [S, P]. Charged."""
@@ -342,6 +366,12 @@ class Feedback(CourseEnv):
         spent = self._spent.cpu().numpy()
         return {f"practice/{name}": column for name, column in zip(_SPENT, spent.T, strict=True)}
 
+    def hidden(self) -> dict[str, Array]:
+        """For upper bounds only: ``wrong``, which kinds of feedback are wrong at the coming step, int64 [S, kinds]."""
+        none = torch.zeros(self.num_envs, len(self.students.kinds), dtype=torch.int64)
+        wrong = self._reliability.wrong(self.state) if self._reliability else none
+        return {"wrong": wrong.cpu().numpy().copy()}
+
     # --- actions -------------------------------------------------------------------------------------------------
 
     def _receive(self, actions: Array) -> Tensor:
@@ -381,6 +411,23 @@ def _practitioners(course: Course[Any]) -> Practitioners:
             f"student={config.student!r}, placebo={config.placebo}."
         )
     return cast(Practitioners, students)
+
+
+def _reliability(course: Course[Any]) -> Reliability | None:
+    """Of the kinds of feedback, where some are wrong.
+
+    Raises:
+        ValueError: the task knows no wrong solutions.
+    """
+    config, task = course.config, course.task
+    if not config.faulty:
+        return None
+    if not isinstance(task, Scratchpad) or is_language_model(config.student):
+        raise ValueError(
+            f"faulty is {config.faulty}, but feedback is wrong in task='Scratchpad' with student='reasoner' alone; got "
+            f"task={config.task!r}, student={config.student!r}. Leave faulty out, or set it to 0."
+        )
+    return Reliability(task, config.faulty, config.shifts, config.steps, course.students.device)
 
 
 class FeedbackEnv(SingleEnv):

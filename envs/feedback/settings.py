@@ -43,12 +43,19 @@ class FeedbackSettings(CourseSettings):
     shaping_constant: float = Field(0.1, gt=0, le=10)
     validation_items: int = Field(32, ge=1, le=1024)
     actions: Literal["box", "discrete"] = "box"
+    faulty: int = Field(0, ge=0, le=3)
+    shifts: int = Field(1, ge=1, le=100)
 
     @model_validator(mode="before")
     @classmethod
     def _by_student(cls, given: dict[str, Any]) -> dict[str, Any]:
         """What is not given is what suits the student, and a task without options of its own gets none."""
         options: dict[str, JsonValue] = {"radix": 6} if given.get("task", "Scratchpad") == "Scratchpad" else {}
+        chosen = given.get("task_options")
+        if isinstance(chosen, dict) and chosen.keys() == {
+            "version"
+        }:  # of an id; somebody's own options are all there are
+            given = {**given, "task_options": {**options, **chosen}}
         if not is_language_model(str(given.get("student", ""))):
             return {"task_options": options, **given}
         if not isinstance(given.get("student_options", {}), dict):

@@ -66,13 +66,14 @@ class Tutoring(Feedback):
     As in Feedback.
 
     ## Headroom
-    ``docs/classroom.md`` shows the tables.
+    ``docs/classroom.md`` shows the tables of v0, ``docs/feedback.md`` those of v1.
 
     ## Arguments
     * ``question_tokens``, ``question_cost``: as above.
     * All arguments of `kdgym.envs.feedback.feedback.Feedback` but ``actions``, which are a box.
 
     ## Version History
+    * v1: two kinds of answer are wrong, drawn three times; no held-out problem has its steps in another order in train.
     * v0: first version.
     """
 

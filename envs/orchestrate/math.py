@@ -16,7 +16,7 @@ class OrchestrateMath(Orchestrate):
 
     def _world(self, device: torch.device) -> World:
         config = self.config
-        return MathWorld(config.pool, config.tasks, config.radix, config.steps, device)
+        return MathWorld(config.pool, config.tasks, config.radix, config.steps, config.version, device)
 
 
 class OrchestrateMathEnv(SingleEnv):

@@ -1,4 +1,4 @@
-"""The world of ``kdgym/Orchestrate-Math-v0``: frozen students with habitual errors, which a fitting hint prevents.
+"""The world of ``kdgym/Orchestrate-Math-v1``: frozen students with habitual errors, which a fitting hint prevents.
 
 Each student was pretrained on solutions with habitual errors of its own (see `kdgym.students.tiny.habits`), which depend on the
 kind of problem. Half of the problems came with a hint; where the hint named the habit, the solution was careful. So a student
@@ -39,7 +39,7 @@ class MathWorld:
     Args:
         pool: ``"train"`` or ``"evaluation"``: base students, and the split that their problems come from.
         tasks: length of a stream.
-        radix, steps: of the problems, see `Scratchpad`.
+        radix, steps, version: of the problems, see `Scratchpad`.
         device: of the population.
     """
 
@@ -47,9 +47,9 @@ class MathWorld:
     advices: ClassVar[tuple[str, ...]] = tuple(f"take care of: {hint}" for hint in HINTS)
     sizes: ClassVar[Sizes] = Sizes(verdict=1, guidance=3, note=2, judgement=1)
 
-    def __init__(self, pool: str, tasks: int, radix: int, steps: int, device: torch.device) -> None:
+    def __init__(self, pool: str, tasks: int, radix: int, steps: int, version: int, device: torch.device) -> None:
         self.pool, self.tasks = pool, tasks
-        self.task, self.students = _engine(radix, steps, str(device))
+        self.task, self.students = _engine(radix, steps, version, str(device))
         self.edition = f"{self.task.version}-{radix}-{steps}"
         self.keys = self.task.kinds
         self.features = ("steps", "minus", "first", *self.keys)
@@ -229,7 +229,7 @@ def draw_habits(key: Tensor, kinds: int) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=4)
-def _engine(radix: int, steps: int, device: str) -> tuple[HintedScratchpad, TransformerStudents]:
+def _engine(radix: int, steps: int, version: int, device: str) -> tuple[HintedScratchpad, TransformerStudents]:
     """Task and engine, which keep nothing between calls: branches of an environment share them."""
-    task = HintedScratchpad(radix, steps)
+    task = HintedScratchpad(radix, steps, version)
     return task, TransformerStudents(task, device=device)

@@ -119,12 +119,13 @@ class Orchestrate(PopulationEnv):
     * ``teacher``: the supervisor: ``"noisy"``, or a language model that gives verdicts and advice, ``"hf:MODEL"`` or
       ``"NAME@http://..."`` (`kdgym.envs.orchestrate.llm_supervisor`).
     * ``notebooks``: a directory where each student's memory is kept as a file, by seed, as it changes.
-    * Math: ``radix``, ``steps``: of the problems. Incidents: ``incidents``: how many different ones a pool has; ``student``:
+    * Math: ``radix``, ``steps``, ``version``: of the problems. Incidents: ``incidents``: how many different ones a pool has; ``student``:
       a language model that writes its own SQL, ``"hf:MODEL"`` or ``"NAME@http://..."``
       (`kdgym.envs.orchestrate.llm_investigator`).
     * ``actions``; ``device``: of the population. ``render_mode``, ``autoreset``: see `PopulationEnv`.
 
     ## Version History
+    * Math v1: no held-out problem has its steps in another order in train.
     * v0: first version.
     """  # noqa: E501  # tables
 

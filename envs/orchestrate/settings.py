@@ -53,3 +53,4 @@ class MathSettings(OrchestrateSettings):
     budget: float = Field(6000.0, gt=0, le=1e12)
     radix: int = Field(6, ge=4, le=10)
     steps: int = Field(3, ge=1, le=4)
+    version: int = Field(0, ge=0, le=1)

@@ -95,7 +95,13 @@ def choose_attempts(key: Tensor, right: Tensor, fraction: Tensor, which: Tensor,
 
 
 def give_feedback(
-    task: Scratchpad, problem: Tensor, tokens: Tensor, right: Tensor, kind: Tensor, length: Tensor
+    task: Scratchpad,
+    problem: Tensor,
+    tokens: Tensor,
+    right: Tensor,
+    kind: Tensor,
+    length: Tensor,
+    solution: Tensor | None = None,
 ) -> GivenFeedback:
     """What the teacher writes into attempts.
 
@@ -106,10 +112,13 @@ def give_feedback(
         right: verdicts, bool [S, B]. A right attempt has no wrong step: ``mark`` and ``next_step`` say nothing.
         kind: index into `KINDS`, int64 [S].
         length: steps of ``next_step`` and ``prefix``, int64 [S]; more than a solution has are all it has.
+        solution: what the teacher takes for the solutions, tokens int64 [S, B, A]; the right ones if left out. A step is
+            wrong to it that is not in there.
     """
-    solution = task.answer.to(tokens.device)[problem]
+    if solution is None:
+        solution = task.answer.to(tokens.device)[problem]
     whole = STEP * task.number_of_steps.to(tokens.device)[problem]  # tokens of all steps; one more ends the answer
-    place, _ = task.first_error(problem, tokens)
+    place = task.departure(tokens, solution)
     wrong = (place // STEP * STEP).clamp_max(whole)  # a solution that only lacks its end is wrong there
     asked = STEP * length.unsqueeze(1)
     silent = torch.full_like(place, tokens.shape[2])

@@ -9,8 +9,10 @@ feedback`); students have read that in a tenth of the steps of their pretraining
 
 Skills: one, two, three, ... steps, either without any carry or borrow, or with at least one.
 
-Splits: a hash assigns every *opening* (first number and first step) to train, validation or test, once for all skills, so
-that no problem continues, or is continued by, one of another split.
+Splits: in version 0 a hash assigns every *opening* (first number and first step) to train, validation or test, once for all
+skills, so that no problem continues, or is continued by, one of another split. But ``37 + 8 - 6`` and ``37 - 6 + 8`` may be in
+different splits. In version 1 the *first number* decides. A number of one digit may trade places with a step's, so problems
+that begin with one are for training; the others keep their first number in any order of their steps.
 """
 
 from __future__ import annotations
@@ -40,23 +42,27 @@ class Scratchpad(SentenceTask):
     Args:
         radix: base of the numerals, 4 to 10.
         steps: most steps of a problem, 1 to 4.
+        version: of the splits: 1, or 0, whose held-out problems have reordered twins in train. Settings without it, as those of
+            ``-v0`` ids and of what was saved under them, mean 0.
 
     Attributes:
         number_of_steps: int64 [P].
 
     Raises:
-        ValueError: ``radix`` or ``steps`` is out of range.
+        ValueError: ``radix``, ``steps`` or ``version`` is out of range.
     """
 
     name = "Scratchpad"
-    version = 0
     free_form = True
 
-    def __init__(self, radix: int = 10, steps: int = 3) -> None:
+    def __init__(self, radix: int = 10, steps: int = 3, version: int = 0) -> None:
         if not 4 <= radix <= 10:
             raise ValueError(f"radix is {radix}; choose a base from 4 to 10.")
         if not 1 <= steps <= len(_NAMES):
             raise ValueError(f"steps is {steps}; choose 1 to {len(_NAMES)} steps.")
+        if version not in (0, 1):
+            raise ValueError(f"version is {version}; choose 1, or 0 for splits with twins.")
+        self.version = version
         self.radix, self.steps = radix, steps
         self.plus, self.minus, self.following, self.mark, self.end, self.padding = range(radix, radix + 6)
         self.vocabulary = radix + 6
@@ -106,9 +112,16 @@ class Scratchpad(SentenceTask):
             changes = np.column_stack([changes, np.resize(steps, len(values))])
             inside = (following >= 0) & (following < size)
             values, changes = values[inside], changes[inside]
-        opening = random.fold(torch.tensor(self.version), torch.from_numpy(values[:, 0] * size + changes[:, 0] + size))
-        place = random.uniform(opening, 1)[:, 0].numpy()
-        return values, changes, splits_at(place)
+        return values, changes, splits_at(self._place(values[:, 0], changes[:, 0]))
+
+    def _place(self, first: Ints, change: Ints) -> npt.NDArray[np.float64]:
+        """Places in [0, 1) that decide the splits of problems with these first numbers and first steps, [N]."""
+        size, key = self.radix**2, torch.tensor(self.version)
+        if self.version == 0:
+            return random.uniform(random.fold(key, torch.from_numpy(first * size + change + size)), 1)[:, 0].numpy()
+        chance = random.uniform(key, size).numpy()
+        chance[: self.radix] = 0  # of one digit: for training
+        return (chance.argsort(kind="stable").argsort()[first] + 0.5) / size
 
     def _some(self, among: npt.NDArray[np.bool_], values: Ints, changes: Ints) -> Ints:
         """At most `_MOST` of the problems ``among``, by a hash of what they ask."""
@@ -189,6 +202,13 @@ class Scratchpad(SentenceTask):
             place.copy_(torch.where((i < steps).unsqueeze(-1), step, place))
         return tokens
 
+    @cached_property
+    def faulty(self) -> Tensor:
+        """Solutions with one kind of mistake in every step it can be made in, int64 [4, P, A]: see `careless`."""
+        problems, key = torch.arange(len(self.solution)), torch.zeros(1, dtype=torch.int64)
+        written = torch.stack([self.careless(problems, key, rates) for rates in torch.eye(4)])
+        return torch.where(written == self.mark, self.following, written)
+
     def first_error(self, problem: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Where an attempt first departs from the solution, and how.
 
@@ -202,9 +222,7 @@ class Scratchpad(SentenceTask):
             operand, wrong units, wrong tens, or a token that cannot stand there.
         """
         right = self.answer.to(tokens.device)[problem]
-        read = torch.where(tokens == self.mark, self.following, tokens)
-        wrong = read != right
-        place = (wrong.cumsum(-1) == 0).sum(-1)
+        read, place = torch.where(tokens == self.mark, self.following, tokens), self.departure(tokens, right)
         at = place.clamp_max(tokens.shape[-1] - 1).unsqueeze(-1)
         written, slot = read.gather(-1, at).squeeze(-1), place % STEP
         digit = written < self.radix
@@ -213,6 +231,11 @@ class Scratchpad(SentenceTask):
         kind = torch.where(fits, slot, 0)
         swapped = (kind == 3) & (written == self._other_units(right, at))
         return place, torch.where(swapped, 1, kind)
+
+    def departure(self, tokens: Tensor, solution: Tensor) -> Tensor:
+        """Place of the first token of an attempt that is not a solution's, A where there is none: int64 [..., A] -> [...]."""
+        read = torch.where(tokens == self.mark, self.following, tokens)
+        return ((read != solution).cumsum(-1) == 0).sum(-1)
 
     def _other_units(self, right: Tensor, at: Tensor) -> Tensor:
         """The units that the other operator would give at place ``at``: units after +x and after -x differ by 2x."""

@@ -126,3 +126,54 @@ def test_every_student_has_a_bandit_of_its_own() -> None:
         action = agent.act({**both, "loss": np.array(losses, dtype=np.float32).repeat(3).reshape(2, 3)})
     chosen = FEEDBACK.decisions(action)
     assert [chosen[f"kind: {kind}"].tolist() for kind in (KINDS[0], KINDS[2])] == [[1, 0], [0, 1]]
+
+
+def follows(outcomes: list[list[float]], success: list[float] | None = None) -> list[tuple[str, float]]:
+    """Kind and fraction, step by step, of who follows success: after each step, of guided attempts so many end right."""
+    agent, taken = teacher("follow_success", FEEDBACK, seen()), []
+    for guided in [[0.0] * 3, *outcomes]:
+        decided = in_words(decisions(agent, FEEDBACK, seen(guided_success=guided, success=success or [0.5] * 3)))
+        assert {"length": 1, "weight": 1, "which": "wrong", "shaping": "plain"}.items() <= decided.items()
+        taken.append((decided["kind"], decided["fraction"]))
+    return taken
+
+
+def test_a_kind_is_kept_as_long_as_attempts_end_right_after_it() -> None:
+    """On trial it comments on an eighth, trusted on a quarter; a kind that fails gives way to the one longest untried."""
+    right, wrong = [1.0] * 3, [0.0] * 3
+    assert follows([right, right, wrong, wrong, wrong, right]) == [
+        ("next_step", pytest.approx(0.125)),
+        ("next_step", pytest.approx(0.25)),
+        ("next_step", pytest.approx(0.25)),
+        ("prefix", pytest.approx(0.125)),
+        ("full_solution", pytest.approx(0.125)),
+        ("next_step", pytest.approx(0.125)),
+        ("next_step", pytest.approx(0.25)),
+    ]
+
+
+def test_trust_is_by_the_skills_in_which_the_student_fails() -> None:
+    """Two thirds have to end right; where every attempt was right, nobody was guided."""
+    assert follows([[0.7, 0.7, 0.7]])[1][0] == "next_step"
+    assert follows([[0.6, 0.6, 0.6]])[1][0] == "prefix"
+    assert follows([[0, 0, 1]], success=[1, 1, 0])[1][0] == "next_step"
+    assert follows([[1, 1, 0]], success=[1, 1, 0])[1][0] == "prefix"
+
+
+def test_a_pupil_asks_about_half_and_its_tutor_follows_success() -> None:
+    agent = teacher("ask_trusted", TUTORING, seen())
+    first = decisions(agent, TUTORING, seen(guided_success=[0.0] * 3), SKILLS)
+    second = decisions(agent, TUTORING, seen(guided_success=[0.0] * 3), SKILLS)
+    for decided, kind in ((first, "next_step"), (second, "prefix")):
+        assert [decided.pop(f"ask about {skill}") for skill in SKILLS] == [0.5] * 3
+        assert in_words(decided) == {**step(fraction=0.125), "kind": kind}
+
+
+@pytest.mark.parametrize(("wrong", "kind"), [([0, 0, 1, 1], 1), ([0, 1, 0, 1], 2), ([0, 1, 1, 0], 3)])
+def test_the_upper_bounds_take_the_kind_that_is_right(wrong: list[int], kind: int) -> None:
+    hidden = {"wrong": np.array([wrong])}
+    told = decisions(teacher("informed_feedback", FEEDBACK, seen(), hidden=hidden), FEEDBACK, seen())
+    assert in_words(told) == {**step(), "kind": KINDS[kind]}
+    told = decisions(teacher("informed_tutor", TUTORING, seen(), hidden=hidden), TUTORING, seen(), SKILLS)
+    assert [told.pop(f"ask about {skill}") for skill in SKILLS] == [0.5] * 3
+    assert in_words(told) == {**step(), "kind": KINDS[kind]}

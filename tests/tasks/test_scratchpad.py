@@ -63,6 +63,37 @@ def test_splits_share_no_opening(task: Scratchpad) -> None:
                 assert openings.setdefault(tuple(opening), split) == split
 
 
+@pytest.mark.parametrize("radix", [4, 6])
+def test_in_version_1_the_first_number_decides_the_split(radix: int) -> None:
+    task = make_task("Scratchpad", radix=radix, version=1)
+    assert isinstance(task, Scratchpad)
+    check_splits(task)
+    firsts: dict[str, set[int]] = {}
+    for split in SPLITS:
+        pool = task.pool(split)
+        prompts = [task.prompt[a : a + n] for a, n in zip(pool.start.tolist(), pool.count.tolist(), strict=True)]
+        assert all(len(prompt) for prompt in prompts)
+        firsts[split] = {n for prompt in prompts for n in (prompt[:, 0] + radix * prompt[:, 1]).tolist()}
+    assert sum(map(len, firsts.values())) == len(set.union(*firsts.values())) == radix**2
+    assert set(range(radix)) <= firsts["train"]  # they may stand in a step's place
+    assert len(firsts["train"]) == pytest.approx(0.7 * radix**2, abs=1)
+
+
+def test_faulty_solutions_have_one_kind_of_mistake_in_every_step(task: Scratchpad) -> None:
+    """Wrong operator, wrong operand, wrong units, no carry; in the result only a carry that is not there may be right."""
+    problem = torch.arange(len(task.solution))
+    for kind, written in enumerate(task.faulty):
+        right = task.judge(problem, written)
+        hard = task.skill_of % 2 == 1
+        place, error = task.first_error(problem, written)
+        if ERRORS[1 + kind] == "carry":
+            assert right[~hard].all() and not right[hard].all()
+        else:
+            assert (place < STEP).all() and (error == 1 + kind).float().mean() > 0.9
+        wrong = place < written.shape[1]
+        assert (error[wrong] == 1 + kind).float().mean() > 0.9
+
+
 def test_an_own_answer_is_judged_by_its_last_number(task: Scratchpad) -> None:
     problem = int(task.pool("train").start[4])
     right = task.answer[problem]
