@@ -115,8 +115,9 @@ class ItemHeads(nn.Module):
         super().__init__()
         self.layout, self.width = layout, width
         self.second, self.critic = nn.Linear(4 * width, width), nn.Linear(2 * width, width)
-        self.item, self.group = (nn.Linear(width, sum(layout.by_item)) for _ in range(2))
-        self.whole = nn.Linear(2 * width, layout.whole)
+        scores = max(1, sum(layout.by_item))  # torch warns of layers without outputs
+        self.item, self.group = nn.Linear(width, scores), nn.Linear(width, scores)
+        self.whole = nn.Linear(2 * width, max(1, layout.whole))
         self.latent_dim_pi, self.latent_dim_vf = sum(block.size for block in layout.blocks), width
 
     def _all(self, known: Tensor) -> Tensor:

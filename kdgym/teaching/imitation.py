@@ -57,7 +57,7 @@ class Imitation(Settings):
     labels: str = ""
     students: int = Field(128, ge=1)
     updates: int = Field(60, ge=1)
-    batch: int = Field(64, ge=1)
+    batch: int = Field(32, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     width: int = Field(32, ge=1)
     noise: float = Field(1.0, ge=0)
@@ -71,7 +71,9 @@ def expert(name: str, envs: Any) -> Teacher:
     Raises:
         ValueError: there is no upper bound of that name.
     """
-    kind: Any = getattr(importlib.import_module(AGENTS[name].module), AGENTS[name].kind)
+    kind: Any = None
+    if name in AGENTS:
+        kind = getattr(importlib.import_module(AGENTS[name].module), AGENTS[name].kind)
     if not getattr(kind, "upper_bound", False):
         raise ValueError(f"labels={name!r} is no upper bound; give one that kdgym list ID names.")
     made: Teacher = kind(envs.single_observation_space, envs.single_action_space, seed=0)
@@ -94,7 +96,7 @@ class Apprenticeship:
         self.hyper, self.seed, self.round = hyper, seed, 0
         self.envs: Any = gym.make_vec(env_id, num_envs=hyper.students, autoreset=False, **settings)
         self.watched: Any = gym.make_vec(env_id, num_envs=hyper.watched, autoreset=False, **settings)
-        self.expert = expert(hyper.labels or next(iter(find(env_id).upper_bounds)), self.envs)
+        self.expert = expert(hyper.labels or find(env_id).upper_bounds[0], self.envs)
         view = as_vec_env(gym.make_vec(env_id, num_envs=1, **settings))
         options = {"items": list(self.envs.items), "width": hyper.width}
         self.model = RecurrentPPO(
@@ -152,12 +154,14 @@ class Apprenticeship:
         losses = []
         for _ in range(self.hyper.updates):
             chosen = torch.randint(self.data["seen"].shape[1], (self.hyper.batch,), generator=order)
-            loss = self.loss(*(self.data[name][:, chosen].to(self.policy.device) for name in ("seen", "wanted", "counts")))
+            loss = self.loss(
+                *(self.data[name][:, chosen].to(self.policy.device) for name in ("seen", "wanted", "counts"))
+            )
             self.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
             self.optimizer.step()
-            losses.append(float(loss))
+            losses.append(float(loss.detach()))
         self.round += 1
         return float(np.mean(losses))
 
@@ -165,7 +169,7 @@ class Apprenticeship:
         """How far the learner's actions are from those wanted, [T, B, ...] each: cross entropy of shares and choices, squared
         differences of numbers.
         """
-        entries, total, sizes = self.policy.entries(seen), torch.zeros(seen.shape[:2], device=seen.device), []
+        entries, total = self.policy.entries(seen), torch.zeros(seen.shape[:2], device=seen.device)
         sizes = [block.size for block in self.policy.layout.blocks]
         parts = zip(self.policy.layout.blocks, entries.split(sizes, -1), wanted.split(sizes, -1), strict=True)
         for block, own, label in parts:
@@ -191,7 +195,9 @@ class Apprenticeship:
         """
         tensors, header = load_tensors(path)
         if header.get("identity") != json.loads(json.dumps(identity)):
-            raise ValueError(f"{path} belongs to another run ({header.get('identity')}). Choose another --out, or delete it.")
+            raise ValueError(
+                f"{path} belongs to another run ({header.get('identity')}). Choose another --out, or delete it."
+            )
         part: dict[str, dict[str, Tensor]] = {"data": {}, "policy": {}, "adam": {}}
         for name, value in tensors.items():
             kind, _, rest = name.partition(".")
