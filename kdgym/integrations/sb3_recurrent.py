@@ -1,8 +1,8 @@
 """A recurrent Stable-Baselines3 policy that is one small network for every item of an environment, whatever items are there.
 
 Items are data sources, scorers, teachers or clusters. What the policy knows of one item it knows of all of them (Zaheer et al.,
-Deep Sets, NeurIPS 2017), so its weights fit any number of items. Its memory is a gated recurrent unit an item (Cho et al., EMNLP
-2014). An environment without items has one.
+Deep Sets, NeurIPS 2017), so its weights fit any number of items. Its memory is a gated recurrent unit an item (Cho et al.,
+EMNLP 2014). An environment without items has one.
 """
 
 from __future__ import annotations
@@ -109,11 +109,16 @@ class ItemHeads(nn.Module):
 
     Shares and choices get scores, of which the best becomes the entry 1: they mean the same at any height. An item's score is
     that of its group plus its own.
+
+    Args:
+        layout: of the spaces.
+        width: of the items' memories.
+        sharpness: what scores are multiplied by. Above 1, shares of what is likelier are larger than how likely it is.
     """
 
-    def __init__(self, layout: ItemLayout, width: int) -> None:
+    def __init__(self, layout: ItemLayout, width: int, sharpness: float) -> None:
         super().__init__()
-        self.layout, self.width = layout, width
+        self.layout, self.width, self.sharpness = layout, width, sharpness
         self.second, self.critic = nn.Linear(4 * width, width), nn.Linear(2 * width, width)
         scores = max(1, sum(layout.by_item))  # torch warns of layers without outputs
         self.item, self.group = nn.Linear(width, scores), nn.Linear(width, scores)
@@ -137,7 +142,7 @@ class ItemHeads(nn.Module):
             if block.kind == "numbers":
                 entries.append(torch.tanh(score))
             else:
-                entries.append(1 + (score - score.amax(-1, keepdim=True)) / RATIO)
+                entries.append(1 + self.sharpness * (score - score.amax(-1, keepdim=True)) / RATIO)
         return torch.cat(entries, dim=-1)
 
     def forward_critic(self, hidden: Tensor) -> Tensor:
@@ -152,6 +157,7 @@ class ItemPolicy(RecurrentMultiInputActorCriticPolicy):
         observation_space, action_space, lr_schedule: see SB3.
         items: see `ItemLayout`.
         width: of every layer, and of an item's memory.
+        sharpness: see `ItemHeads`.
         options: see sb3-contrib's policy.
     """
 
@@ -162,10 +168,12 @@ class ItemPolicy(RecurrentMultiInputActorCriticPolicy):
         lr_schedule: Any,
         items: Sequence[str] = (),
         width: int = 32,
+        sharpness: float = 1.0,
         log_std_init: float = -2.0,
         **options: Any,
     ) -> None:
-        self.layout, self.width = ItemLayout(observation_space, action_space, items), width
+        self.layout = ItemLayout(observation_space, action_space, items)
+        self.width, self.sharpness = width, sharpness
         unused = {"lstm_hidden_size": 1, "shared_lstm": True, "enable_critic_lstm": False}
         super().__init__(observation_space, action_space, lr_schedule, **{**options, **unused})
         self.lstm_actor: Any = ItemMemory(self.layout, width)
@@ -175,7 +183,7 @@ class ItemPolicy(RecurrentMultiInputActorCriticPolicy):
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
     def _build_mlp_extractor(self) -> None:
-        self.mlp_extractor: Any = ItemHeads(self.layout, self.width).to(self.device)
+        self.mlp_extractor: Any = ItemHeads(self.layout, self.width, self.sharpness).to(self.device)
 
     def entries(self, flat: Tensor) -> Tensor:
         """The mean actions of whole episodes: observations side by side [T, B, sum of sizes] -> [T, B, n]."""

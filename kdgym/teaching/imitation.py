@@ -1,8 +1,9 @@
 """Train a recurrent teacher to do by what it sees what an upper bound does by what is hidden: privileged imitation.
 
 The learner teaches, the upper bound says at every step what it would do, and the learner is fitted to all that was ever said
-(DAgger: Ross, Gordon and Bagnell, AISTATS 2011, algorithm 3.1; by a privileged expert: Chen et al., "Learning by cheating", CoRL
-2019). Where the bound's action is hidden, cross entropy makes the learner's shares its probability, given what was seen so far.
+(DAgger: Ross, Gordon and Bagnell, AISTATS 2011, algorithm 3.1; by a privileged expert: Chen et al., "Learning by cheating",
+CoRL 2019). Where the bound's action is hidden, cross entropy makes the learner's shares its probability, given what was
+seen so far.
 
 Hidden facts are those of training students. What comes out, an SB3 zip, sees no more than any teacher.
 """
@@ -47,6 +48,8 @@ class Imitation(Settings):
         batch: episodes of an update.
         learning_rate: of Adam.
         width: of every layer, and of an item's memory.
+        sharpness: what the learner's scores of shares and choices are multiplied by when it acts. They are probabilities at 1,
+            and at more it tries rather one item than a mixture.
         noise: standard deviation of what is added to scores of shares and choices while the learner teaches: all of it for a
             third of the students, half of it for a third, nothing for the others.
         every: rounds between points of the learning curve.
@@ -60,6 +63,7 @@ class Imitation(Settings):
     batch: int = Field(32, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     width: int = Field(32, ge=1)
+    sharpness: float = Field(1.0, gt=0)
     noise: float = Field(1.0, ge=0)
     every: int = Field(4, ge=1)
     watched: int = Field(64, ge=1)
@@ -98,7 +102,7 @@ class Apprenticeship:
         self.watched: Any = gym.make_vec(env_id, num_envs=hyper.watched, autoreset=False, **settings)
         self.expert = expert(hyper.labels or find(env_id).upper_bounds[0], self.envs)
         view = as_vec_env(gym.make_vec(env_id, num_envs=1, **settings))
-        options = {"items": list(self.envs.items), "width": hyper.width}
+        options = {"items": list(self.envs.items), "width": hyper.width, "sharpness": hyper.sharpness}
         self.model = RecurrentPPO(
             ItemPolicy, view, seed=seed, n_steps=self.envs.steps, policy_kwargs=options, device=self.envs.device
         )
@@ -113,7 +117,7 @@ class Apprenticeship:
         return self.round * self.hyper.students * self.envs.steps
 
     def play(self, envs: Any, seeds: npt.NDArray[np.int64], labelled: bool) -> dict[str, Tensor]:
-        """One episode of every student under the learner: what was ``seen``, and if ``labelled`` what was ``wanted`` there, with
+        """One episode of every student under the learner: what was ``seen``, and if ``labelled`` what was ``wanted``, and
         whether it ``counts``, the episode not being over: [T, S, ...] each; and the ``gain`` [S].
         """
         rng = np.random.default_rng([self.seed, self.round])
@@ -176,7 +180,9 @@ class Apprenticeship:
             if block.kind == "numbers":
                 total = total + F.mse_loss(own, label, reduction="none").sum(-1)
             else:
-                total = total - (torch.softmax(RATIO * label, -1) * torch.log_softmax(RATIO * own, -1)).sum(-1)
+                total = total - (
+                    torch.softmax(RATIO * label, -1) * torch.log_softmax(RATIO / self.hyper.sharpness * own, -1)
+                ).sum(-1)
         return (total * counts).sum() / counts.sum()
 
     def save(self, path: Path, identity: Mapping[str, Any]) -> None:
