@@ -45,6 +45,7 @@ class Imitation(Settings):
         labels: the upper bound that is imitated; the environment's first if left out.
         students: taught side by side in a round.
         updates: steps of Adam after each round.
+        last_updates: steps of Adam after the last round, ever smaller ones.
         batch: episodes of an update.
         learning_rate: of Adam.
         width: of every layer, and of an item's memory.
@@ -60,6 +61,7 @@ class Imitation(Settings):
     labels: str = ""
     students: int = Field(128, ge=1)
     updates: int = Field(60, ge=1)
+    last_updates: int = Field(600, ge=0)
     batch: int = Field(32, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     width: int = Field(32, ge=1)
@@ -155,19 +157,25 @@ class Apprenticeship:
             self.policy.lstm_actor.standardise(new["seen"].to(self.policy.device))
         self.data = {name: torch.cat([self.data[name], new[name]], dim=1) if self.data else new[name] for name in new}
         order = torch.Generator().manual_seed(2**20 * self.seed + self.round)
-        losses = []
-        for _ in range(self.hyper.updates):
-            chosen = torch.randint(self.data["seen"].shape[1], (self.hyper.batch,), generator=order)
-            loss = self.loss(
-                *(self.data[name][:, chosen].to(self.policy.device) for name in ("seen", "wanted", "counts"))
-            )
-            self.optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
-            self.optimizer.step()
-            losses.append(float(loss.detach()))
+        losses = [self._update(order) for _ in range(self.hyper.updates)]
         self.round += 1
         return float(np.mean(losses))
+
+    def finish(self) -> None:
+        """Fit the learner to all that was said, by ever smaller steps."""
+        order = torch.Generator().manual_seed(2**20 * self.seed + 2**19 + self.round)
+        for left in range(self.hyper.last_updates, 0, -1):
+            self.optimizer.param_groups[0]["lr"] = self.hyper.learning_rate * left / self.hyper.last_updates
+            self._update(order)
+
+    def _update(self, order: torch.Generator) -> float:
+        chosen = torch.randint(self.data["seen"].shape[1], (self.hyper.batch,), generator=order)
+        loss = self.loss(*(self.data[name][:, chosen].to(self.policy.device) for name in ("seen", "wanted", "counts")))
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
+        self.optimizer.step()
+        return float(loss.detach())
 
     def loss(self, seen: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
         """How far the learner's actions are from those wanted, [T, B, ...] each: cross entropy of shares and choices, squared
@@ -260,6 +268,7 @@ def imitate(
             line += f", return of others {gain:+.3f}"
         run.save(checkpoint, identity)
         report(run.steps, line)
+    run.finish()
     path = out / "model.zip"
     run.model.num_timesteps = run.steps
     write_atomically(path, saved(run.model))

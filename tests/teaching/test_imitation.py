@@ -25,7 +25,15 @@ from kdgym.teaching.imitation import Apprenticeship, Imitation
 
 ID = "kdgym/DataGen-Math-v0"
 SMALL: dict[str, Any] = {"steps": 3, "budget": 96.0, "validation_items": 8}
-HYPER: dict[str, Any] = {"students": 4, "watched": 2, "updates": 3, "batch": 2, "width": 8, "every": 1}
+HYPER: dict[str, Any] = {
+    "students": 4,
+    "watched": 2,
+    "updates": 3,
+    "last_updates": 5,
+    "batch": 2,
+    "width": 8,
+    "every": 1,
+}
 
 
 def box(size: int) -> spaces.Box:
