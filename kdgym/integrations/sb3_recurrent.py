@@ -180,7 +180,8 @@ class ItemPolicy(RecurrentMultiInputActorCriticPolicy):
         self.lstm_hidden_state_shape = (1, 1, self.lstm_actor.hidden_size)
         self.action_net: Any = nn.Identity()
         self.log_std = nn.Parameter(torch.full((1,), log_std_init))  # one for all entries, however many there are
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        make: Any = self.optimizer_class
+        self.optimizer = make(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
     def _build_mlp_extractor(self) -> None:
         self.mlp_extractor: Any = ItemHeads(self.layout, self.width, self.sharpness).to(self.device)

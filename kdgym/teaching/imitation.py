@@ -88,6 +88,11 @@ def expert(name: str, envs: Any) -> Teacher:
     return made
 
 
+def population(env_id: str, students: int, **settings: Any) -> Any:
+    """Students of the training pool, unless the settings say otherwise."""
+    return gym.make_vec(env_id, num_envs=students, **settings)
+
+
 class Apprenticeship:
     """One training run: the students, the learner, and all that was seen, wanted and counted so far, [T, episodes, ...].
 
@@ -100,13 +105,17 @@ class Apprenticeship:
 
     def __init__(self, env_id: str, settings: Mapping[str, Any], hyper: Imitation, seed: int) -> None:
         self.hyper, self.seed, self.round = hyper, seed, 0
-        self.envs: Any = gym.make_vec(env_id, num_envs=hyper.students, autoreset=False, **settings)
-        self.watched: Any = gym.make_vec(env_id, num_envs=hyper.watched, autoreset=False, **settings)
+        self.envs = population(env_id, hyper.students, autoreset=False, **settings)
+        self.watched = population(env_id, hyper.watched, autoreset=False, **settings)
         self.expert = expert(hyper.labels or find(env_id).upper_bounds[0], self.envs)
-        view = as_vec_env(gym.make_vec(env_id, num_envs=1, **settings))
         options = {"items": list(self.envs.items), "width": hyper.width, "sharpness": hyper.sharpness}
         self.model = RecurrentPPO(
-            ItemPolicy, view, seed=seed, n_steps=self.envs.steps, policy_kwargs=options, device=self.envs.device
+            ItemPolicy,
+            as_vec_env(population(env_id, 1, **settings)),
+            seed=seed,
+            n_steps=self.envs.steps,
+            policy_kwargs=options,
+            device=self.envs.device,
         )
         self.policy: Any = self.model.policy
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=hyper.learning_rate)
@@ -116,7 +125,7 @@ class Apprenticeship:
     @property
     def steps(self) -> int:
         """Environment steps so far, over all students."""
-        return self.round * self.hyper.students * self.envs.steps
+        return self.round * self.hyper.students * int(self.envs.steps)
 
     def play(self, envs: Any, seeds: npt.NDArray[np.int64], labelled: bool) -> dict[str, Tensor]:
         """One episode of every student under the learner: what was ``seen``, and if ``labelled`` what was ``wanted``, and
