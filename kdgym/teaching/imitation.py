@@ -134,6 +134,7 @@ class Apprenticeship:
         rng = np.random.default_rng([self.seed, self.round])
         observation, _ = envs.reset(seed=[int(seed) for seed in seeds])
         if labelled:
+            self.expert.rng = np.random.default_rng([self.seed, self.round, 1])  # so that a resumed run draws the same
             self.expert.reset(observation)
         state, done, gain = None, np.zeros(len(seeds), dtype=bool), np.zeros(len(seeds))
         found: dict[str, list[Tensor]] = {"seen": [], "wanted": [], "counts": []}

@@ -204,19 +204,20 @@ def train(out: Path, stop_after: int = 0, **changes: Any) -> Path:
 
 @pytest.mark.slow
 def test_an_interrupted_run_ends_where_an_undisturbed_one_does(tmp_path: Path) -> None:
-    undisturbed = train(tmp_path / "a")
+    hyper = {**HYPER, "labels": "lookahead"}  # which draws at random what it tries
+    undisturbed = train(tmp_path / "a", hyper=hyper)
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "b", stop_after=2)
+        train(tmp_path / "b", stop_after=2, hyper=hyper)
     assert not (tmp_path / "b" / "model.zip").exists()
     torch.rand(7)  # whatever else the process draws in between
-    resumed = train(tmp_path / "b")
+    resumed = train(tmp_path / "b", hyper=hyper)
     one, other = parameters(undisturbed), parameters(resumed)
     assert all(torch.equal(one[name], other[name]) for name in one)
     curves = [json.loads((tmp_path / run / "curve.json").read_text()) for run in "ab"]
     assert curves[0] == curves[1]
     assert [point["steps"] for point in curves[0]] == [12, 24, 36]
     with pytest.raises(ValueError, match="belongs to another run"):
-        train(tmp_path / "b", seed=2)
+        train(tmp_path / "b", seed=2, hyper=hyper)
 
 
 @pytest.mark.slow
