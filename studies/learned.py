@@ -29,7 +29,7 @@ RIVALS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "kdgym/DataGen-Math-v0": (("adaptive_source", "stat"), ("target_proportional",)),
     "kdgym/Select-Images-v0": (
         ("probing_scorer", "trying_scorer"),
-        ("mini_plm_teacher", "peer_scorer", "impossible_distillation"),
+        ("mini_plm_teacher", "peer_scorer", "select_search:runs/select-search/numbers.json"),
     ),
 }
 
@@ -38,7 +38,7 @@ def measure(env_id: str, runs: Path) -> dict[str, Any]:
     """Scores of 128 unseen students under every teacher, and the trainings' learning curves."""
     stem = env_id.partition("/")[2]
     rules, constant = RIVALS[env_id]
-    agents = {name: name for name in (*rules, *constant, find(env_id).upper_bounds[0])}
+    agents = {name.partition(":")[0]: name for name in (*rules, *constant, find(env_id).upper_bounds[0])}
     agents |= {f"{LEARNED}{seed}": f"learned:{runs / f'{stem}-{seed}' / 'model.zip'}" for seed in SEEDS}
     scores = {}
     with each_teacher() as advance:
@@ -58,7 +58,7 @@ def _results(measured: dict[str, Any]) -> str:
     lines = ["| environment | teacher | what it is | score | minus best rule | minus best constant |", "|---" * 6 + "|"]
     for env_id, found in measured.items():
         scores = {name: np.array(values) for name, values in found["scores"].items()}
-        rules, constant = ([name for name in names if name in scores] for names in RIVALS[env_id])
+        rules, constant = ([name.partition(":")[0] for name in names] for names in RIVALS[env_id])
         own = [name for name in scores if name.startswith(LEARNED)]
         scores["learned, mean"] = np.mean([scores[name] for name in own], axis=0)
         rule, fixed = (max(names, key=lambda name: float(scores[name].mean())) for names in (rules, constant))

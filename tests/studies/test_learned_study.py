@@ -15,7 +15,10 @@ ID = "kdgym/Select-Images-v0"
 def measured(**better: float) -> dict[str, Any]:
     """Ten students a teacher, all of the score 0.5 but for what is given; no two are alike."""
     rules, constant = learned.RIVALS[ID]
-    names = [*rules, *constant, "informed_scorer", *(f"{learned.LEARNED}{seed}" for seed in learned.SEEDS)]
+    names = [name.partition(":")[0] for name in (*rules, *constant)] + [
+        "informed_scorer",
+        *(f"{learned.LEARNED}{seed}" for seed in learned.SEEDS),
+    ]
     noise = np.random.default_rng(0).normal(size=(len(names), 10)) * 0.01
     scores = {name: list(better.get(name.replace(", seed ", ""), 0.5) + noise[i]) for i, name in enumerate(names)}
     return {ID: {"scores": scores, "steps": [8, 8, 8], "curves": [[{"steps": 8, "loss": 1.0, "return": 0.25}]] * 3}}
