@@ -26,7 +26,7 @@ STUDENTS, FIRST, SEEDS = 128, 6_000_000, (0, 1, 2)  # no setting was chosen on t
 LEARNED = "learned, seed "
 # Whom `learned` is compared with: rules, and recipes that never change.
 RIVALS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "kdgym/DataGen-Math-v0": (("adaptive_source", "stat"), ("target_proportional",)),
+    "kdgym/DataGen-Math-v0": (("adaptive_source", "stat", "target_proportional"), ("uniform",)),
     "kdgym/Select-Images-v0": (
         ("probing_scorer", "trying_scorer"),
         ("mini_plm_teacher", "peer_scorer", "select_search:runs/select-search/numbers.json"),
