@@ -27,6 +27,7 @@ LEARNED = "learned, seed "
 # Whom `learned` is compared with: rules, and recipes that never change.
 RIVALS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "kdgym/DataGen-Math-v0": (("adaptive_source", "stat", "target_proportional"), ("uniform",)),
+    "kdgym/Distill-Images-v0": (("probing_teacher",), ("plain_kd",)),
     "kdgym/Select-Images-v0": (
         ("probing_scorer", "trying_scorer"),
         ("mini_plm_teacher", "peer_scorer", "select_search:runs/select-search/numbers.json"),
