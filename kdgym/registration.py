@@ -119,7 +119,7 @@ _SKILL_LIST: dict[str, Any] = {
         "adaptive_source",
     ),
     "upper_bounds": ("informed", "lookahead"),
-    "trained": ("ppo",),
+    "trained": ("ppo", "learned"),
     "asking": ("llm",),
     "others": ("constant", "informed_cure"),
 }
@@ -152,7 +152,7 @@ _SKILL_TREE: dict[str, Any] = {
     "published": "alternating",
     "teachers": ("fill_balanced", "threshold", "tree_constant", "tree_target"),
     "upper_bounds": ("tree_lookahead",),
-    "trained": ("ppo", "maskable_ppo"),
+    "trained": ("ppo", "maskable_ppo", "learned"),
     "asking": ("llm_policy",),
     "others": _ANY_NUMBERS,
 }
@@ -189,7 +189,7 @@ _FEEDBACK: dict[str, Any] = {
         "feedback_bandit",
     ),
     "upper_bounds": ("feedback_lookahead",),
-    "trained": ("feedback_ppo",),
+    "trained": ("feedback_ppo", "learned"),
     "asking": ("llm_feedback",),
     "others": _ANY_NUMBERS,
 }
@@ -210,7 +210,7 @@ _SNAPSHOT: dict[str, Any] = {
         "plr",
     ),
     "upper_bounds": ("snapshot_lookahead",),
-    "trained": ("start_ppo",),
+    "trained": ("start_ppo", "learned"),
     "others": ("s3rl_long", "start_search", "uniform"),
     "measure": "scaled return from ordinary starts",
 }
@@ -225,7 +225,7 @@ _ORCHESTRATE: dict[str, Any] = {
     "published": "atlas",
     "teachers": ("uncertainty_lane", "linucb", "note_once"),
     "upper_bounds": ("lane_oracle",),
-    "trained": ("lane_ppo", "lane_search", "lane_advantage"),
+    "trained": ("lane_ppo", "lane_search", "lane_advantage", "learned"),
     "asking": ("llm_lanes",),
     "others": _ANY_NUMBERS,
     "measure": "mean reward of a task",
@@ -241,6 +241,7 @@ _TUTORING: dict[str, Any] = {
     "published": "always_ask",
     "teachers": ("ask_unsure",),
     "upper_bounds": ("tutoring_lookahead",),
+    "trained": ("learned",),
     "others": _ANY_NUMBERS,
 }
 _CLASSROOM: dict[str, Any] = {
@@ -252,7 +253,7 @@ _CLASSROOM: dict[str, Any] = {
     "published": "bid_proportional",
     "teachers": ("bid_target", "tit_for_tat"),
     "upper_bounds": ("bid_planner",),
-    "trained": ("bid_ppo",),
+    "trained": ("bid_ppo", "learned"),
     "others": _ANY_NUMBERS,
     "measure": "test accuracy on all teachers' goals",
 }
@@ -278,7 +279,7 @@ _DISTILL: dict[str, Any] = {
         "trans_kd",
     ),
     "upper_bounds": ("informed_teacher",),
-    "trained": ("recipe_search", "recipe_ppo"),
+    "trained": ("recipe_search", "recipe_ppo", "learned"),
     "others": (
         "bd_kd_even",
         "ofa_kd_no_boost",
@@ -311,7 +312,7 @@ _SELECT: dict[str, Any] = {
         "hard_first",
     ),
     "upper_bounds": ("informed_scorer", "select_lookahead"),
-    "trained": ("select_search", "select_ppo"),
+    "trained": ("select_search", "select_ppo", "learned"),
     "others": ("peer_scorer", "mini_plm_teacher", "kd3_scorer", "impossible_unfiltered", "uniform"),
     "measure": "test accuracy",
 }
@@ -334,7 +335,7 @@ _LABEL: dict[str, Any] = {
         "annotate_unsure",
     ),
     "upper_bounds": ("informed_source", "label_lookahead"),
-    "trained": ("label_search", "label_ppo"),
+    "trained": ("label_search", "label_ppo", "learned"),
     "others": (
         "queaco_no_feedback",
         "spl_merged",

@@ -119,6 +119,7 @@ class SkillList(CourseEnv):
 
     course: Course[MarketSettings]
     family, level = "DataGen", "SkillList"
+    items = ("price", "target")
 
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
         common = common_arguments(settings)

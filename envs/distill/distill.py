@@ -203,6 +203,7 @@ class Distill(StudyEnv):
     study: Study[DistillSettings]
     config: DistillSettings
     family = "Distill"
+    items = ("label_loss",)
 
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
         common = common_arguments(settings)

@@ -184,6 +184,7 @@ class Select(StudyEnv):
     study: Study[SelectSettings]
     config: SelectSettings
     family = "Select"
+    items = ("loss_mean",)
 
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
         common = common_arguments(settings)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kdgym.spaces import Decisions, Floats, Shares, WordedBox
+from kdgym.spaces import Block, Decisions, Floats, Shares, WordedBox
 
 
 class SnapshotMoves(WordedBox):
@@ -27,6 +27,10 @@ class SnapshotMoves(WordedBox):
         super().__init__(-1.0, 1.0, (clusters + 3,), np.float32, seed=seed)
         self.clusters, self.limit = clusters, limit
         self.shares = Shares(clusters, self.temperature)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return (*self.shares.blocks, Block("numbers", 3))
 
     def encode(
         self,

@@ -153,6 +153,7 @@ class Snapshot(PopulationEnv):
     * v0: first version.
     """
 
+    items = ("success",)
     config: SnapshotSettings
     recorded = False  # examinations end when all students have
 

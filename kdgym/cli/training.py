@@ -17,7 +17,7 @@ def train(
     id: EnvId,
     out: Annotated[Path, typer.Option(help="Directory of result, checkpoint and TensorBoard log.")],
     agent: Annotated[
-        str, typer.Option(help="A teacher that can be trained: ppo, maskable_ppo, constant, or your file.")
+        str, typer.Option(help="A teacher that can be trained: ppo, maskable_ppo, learned, constant, or your file.")
     ] = "ppo",
     steps: Annotated[int, typer.Option(help="Environment steps, over all students.", min=1)] = 100_000,
     seed: Annotated[int, typer.Option(help="Seed of teacher and students.", min=0)] = 0,

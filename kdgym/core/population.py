@@ -83,12 +83,15 @@ class PopulationEnv(VectorEnv[dict[str, Array], Array, Array], ABC):
     Attributes:
         config: settings of the family; set by it, as ``steps``, the length of a full episode.
         recorded: whether a step is a program of the device alone (see `kdgym.core.recorded_step`).
+        items: what a teacher decides of one by one, by name of an observation: one with a number an item (a source, a scorer),
+            and perhaps one with a number a group of items (a skill).
         independent: whether a student's numbers are bit for bit the same in any company; elsewhere they agree to rounding.
     """
 
     config: Settings
     steps: int
     recorded: bool = True
+    items: tuple[str, ...] = ()
     independent: bool = True
 
     metadata: dict[str, Any] = {

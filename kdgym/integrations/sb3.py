@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from kdgym.integrations import sb3_policies
+from kdgym.integrations import sb3_policies, sb3_recurrent
 from kdgym.untrusted import printable
 
 _ROOM = 2**24  # bytes that any zip may unpack to
@@ -293,6 +293,8 @@ def _policy(described: dict[str, Any], algorithm: type[BaseAlgorithm], observati
     module = _module(described, "policy")
     if module == sb3_policies.__name__:
         return sb3_policies.MaskableSharedPolicy if algorithm is MaskablePPO else sb3_policies.SharedPolicy
+    if module == sb3_recurrent.__name__:
+        return sb3_recurrent.ItemPolicy
     if module.startswith(("stable_baselines3.", "sb3_contrib.")):
         kind = "MultiInput" if isinstance(observation_space, spaces.Dict) else "Mlp"
         return f"{kind}LstmPolicy" if algorithm is RecurrentPPO else f"{kind}Policy"
@@ -311,7 +313,7 @@ def _module(described: dict[str, Any], part: str) -> str:
 # By what a zip is recognised: a hyper-parameter, and a part of its policy's or buffer's module. The first row that fits counts.
 _ALGORITHMS: tuple[tuple[str, str, type[BaseAlgorithm]], ...] = (
     ("clip_range", ".maskable.", MaskablePPO),
-    ("clip_range", ".recurrent.", RecurrentPPO),
+    ("clip_range", "recurrent", RecurrentPPO),
     ("clip_range", "", PPO),
     ("cg_damping", "", TRPO),
     ("gae_lambda", "", A2C),

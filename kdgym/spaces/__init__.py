@@ -1,6 +1,8 @@
 """Action spaces of teachers, and spaces as plain data."""
 
 from kdgym.spaces.boxes import (
+    RATIO,
+    Block,
     Decisions,
     Floats,
     JsonText,
@@ -8,6 +10,7 @@ from kdgym.spaces.boxes import (
     PlainSpace,
     Shares,
     WordedBox,
+    blocks,
     space_from_plain,
     space_to_plain,
 )
@@ -17,6 +20,8 @@ for _space in (JsonText, MixedBox, PlainSpace, Shares, WordedBox, Dial, Dials):
     _space.__module__ = __name__  # plain data of spaces, and cards of boards, name this module
 
 __all__ = [
+    "RATIO",
+    "Block",
     "Decisions",
     "Dial",
     "Dials",
@@ -26,6 +31,7 @@ __all__ = [
     "PlainSpace",
     "Shares",
     "WordedBox",
+    "blocks",
     "space_from_plain",
     "space_to_plain",
 ]

@@ -7,7 +7,7 @@ import json
 import string
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,14 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Text
 
 Floats = npt.NDArray[np.float32]
 Decisions = dict[str, npt.NDArray[np.float64]]
+RATIO = 4.0  # shares are softmax(RATIO * entries)
+
+
+class Block(NamedTuple):
+    """A run of an action's entries, and what they stand for: shares of one, options of which the largest counts, or numbers."""
+
+    kind: Literal["shares", "choice", "numbers"]
+    size: int
 
 
 class PlainSpace:
@@ -89,6 +97,17 @@ def space_from_plain(plain: Mapping[str, Any]) -> Space[Any]:
     return found.from_plain(arguments)  # type: ignore[return-value]  # it derives from a space, too
 
 
+def blocks(space: Space[Any]) -> tuple[Block, ...]:
+    """What the entries of a box stand for; numbers, if its class does not say.
+
+    Raises:
+        ValueError: it is no box.
+    """
+    if not isinstance(space, Box):
+        raise ValueError(f"The actions are {space}; a Box of numbers is wanted.")
+    return space.blocks if isinstance(space, WordedBox) else (Block("numbers", space.shape[0]),)
+
+
 class WordedBox(PlainSpace, Box):
     """A box whose actions stand for decisions that have names, for persons and pictures.
 
@@ -97,6 +116,11 @@ class WordedBox(PlainSpace, Box):
     """
 
     words: str
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What the entries stand for, in their order."""
+        return (Block("numbers", self.shape[0]),)
 
     def decisions(self, actions: npt.ArrayLike, skills: Sequence[str]) -> Decisions:
         """What actions [..., n] decide: name of a decision -> its values, an array [...]."""
@@ -147,6 +171,10 @@ class Shares(WordedBox):
     def __init__(self, n: int, temperature: float = 4.0, seed: int | None = None) -> None:
         super().__init__(-1.0, 1.0, (n,), np.float32, seed=seed)
         self.n, self.temperature = n, temperature
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return (Block("shares", self.n),)
 
     def decode(self, action: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Shares of an action (or of a batch of them, last axis n): non-negative, summing to 1."""
@@ -207,6 +235,10 @@ class MixedBox(WordedBox):
         words = (f"{name}: {'|'.join(options)}" if options else f"{name}=0 to 1" for name, options in choices.items())
         self.words = ", ".join(words)
         super().__init__(-1.0, 1.0, (sum(max(1, len(o)) for o in self.choices.values()),), np.float32, seed=seed)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return tuple(Block("choice", len(o)) if o else Block("numbers", 1) for o in self.choices.values())
 
     def encode(self, students: int, **decisions: Any) -> Floats:
         """The action [S, n] of named decisions, each one for all or an array [S].

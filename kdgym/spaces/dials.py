@@ -13,11 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdgym.spaces.boxes import Decisions, Floats, WordedBox
+from kdgym.spaces.boxes import RATIO, Block, Decisions, Floats, WordedBox
 
 Scale = Literal["linear", "log", "memory", "shares"]
 _OFF = -0.98  # at and below this entry a log dial that can be 0 is 0
-_RATIO = 4.0  # shares are softmax(4 * entries), as those of `Shares`
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Dial:
     def turn(self, entry: Tensor) -> Tensor:
         """The values of entries: [..., members] -> [...], of shares [..., members], float64."""
         if self.scale == "shares":
-            return torch.softmax(_RATIO * entry, dim=-1)
+            return torch.softmax(RATIO * entry, dim=-1)
         a = entry[..., 0]
         if self.scale == "linear":
             return self.neutral + torch.where(a > 0, self.high - self.neutral, self.neutral - self.low) * a
@@ -132,8 +131,8 @@ class Dial:
         if not np.isfinite(weight).all() or (weight < 0).any() or not (weight.max(-1) > 0).all():
             raise ValueError(f"The shares of {self.name} are finite, not negative, and not all zero.")
         even = (weight == weight[..., :1]).all(-1, keepdims=True)
-        relative = np.maximum(weight / weight.max(-1, keepdims=True), math.exp(-2 * _RATIO))
-        return np.where(even, 0.0, 1 + np.log(relative) / _RATIO)
+        relative = np.maximum(weight / weight.max(-1, keepdims=True), math.exp(-2 * RATIO))
+        return np.where(even, 0.0, 1 + np.log(relative) / RATIO)
 
 
 class Dials(WordedBox):
@@ -158,6 +157,10 @@ class Dials(WordedBox):
         )
         self._sizes = [dial.members for dial in self.dials]
         super().__init__(-1.0, 1.0, (sum(self._sizes),), np.float32, seed=seed)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return tuple(Block("shares" if dial.members > 1 else "numbers", dial.members) for dial in self.dials)
 
     def to_plain(self) -> dict[str, Any]:
         """The dials as data."""

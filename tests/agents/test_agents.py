@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from sb3_contrib import MaskablePPO
+from sb3_contrib import MaskablePPO, RecurrentPPO
 from stable_baselines3 import PPO
 
 import kdgym.agents
@@ -21,6 +21,7 @@ from kdgym.catalogue import agent_names, rule
 from kdgym.evaluation import agent_class, encoding, introduce, load_agent
 from kdgym.integrations.sb3 import as_vec_env
 from kdgym.integrations.sb3_policies import MaskableSharedPolicy, SharedPolicy
+from kdgym.integrations.sb3_recurrent import ItemPolicy
 from kdgym.registration import ENVIRONMENTS, find
 
 ID = "kdgym/DataGen-Math-v0"
@@ -32,7 +33,17 @@ FOLDER = Path(__file__).parent.parent.parent / "agents"
 
 
 # Where each teacher is at home: on every id of its level.
-TRAINED = ("ppo", "maskable_ppo", "feedback_ppo", "label_ppo", "lane_ppo", "recipe_ppo", "select_ppo", "start_ppo")
+TRAINED = (
+    "learned",
+    "ppo",
+    "maskable_ppo",
+    "feedback_ppo",
+    "label_ppo",
+    "lane_ppo",
+    "recipe_ppo",
+    "select_ppo",
+    "start_ppo",
+)
 # Tested where they learn: they keep no policy for an environment's own spaces.
 SEARCHED = {"bid_ppo", "lane_search", "lane_advantage"}
 # What its teachers see and do differs in the number of clusters alone; these two are the fastest.
@@ -67,8 +78,8 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
     def save(name: str, env_id: str) -> str:
         path = tmp_path_factory.mktemp(name) / "model.zip"
         vec_env = as_vec_env(gym.make_vec(env_id, num_envs=2, **small(env_id), **encoding(name)))
-        policies: dict[str, Any] = {"ppo": SharedPolicy, "maskable_ppo": MaskableSharedPolicy}
-        make_model: Any = MaskablePPO if name == "maskable_ppo" else PPO
+        policies: dict[str, Any] = {"ppo": SharedPolicy, "maskable_ppo": MaskableSharedPolicy, "learned": ItemPolicy}
+        make_model: Any = {"maskable_ppo": MaskablePPO, "learned": RecurrentPPO}.get(name, PPO)
         make_model(policies.get(name, "MultiInputPolicy"), vec_env).save(path)
         return f"{name}:{path}"
 
