@@ -16,9 +16,10 @@ import typer
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, set_threads
 from kdgym.evaluation import compare
+from kdgym.evaluation.report import exact
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
-from kdgym.studies.distillation import each_teacher, exact, write
+from kdgym.studies.distillation import each_teacher, write
 from kdgym.teaching import Teacher
 
 IDS = tuple(f"kdgym/DataGen-{task}-OpenEnded-v1" for task in ("Math", "VQA", "Reasoning"))

@@ -15,9 +15,10 @@ import typer
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, set_threads
 from kdgym.evaluation import agent_class, compare
+from kdgym.evaluation.report import exact
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
-from kdgym.studies.distillation import each_teacher, exact, seen, write
+from kdgym.studies.distillation import each_teacher, seen, write
 from kdgym.teaching import Fixed
 
 ID, EPISODES = "kdgym/Label-Weak-v0", 64

@@ -16,9 +16,10 @@ import typer
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, set_threads
 from kdgym.evaluation import compare
+from kdgym.evaluation.report import exact
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
-from kdgym.studies.distillation import FOLDER, each_teacher, exact, write
+from kdgym.studies.distillation import FOLDER, each_teacher, write
 from kdgym.teaching import Fixed
 
 EPISODES = 64

@@ -195,7 +195,8 @@ class SkillTree(CourseEnv):
             return right
         error = random.bits(self.stream(_ERRORS, self.state["step"]), right.shape[1])
         shift = random.bits(self.stream(_ERRORS), self._shape[0]).gather(1, region // self._shape[1])
-        wrong = another_answer(right, *self._answers[:, region], shift)
+        first, answers = self._answers[:, region]
+        wrong = another_answer(right, first, answers, shift)
         fails = self.state["faulty"].flatten(1).gather(1, region) * _ERROR_RATE
         return torch.where(random.to_uniform(error) < fails, wrong, right)
 
