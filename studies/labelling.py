@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 import typer
 
 from kdgym.cli.errors import run_command
@@ -18,7 +17,7 @@ from kdgym.evaluation import agent_class, compare
 from kdgym.evaluation.report import exact
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
-from kdgym.studies.distillation import each_teacher, seen, write
+from kdgym.studies.distillation import FOLDER, Accuracy, Scores, each_teacher, headroom, seen, write
 from kdgym.teaching import Fixed
 
 ID, EPISODES = "kdgym/Label-Weak-v0", 64
@@ -32,8 +31,7 @@ PAPERS = (
     ("annotate_random", "supervised_only", "IPTC annotator"),
     ("annotate_unsure", "annotate_random", "the same, unsure items first"),
 )
-RULES = ("probing_source", "bought_source")
-Scores = npt.NDArray[np.float64]
+RULES = ("bought_source", "probing_source")
 
 
 def measure(trained: list[str]) -> dict[str, Any]:
@@ -49,29 +47,11 @@ def measure(trained: list[str]) -> dict[str, Any]:
 def tables(measured: dict[str, Any]) -> dict[str, str]:
     """Markdown tables by the name of their place."""
     accuracy = {name: np.array(scores) for name, scores in measured["accuracy"].items()}
-    return {"headroom": _headroom(accuracy), "papers": _papers(accuracy)}
-
-
-def _headroom(accuracy: dict[str, Scores]) -> str:
-    bounds = find(ID).upper_bounds
     constant = [name for name in accuracy if name == "label_search" or issubclass(agent_class(name), Fixed)]
-    best, rule = (max(names, key=lambda n: float(accuracy[n].mean())) for names in (constant, RULES))
-    rows = [
-        ("random", "random dials", ""),
-        ("supervised_only", "neutral action, the control", "random"),
-        (best, "best constant recipe of all measured, the searched one included", "random"),
-        *((name, "rule", best) for name in reversed(RULES)),
-        *((name, "learned", best) for name in ("label_ppo",) if name in accuracy),
-        *((name, "upper bound", rule) for name in bounds),
-    ]
-    lines = ["| teacher | what it is | accuracy | minus |", "|---|---|---|---|"]
-    for name, what, below in rows:
-        difference = f"{_exact(accuracy[name] - accuracy[below])} {below}" if below not in ("", name) else ""
-        lines.append(f"| {name} | {what} | {accuracy[name].mean():.3f} | {difference} |")
-    return "\n".join(lines)
+    return {"headroom": headroom(ID, {"minus": accuracy}, RULES, constant), "papers": _papers(accuracy)}
 
 
-def _papers(accuracy: dict[str, Scores]) -> str:
+def _papers(accuracy: Accuracy) -> str:
     columns = "| paper | rule | accuracy | minus supervised_only | its twin | minus twin | claim's sign |"
     lines = [columns, "|---" * 7 + "|"]
     for rule, twin, paper in PAPERS:
@@ -88,9 +68,7 @@ def _exact(difference: Scores) -> str:
 
 def main(
     measure_all: Annotated[bool, typer.Option("--measure", help="Measure all teachers anew.")] = False,
-    trained: Annotated[
-        str, typer.Option(help="Trained teachers, by commas.")
-    ] = "label_search:runs/label-search/numbers.json",
+    trained: Annotated[str, typer.Option(help="Trained teachers, by commas.")] = f"label_search:{FOLDER}/label_search.json",
     threads: Threads = 1,
 ) -> None:
     """Measure, or only write the tables."""

@@ -17,7 +17,7 @@ from kdgym.evaluation import agent_class, compare
 from kdgym.evaluation.report import exact
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
-from kdgym.studies.distillation import Accuracy, Scores, each_teacher, headroom, seen, write
+from kdgym.studies.distillation import FOLDER, Accuracy, Scores, each_teacher, headroom, seen, write
 
 ID, EPISODES = "kdgym/Select-Images-v0", 64
 # The paper's rule, its twin, and the paper.
@@ -91,7 +91,7 @@ def main(
     measure_all: Annotated[bool, typer.Option("--measure", help="Measure all teachers anew.")] = False,
     trained: Annotated[
         str, typer.Option(help="Trained teachers, by commas.")
-    ] = "select_search:runs/select-search/numbers.json",
+    ] = f"select_search:{FOLDER}/select_search.json",
     threads: Threads = 1,
 ) -> None:
     """Measure, or only write the tables."""
