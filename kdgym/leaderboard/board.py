@@ -242,13 +242,6 @@ class Board:
         return float(np.median([smallest_detectable_difference(x) for x in spreads])) if spreads else 0.0
 
     @property
-    def is_old(self) -> bool:
-        """Whether there is a newer version of the environment."""
-        stem, _, version = self.entry.id.rpartition("-v")
-        others = [entry.id.rpartition("-v") for entry in environments()]
-        return any(other == stem and int(number) > int(version) for other, _, number in others)
-
-    @property
     def kinds(self) -> list[str]:
         """Kinds of agents that are there."""
         return sorted({row.kind for row in self.rows})

@@ -78,6 +78,6 @@ def test_the_page_says_why_a_board_is_closed_and_whether_the_next_has_records() 
     closed = [entry for entry in ENVIRONMENTS if entry.closed]
     assert closed
     for entry in closed:
-        section = page.split(f"\n## {entry.id} (older version)\n")[1].split("\n## ")[0]
+        section = page.split(f"\n## {entry.id} (closed)\n")[1].split("\n## ")[0]
         assert entry.notice in section
         assert ("It has no board yet." in section) != any((BOARDS / entry.newer).glob("*.json"))
