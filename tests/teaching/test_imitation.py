@@ -265,4 +265,4 @@ def test_the_command_line_trains_it(tmp_path: Path) -> None:
     command += [f"--set={name}={value}" for name, value in SMALL.items()]
     result = CliRunner(env={"COLUMNS": "1000"}).invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert f"--agent learned:{tmp_path / 'model.zip'} --set steps=3" in result.output
+    assert f"--agent learned:{tmp_path / 'model.zip'} --set steps=3" in result.output.replace("\n", "")
