@@ -135,6 +135,15 @@ def test_layouts_tell_items_from_groups_and_the_whole() -> None:
         ItemLayout(spaces.Dict({"a": box(3), "b": box(2)}), dials, ("a", "b"))
 
 
+def test_sources_of_labels_are_items_and_a_tutors_choices_are_choices() -> None:
+    label: Any = gym.make_vec("kdgym/Label-Weak-v0", num_envs=1)
+    layout = ItemLayout(label.single_observation_space, label.single_action_space, label.items)
+    assert (layout.items, sum(layout.by_item)) == (5, 1)  # the shares of trust
+    moves = blocks(gym.make_vec("kdgym/Tutoring-Math-v1", num_envs=1).single_action_space)
+    assert moves[0] == Block("numbers", 6)  # what a pupil asks about
+    assert {block.kind for block in moves[1:]} == {"choice", "numbers"}
+
+
 def test_spaces_say_what_their_entries_stand_for() -> None:
     assert blocks(MixedBox({"fraction": (), "kind": ("a", "b")})) == (Block("numbers", 1), Block("choice", 2))
     assert blocks(Shares(5)) == (Block("shares", 5),)
