@@ -19,11 +19,12 @@ import typer
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, set_threads
 from kdgym.evaluation import evaluate
+from kdgym.evaluation.report import exact
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.integrations.sb3 import SB3Agent
 from kdgym.registration import find
 from kdgym.spaces import blocks
-from kdgym.studies.distillation import FOLDER, each_teacher, exact, write
+from kdgym.studies.distillation import FOLDER, each_teacher, write
 
 STUDENTS, FIRST, SEEDS = 128, 6_000_000, (0, 1, 2)  # no setting was chosen on these students
 LEARNED = "learned, seed "

@@ -94,7 +94,7 @@ def test_the_last_action_matters_if_it_is_recalled() -> None:
             before, after = made.entries(flat, acted), made.entries(flat, other)
         assert torch.equal(before[:2], after[:2])  # what comes later does not matter
         assert (before[2] != after[2]).any() == recall
-    with pytest.raises(ValueError, match="needs items . width >= 10, it is 8; raise width"):
+    with pytest.raises(ValueError, match=r"needs items \* width >= 10, it is 8; raise width"):
         policy(spaces.Dict({"a": box(3)}), box(10), (), recall=True)
 
 
