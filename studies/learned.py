@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import gymnasium as gym
 import numpy as np
 import typer
 
@@ -20,15 +21,20 @@ from kdgym.console import Threads, set_threads
 from kdgym.evaluation import evaluate
 from kdgym.evaluation.report import exact
 from kdgym.evaluation.statistics import mean_interval
+from kdgym.integrations.sb3 import SB3Agent
 from kdgym.registration import find
+from kdgym.spaces import blocks
 from kdgym.studies.distillation import FOLDER, each_teacher, write
 
 STUDENTS, FIRST, SEEDS = 128, 6_000_000, (0, 1, 2)  # no setting was chosen on these students
 LEARNED = "learned, seed "
 # Whom `learned` is compared with: rules, and recipes that never change.
 RIVALS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "kdgym/DataGen-Math-v0": (("adaptive_source", "stat", "target_proportional"), ("uniform",)),
-    "kdgym/Distill-Images-v0": (("probing_teacher",), ("plain_kd",)),
+    "kdgym/DataGen-Math-v0": (("adaptive_source", "stat"), ("constant", "target_proportional", "uniform")),
+    "kdgym/Label-Weak-v0": (
+        ("probing_source", "bought_source"),
+        ("label_search:runs/label-search/numbers.json", "majority_vote"),
+    ),
     "kdgym/Select-Images-v0": (
         ("probing_scorer", "trying_scorer"),
         ("mini_plm_teacher", "peer_scorer", "select_search:runs/select-search/numbers.json"),
@@ -48,12 +54,41 @@ def measure(env_id: str, runs: Path) -> dict[str, Any]:
             advance(name, done, len(agents))
             scores[name] = evaluate(env_id, agent, STUDENTS, first_seed=FIRST).after.round(6).tolist()
     curves = [json.loads((runs / f"{stem}-{seed}" / "curve.json").read_text()) for seed in SEEDS]
-    return {"scores": scores, "steps": [curve[-1]["steps"] for curve in curves], "curves": curves}
+    first = first_actions(env_id, [runs / f"{stem}-{seed}" / "model.zip" for seed in SEEDS])
+    return {"scores": scores, "steps": [curve[-1]["steps"] for curve in curves], "curves": curves, "first": first}
+
+
+def first_actions(env_id: str, teachers: list[Path]) -> list[float]:
+    """Chance to trust a good item most, then how many of the students each teacher does so to in its very first action. Nothing
+    was tried then, so what is above chance is no adapting. Empty where the environment has no item that is good.
+    """
+    envs: Any = gym.make_vec(env_id, num_envs=STUDENTS, pool="evaluation")
+    observation, _ = envs.reset(seed=list(range(FIRST, FIRST + STUDENTS)))
+    hidden = envs.hidden() if hasattr(envs, "hidden") else {}
+    if "good" not in hidden:
+        return []
+    found = [float(hidden["good"].mean())]
+    ends = np.cumsum([block.size for block in blocks(envs.single_action_space)])
+    for path in teachers:
+        agent = SB3Agent.from_zip(path, envs.single_observation_space, envs.single_action_space)
+        agent.reset(observation)
+        parts = np.split(agent.act(observation), ends[:-1], axis=1)
+        (shares,) = (part for part in parts if part.shape == hidden["good"].shape)
+        found.append(float(hidden["good"][np.arange(STUDENTS), shares.argmax(1)].mean()))
+    return found
 
 
 def tables(measured: dict[str, Any]) -> dict[str, str]:
     """Markdown tables by the name of their place."""
-    return {"results": _results(measured), "curves": _curves(measured)}
+    return {"results": _results(measured), "first": _first(measured), "curves": _curves(measured)}
+
+
+def _first(measured: dict[str, Any]) -> str:
+    lines = ["| environment | by chance | training 0 | training 1 | training 2 |", "|---" * 5 + "|"]
+    for env_id, found in measured.items():
+        if found["first"]:
+            lines.append(f"| {env_id} | {' | '.join(f'{share:.2f}' for share in found['first'])} |")
+    return "\n".join(lines)
 
 
 def _results(measured: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kdgym.spaces import Decisions, Floats, MixedBox, WordedBox
+from kdgym.spaces import Block, Decisions, Floats, MixedBox, WordedBox
 
 
 class TutoringMoves(WordedBox):
@@ -25,6 +25,10 @@ class TutoringMoves(WordedBox):
         self.choices = self.answers.choices
         self.words = f"ask about SKILL=0 to 1, {self.answers.words}"
         super().__init__(-1.0, 1.0, (skills + self.answers.shape[0],), np.float32, seed=seed)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return (Block("numbers", self.skills), *self.answers.blocks)
 
     def encode(self, students: int, ask: npt.ArrayLike, **decisions: Any) -> Floats:
         """The action [S, K + n].

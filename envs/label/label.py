@@ -214,6 +214,7 @@ class Label(StudyEnv):
     study: Study[LabelSettings]
     config: LabelSettings
     family = "Label"
+    items = ("peers",)
 
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
         common = common_arguments(settings)

@@ -51,6 +51,7 @@ class Imitation(Settings):
         width: of every layer, and of an item's memory.
         sharpness: what the learner's scores of shares and choices are multiplied by when it acts. They are probabilities at 1,
             and at more it tries rather one item than a mixture.
+        recall: whether the learner's last action is one of its inputs.
         noise: standard deviation of what is added to scores of shares and choices while the learner teaches: all of it for a
             third of the students, half of it for a third, nothing for the others.
         every: rounds between points of the learning curve.
@@ -66,6 +67,7 @@ class Imitation(Settings):
     learning_rate: float = Field(2e-3, gt=0)
     width: int = Field(32, ge=1)
     sharpness: float = Field(1.0, gt=0)
+    recall: bool = False
     noise: float = Field(1.0, ge=0)
     every: int = Field(4, ge=1)
     watched: int = Field(64, ge=1)
@@ -108,7 +110,7 @@ class Apprenticeship:
         self.envs = population(env_id, hyper.students, autoreset=False, **settings)
         self.watched = population(env_id, hyper.watched, autoreset=False, **settings)
         self.expert = expert(hyper.labels or find(env_id).upper_bounds[0], self.envs)
-        options = {"items": list(self.envs.items), "width": hyper.width, "sharpness": hyper.sharpness}
+        options = {"items": list(self.envs.items)} | hyper.model_dump(include={"width", "sharpness", "recall"})
         self.model = RecurrentPPO(
             ItemPolicy,
             as_vec_env(population(env_id, 1, **settings)),
@@ -128,8 +130,8 @@ class Apprenticeship:
         return self.round * self.hyper.students * int(self.envs.steps)
 
     def play(self, envs: Any, seeds: npt.NDArray[np.int64], labelled: bool) -> dict[str, Tensor]:
-        """One episode of every student under the learner: what was ``seen``, and if ``labelled`` what was ``wanted``, and
-        whether it ``counts``, the episode not being over: [T, S, ...] each; and the ``gain`` [S].
+        """One episode of every student under the learner: what was ``seen``, and if ``labelled`` what was ``wanted`` and
+        ``acted``, and whether it ``counts``, the episode not being over: [T, S, ...] each; and the ``gain`` [S].
         """
         rng = np.random.default_rng([self.seed, self.round])
         observation, _ = envs.reset(seed=[int(seed) for seed in seeds])
@@ -137,7 +139,7 @@ class Apprenticeship:
             self.expert.rng = np.random.default_rng([self.seed, self.round, 1])  # so that a resumed run draws the same
             self.expert.reset(observation)
         state, done, gain = None, np.zeros(len(seeds), dtype=bool), np.zeros(len(seeds))
-        found: dict[str, list[Tensor]] = {"seen": [], "wanted": [], "counts": []}
+        found: dict[str, list[Tensor]] = {"seen": [], "wanted": [], "acted": [], "counts": []}
         while not done.all():
             action, state = self.policy.predict(observation, state, deterministic=True)
             if labelled:
@@ -145,6 +147,9 @@ class Apprenticeship:
                 found["wanted"].append(torch.as_tensor(np.array(self.expert.act(observation), np.float32)))
                 found["counts"].append(torch.from_numpy(~done))
                 action = np.clip(action + self._noise(rng, len(seeds)), -1, 1).astype(np.float32)
+                found["acted"].append(torch.from_numpy(action))
+                if self.hyper.recall:
+                    state[1][0, :, : action.shape[1]] = action
             observation, reward, terminated, truncated, _ = envs.step(action)
             gain, done = gain + np.where(done, 0, reward), terminated | truncated
         return {"gain": torch.from_numpy(gain)} | {name: torch.stack(rows) for name, rows in found.items() if rows}
@@ -180,18 +185,20 @@ class Apprenticeship:
 
     def _update(self, order: torch.Generator) -> float:
         chosen = torch.randint(self.data["seen"].shape[1], (self.hyper.batch,), generator=order)
-        loss = self.loss(*(self.data[name][:, chosen].to(self.policy.device) for name in ("seen", "wanted", "counts")))
+        loss = self.loss(
+            *(self.data[name][:, chosen].to(self.policy.device) for name in ("seen", "acted", "wanted", "counts"))
+        )
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 1.0)
         self.optimizer.step()
         return float(loss.detach())
 
-    def loss(self, seen: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
+    def loss(self, seen: Tensor, acted: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
         """How far the learner's actions are from those wanted, [T, B, ...] each: cross entropy of shares and choices, squared
         differences of numbers.
         """
-        entries, total = self.policy.entries(seen), torch.zeros(seen.shape[:2], device=seen.device)
+        entries, total = self.policy.entries(seen, acted), torch.zeros(seen.shape[:2], device=seen.device)
         sizes = [block.size for block in self.policy.layout.blocks]
         parts = zip(self.policy.layout.blocks, entries.split(sizes, -1), wanted.split(sizes, -1), strict=True)
         for block, own, label in parts:

@@ -46,9 +46,11 @@ def market(sources: int, skills: int = 2) -> tuple[spaces.Dict, Shares]:
     return spaces.Dict({"price": box(pairs), "target": box(skills), "time": box(1)}), Shares(pairs)
 
 
-def policy(observation_space: spaces.Dict, action_space: Any, items: tuple[str, ...], seed: int = 0) -> Any:
+def policy(
+    observation_space: spaces.Dict, action_space: Any, items: tuple[str, ...], seed: int = 0, **options: Any
+) -> Any:
     torch.manual_seed(seed)  # noqa: TID251  # SB3 draws weights from the process's generator
-    return ItemPolicy(observation_space, action_space, lambda _: 1e-3, items=items, width=8)
+    return ItemPolicy(observation_space, action_space, lambda _: 1e-3, items=items, width=8, **options)
 
 
 def seen(space: spaces.Dict, steps: int = 3, students: int = 2) -> torch.Tensor:
@@ -81,6 +83,34 @@ def test_what_was_seen_before_matters_and_what_comes_later_does_not() -> None:
     assert (before[2] != after[2]).any()
 
 
+def test_the_last_action_matters_if_it_is_recalled() -> None:
+    space, shares = market(sources=3)
+    flat, acted = seen(space), torch.zeros(3, 2, 6)
+    other = acted.clone()
+    other[1, :, 0] = 1
+    for recall in (False, True):
+        made = policy(space, shares, ("price", "target"), recall=recall)
+        with torch.no_grad():
+            before, after = made.entries(flat, acted), made.entries(flat, other)
+        assert torch.equal(before[:2], after[:2])  # what comes later does not matter
+        assert (before[2] != after[2]).any() == recall
+    with pytest.raises(ValueError, match=r"needs items \* width >= 10, it is 8; raise width"):
+        policy(spaces.Dict({"a": box(3)}), box(10), (), recall=True)
+
+
+def test_who_plays_alone_recalls_its_own_actions() -> None:
+    space, shares = market(sources=3)
+    made, flat = policy(space, shares, ("price", "target"), recall=True), seen(space)
+    state, done = None, []
+    for now in flat.numpy():
+        named = {"price": now[:, :6], "target": now[:, 6:8], "time": now[:, 8:]}
+        action, state = made.predict(named, state, deterministic=True)
+        done.append(torch.from_numpy(action))
+    with torch.no_grad():
+        expected = made.entries(flat, torch.stack(done))
+    torch.testing.assert_close(torch.stack(done), expected.clamp(-1, 1))
+
+
 def test_weights_fit_any_number_of_items() -> None:
     few, many = (
         policy(*market(sources=2), ("price", "target")),
@@ -103,6 +133,15 @@ def test_layouts_tell_items_from_groups_and_the_whole() -> None:
         ItemLayout(spaces.Dict({"a": box(3), "b": box(2), "c": box(1)}), dials, ("nothing",))
     with pytest.raises(ValueError, match="3 items do not make 2 groups"):
         ItemLayout(spaces.Dict({"a": box(3), "b": box(2)}), dials, ("a", "b"))
+
+
+def test_sources_of_labels_are_items_and_a_tutors_choices_are_choices() -> None:
+    label: Any = gym.make_vec("kdgym/Label-Weak-v0", num_envs=1)
+    layout = ItemLayout(label.single_observation_space, label.single_action_space, label.items)
+    assert (layout.items, sum(layout.by_item)) == (5, 1)  # the shares of trust
+    moves = blocks(gym.make_vec("kdgym/Tutoring-Math-v1", num_envs=1).single_action_space)
+    assert moves[0] == Block("numbers", 6)  # what a pupil asks about
+    assert {block.kind for block in moves[1:]} == {"choice", "numbers"}
 
 
 def test_spaces_say_what_their_entries_stand_for() -> None:
@@ -174,14 +213,14 @@ def test_it_spreads_shares_until_it_sees_which_item_is_good_and_remembers(monkey
 
 def test_only_steps_before_an_episodes_end_count(monkeypatch: pytest.MonkeyPatch) -> None:
     run = toy(monkeypatch, students=2)
-    observed, wanted = seen(run.policy.observation_space), torch.full((3, 2, 4), -1.0)
+    observed, wanted, acted = seen(run.policy.observation_space), torch.full((3, 2, 4), -1.0), torch.zeros(3, 2, 4)
     wanted[:, 0, 0] = wanted[:, 1, 1] = 1
     counts = torch.tensor([[True, True], [True, False], [True, False]])
-    first = run.loss(observed, wanted, counts)
+    first = run.loss(observed, acted, wanted, counts)
     wanted[1:, 1] = torch.tensor([1.0, 1.0, 1.0, 1.0])
-    assert torch.equal(run.loss(observed, wanted, counts), first)
+    assert torch.equal(run.loss(observed, acted, wanted, counts), first)
     wanted[0, 1] = torch.tensor([1.0, -1.0, -1.0, -1.0])
-    assert run.loss(observed, wanted, counts) != first
+    assert run.loss(observed, acted, wanted, counts) != first
 
 
 def parameters(path: Path) -> dict[str, torch.Tensor]:
