@@ -1,8 +1,8 @@
 """Finds whom to trust by halving: two teachers at once, while more than two may be right, and then one.
 
-What the validation gains in a step says whether a right one was among them. From then on the others are suspected, or else those
-who were trusted. When other teachers come, those who diverge least from the student are taken for those it was taught by. A
-student whose loss is low knows itself who is right.
+What the validation gains in a step says whether a right one was among them. From then on the others are suspected, or else
+those who were trusted. When other teachers come, those who diverge least from the student are taken for those it was taught by.
+A student whose loss is low knows itself who is right.
 """
 
 import numpy as np
@@ -10,7 +10,10 @@ import numpy as np
 from kdgym.teaching import Floats, Teacher
 
 LAST = 0.7  # the loss that a well-taught student falls to
-ONE, TWO = 0.12, 0.2  # shares of the way there that it falls by, at least, in a step under one right teacher or under two
+ONE, TWO = (
+    0.12,
+    0.2,
+)  # shares of the way there that it falls by, at least, in a step under one right teacher or under two
 SURE = 1.5  # the loss below which a student was taught by a right teacher
 
 

@@ -15,8 +15,8 @@ whose models have other initial weights and were trained on other items, neither
 | turned_1 to turned_5 | 6 each | none: the sound ones, whose six classes of a cycle move on by 1 to 5 |
 | assisted | 1 each | 40 items, reading a label beside the image, which is wrong for 30, 50, 70 or 90 % of them |
 
-Of sound and turned models any two kinds disagree on the same six classes, and agree on the others. They are as sure of what they
-say, as a copy's outputs are only exchanged. So nothing but the truth tells the sound ones.
+Of sound and turned models any two kinds disagree on the same six classes, and agree on the others. They are as sure of what
+they say, as only outputs are exchanged. So nothing but the truth tells the sound ones.
 
 Every model but the assisted ones has an *outspoken* variant: it goes on learning by cross entropy minus `OUTSPOKEN` times the
 divergence of its probabilities from the mean probabilities of the class, as the teachers of MCMI do (Ye et al., "Bayes
