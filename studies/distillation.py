@@ -106,8 +106,9 @@ def tables(measured: dict[str, Any]) -> dict[str, str]:
     constant = [*accuracy.keys() - {*find(ID).upper_bounds, *RULES, "random"}]
     columns = {"minus": accuracy, "the same of other students": others}
     named = np.array(measured["first_sight"])
+    share = mean_interval(named)
     table = f"| unseen students | sound teacher named | chance |\n|---|---|---|\n| {len(named)} "
-    table += f"| {exact(mean_interval(named))} | {1 / TEACHERS:.3f} |"
+    table += f"| {share.mean:.3f} [{share.low:.3f}, {share.high:.3f}] | {1 / TEACHERS:.3f} |"
     return {"headroom": headroom(ID, columns, RULES, constant), "papers": _papers(accuracy, error), "first": table}
 
 

@@ -45,7 +45,7 @@ def test_the_headroom_table_compares_with_the_best_constant_recipe() -> None:
 
 def test_the_share_of_sound_teachers_named_at_first_sight_stands_beside_chance() -> None:
     row = distillation.tables(measured())["first"].splitlines()[-1]
-    assert row.startswith("| 4 | +0.250 [")
+    assert row.startswith("| 4 | 0.250 [")
     assert row.endswith("| 0.200 |")
 
 
