@@ -305,38 +305,32 @@ def _tables(weights: dict[str, Tensor], corpus: Corpus) -> Bank:
     def logits(name: str) -> Tensor:
         return torch.cat([ask(name, seen).logits, ask(name, corpus.parts["foreign"]).logits], dim=1)
 
-    # Of the turned ones, what the sound ones say of the class that moved to each place.
+    # A turned model says of a class what the sound one says of the class that moved there.
     moved = [turned(by).argsort().to(every.device) for by in range(TURNS)]
 
-    def all_turns(sound: Tensor, classes: int) -> Tensor:
-        return torch.cat([sound.index_select(classes, order) for order in moved])
+    def both(models: Tensor, sound: Tensor, classes: int | None) -> Tensor:
+        """All models, of groups of which the second is turned along the dimension of the classes, if there is one."""
+        turns = [sound if classes is None else sound.index_select(classes, order) for order in moved]
+        return torch.cat([models, *turns])
 
-    def both(models: Tensor, sound: Tensor, classes: int) -> Tensor:
-        return torch.cat([models, all_turns(sound, classes)])
+    def parts(name: str) -> list[Tensor]:
+        output, named = ask(name, seen), learned(name)
+        return [*(stage.half() for stage in output.hidden), *named, *_directions(output, named[0])]
 
-    said = torch.stack(
-        [both(logits(a), logits(b), 2) for a, b in (("models", "sound"), ("outspoken", "sound_outspoken"))]
-    )
-    output, head, directions = [], [], []
-    for name in ("models", "sound"):
-        output.append(ask(name, seen))
-        named = learner.named(weights[name])
-        head.append([named[f"{part}_{len(WIDTHS)}"].clone() for part in ("matrix", "bias")])
-        directions.append(_directions(output[-1], head[-1][0]))
-    stages = [[stage.half() for stage in each.hidden] for each in output]
-    (matrix, matrix_too), (bias, bias_too) = zip(*head, strict=True)
-    (along, along_too), (mean, mean_too) = zip(*directions, strict=True)
-    kinds = [kind for kind, copies in KINDS.items() for _ in range(copies)]
+    def learned(name: str) -> list[Tensor]:
+        return [learner.named(weights[name])[f"{part}_{len(WIDTHS)}"].clone() for part in ("matrix", "bias")]
+
+    pairs = (("models", "sound"), ("outspoken", "sound_outspoken"))
+    said = torch.stack([both(logits(models), logits(sound), 2) for models, sound in pairs])
+    dimensions = (None, None, 2, 1, 1, 1)
+    table = [both(a, b, classes) for a, b, classes in zip(parts("models"), parts("sound"), dimensions, strict=True)]
     return Bank(
-        kinds=(*kinds, *(kind for kind in ALIKE for _ in range(SOUND))),
+        kinds=tuple(kind for kind, copies in (KINDS | dict.fromkeys(ALIKE, SOUND)).items() for _ in range(copies)),
         place=place,
         logits=said - said.amax(3, keepdim=True),
-        hidden=(
-            torch.cat([stages[0][0], stages[1][0].repeat(TURNS, 1, 1)]),
-            torch.cat([stages[0][1], stages[1][1].repeat(TURNS, 1, 1)]),
-        ),
-        head=(both(matrix, matrix_too, 2), both(bias, bias_too, 1)),
-        directions=(both(along, along_too, 1), both(mean, mean_too, 1)),
+        hidden=(table[0], table[1]),
+        head=(table[2], table[3]),
+        directions=(table[4], table[5]),
         assisted=_assisted_table(weights["assisted"], corpus.images(labelled)),
     )
 
