@@ -11,7 +11,7 @@ class Agent(SB3Teacher):
         "validation_items": 1000
     }  # rewards of training students with little noise, and less to see of it in episodes
     hyperparameters = {
-        "n_steps": 12,  # an episode, so that a rollout ends with it
+        "n_steps": 12,  # two episodes, so that a rollout ends with one
         "batch_size": 128,
         "n_epochs": 8,
         "gamma": 0.9,

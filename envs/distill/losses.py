@@ -31,13 +31,22 @@ class Batch:
         images: of these, [S, B, 196].
         label: given ones, perhaps wrong, int64 [S, L].
         recipe: values of the dials, float32 [S], of shares [S, M].
+        renamed: what the model that reads labels makes of every class, a permutation, int64 [S, C].
     """
 
     def __init__(
-        self, bank: Bank, model: Tensor, item: Tensor, images: Tensor, label: Tensor, recipe: dict[str, Tensor]
+        self,
+        bank: Bank,
+        model: Tensor,
+        item: Tensor,
+        images: Tensor,
+        label: Tensor,
+        recipe: dict[str, Tensor],
+        renamed: Tensor,
     ) -> None:
         self.images, self.label, self.recipe = images, label, recipe
         self._bank, self._model, self._column = bank, model, bank.place[item]
+        self._was = renamed.argsort(dim=1)
         share, labelled = recipe["unlabelled"].unsqueeze(1), label.shape[1]
         weight = torch.cat([(1 - share).expand(-1, labelled), share.expand(-1, item.shape[1] - labelled)], dim=1)
         self.weight = weight / weight.mean(1, keepdim=True).clamp_min(_LEAST)
@@ -98,7 +107,8 @@ class Batch:
         """Probabilities of the two models that read labels whose noise is nearest to the recipe's, mixed: [S, L, C]."""
         noise, known = self.recipe["assisted_noise"], torch.tensor(ASSISTED, device=self.label.device)
         near = (1 - (noise.unsqueeze(1) - known).abs() / (known[1] - known[0])).clamp_min(0)
-        said = softmax(self._bank.assisted[:, self.label, self._column[:, : self.label.shape[1]]])
+        said = softmax(self._bank.assisted[:, self._was.gather(1, self.label), self._column[:, : self.label.shape[1]]])
+        said = said.gather(3, self._was[None, :, None].expand_as(said))
         return (near.T[:, :, None, None] * said).sum(0) / near.sum(1)[:, None, None]
 
 

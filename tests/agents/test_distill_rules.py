@@ -82,42 +82,52 @@ def test_informed_teacher_trusts_all_who_are_good() -> None:
         assert found[f"teacher.{i + 1}"] == pytest.approx(good[:, i] / good.sum(1), abs=2e-3)
 
 
-@pytest.mark.parametrize(
-    ("agreement", "tried"),
-    [
-        ([0.5, 0.6, 0.7, 0.4, 0.3], [2, 1]),  # 1 and 3 stand alone; of the others 2 is best
-        ([0.5, 0.6, 0.1, 0.7, 0.3], [3, 1]),
-        ([0.9, 0.6, 0.8, 0.4, 0.7], [0, 1]),  # 2 is as good as those, but one of the many
-    ],
-)
+NEAR = {"divergence": [5, 4, 3, 2, 1]}  # the student is nearest to teacher 4
+
+
 @pytest.mark.parametrize(
     ("losses", "followed"),
     [
-        ((2.00, 1.60, 1.30), [0, 0, 0]),  # as expected: there is nothing to try
-        ((2.30, 1.60, 1.30), [1, 1, 1]),  # the first disappoints, the second does not
-        ((2.30, 2.60, 1.60), [1, 0, 0]),  # both disappoint, the second more
-        ((2.00, 2.30, 1.40), [0, 1, 1]),  # the first disappoints later
+        ((2.0,), [{1, 2}, {2}]),  # two teachers, one of whom is right
+        ((2.4,), [{1, 2}, {0, 3}]),  # neither is: three may be right
+        ((2.0, 2.2), [{1, 2}, {2}, {1}]),  # the first of two is wrong, so the second is right
+        ((2.0, 1.7), [{1, 2}, {2}, {2}]),  # the first of two is right
+        ((2.0, 1.9), [{1, 2}, {2}, {1}]),  # the loss falls, but by less than a right teacher's student's
+        ((2.4, 2.3, 2.0), [{1, 2}, {0, 3}, {4}, {4}]),  # neither of two again: one remains
+        ((2.0, 1.4), [{1, 2}, {2}, {4}]),  # a student of a low loss knows itself
     ],
 )
-def test_probing_teacher_tries_a_second_one_when_the_first_disappoints(
-    agreement: list[float], tried: list[int], losses: tuple[float, ...], followed: list[int]
+def test_probing_teacher_halves_those_who_may_be_right(losses: tuple[float, ...], followed: list[set[int]]) -> None:
+    agent = teacher("probing_teacher", SPACE, seen(**NEAR))
+    found, before = [halved(agent, seen(**NEAR))], 2.45
+    for loss in losses:
+        found.append(halved(agent, seen(**NEAR, loss=loss, change=before - loss)))
+        before = loss
+    assert found == followed
+
+
+@pytest.mark.parametrize(
+    ("loss", "followed"),
+    [
+        (2.0, {3}),  # one of the two nearest is right, and the labels agree more with 3
+        (2.4, {1, 2}),  # neither of the two nearest is right
+    ],
+)
+def test_probing_teacher_takes_those_near_the_student_for_those_it_was_taught_by(
+    loss: float, followed: set[int]
 ) -> None:
-    """Losses of 2, 1.68 and 1.43 are expected after three steps."""
-    observation = seen(agreement=agreement)
-    agent = teacher("probing_teacher", SPACE, observation)
-    found = [trusted(agent, observation)[0]]
-    for step, loss in enumerate(losses, start=1):
-        found.append(trusted(agent, seen(agreement=agreement, loss=loss, time=1 - step / 12))[0])
-    assert found == [tried[which] for which in (0, *followed)]
+    agent = teacher("probing_teacher", SPACE, seen(**NEAR))
+    halved(agent, seen(**NEAR))
+    changed = seen(**NEAR, label_loss=[1, 2, 3, 4, 6], loss=loss, change=2.45 - loss)
+    assert halved(agent, changed) == followed
 
 
-def test_probing_teacher_starts_anew_with_other_teachers() -> None:
-    agent = teacher("probing_teacher", SPACE, seen())
-    losses = (2.45, 2.4, 1.9, 1.9, 1.7)
-    found = [trusted(agent, seen(time=1 - step / 12, loss=losses[step]))[0] for step in range(3)]
-    changed = {"label_loss": [1, 2, 3, 4, 6], "agreement": [0.9, 0.2, 0.1, 0.3, 0.2]}
-    found += [trusted(agent, seen(time=1 - step / 12, loss=losses[step], **changed))[0] for step in (3, 4)]
-    assert found == [2, 1, 1, 0, 3]
+def halved(agent: Any, observation: Observation) -> set[int]:
+    """Whom the first student is to imitate, all alike."""
+    found = SPACE.decisions(acts(agent, SPACE, observation))
+    shares = np.array([found[f"teacher.{i + 1}"][0] for i in range(5)])
+    assert shares[shares > 0.1] == pytest.approx(shares.max(), abs=0.01)
+    return {int(i) for i in np.flatnonzero(shares > 0.1)}
 
 
 def test_searched_recipes_are_constant_and_in_range() -> None:

@@ -22,6 +22,7 @@ def measured(**accuracy: float) -> dict[str, Any]:
         "accuracy": scores,
         "others": {n: scores[n] for n in ("random", "probing_teacher", "informed_teacher")},
         "calibration": {n: list(0.1 + noise[i]) for i, n in enumerate(sorted(names))},
+        "first_sight": [0, 0, 1, 0],
     }
 
 
@@ -40,6 +41,12 @@ def test_the_headroom_table_compares_with_the_best_constant_recipe() -> None:
     assert table[-2].startswith("| probing_teacher |")
     assert table[-2].endswith("lelp |  |")  # of other students the recipe was not measured
     assert table[-1].count("] probing_teacher") == 2
+
+
+def test_the_share_of_sound_teachers_named_at_first_sight_stands_beside_chance() -> None:
+    row = distillation.tables(measured())["first"].splitlines()[-1]
+    assert row.startswith("| 4 | 0.250 [")
+    assert row.endswith("| 0.200 |")
 
 
 def test_the_page_has_the_tables_of_the_measurement() -> None:

@@ -11,7 +11,12 @@ whose models have other initial weights and were trained on other items, neither
 | foreign | 2 | digits |
 | biased_0, _1, _2 | 3 each | all items, four of five items of four classes renamed in a cycle that the copies share |
 | faulty_0, _1, _2 | 3 each | the same with six classes |
+| sound | 6 | all items; schooled in a run of their own, so that the others are as they were |
+| turned_1 to turned_5 | 6 each | none: the sound ones, whose six classes of a cycle move on by 1 to 5 |
 | assisted | 1 each | 40 items, reading a label beside the image, which is wrong for 30, 50, 70 or 90 % of them |
+
+Of sound and turned models any two kinds disagree on the same six classes, and agree on the others. They are as sure of what
+they say, as only outputs are exchanged. So nothing but the truth tells the sound ones.
 
 Every model but the assisted ones has an *outspoken* variant: it goes on learning by cross entropy minus `OUTSPOKEN` times the
 divergence of its probabilities from the mean probabilities of the class, as the teachers of MCMI do (Ye et al., "Bayes
@@ -43,6 +48,9 @@ KINDS = {
     "good": 2, "overfitted": 2, "partial": 2, "foreign": 2, "biased_0": 3, "biased_1": 3, "biased_2": 3,
     "faulty_0": 3, "faulty_1": 3, "faulty_2": 3,
 }  # fmt: skip
+SOUND = 6  # copies
+TURNS = 6
+ALIKE = ("sound", *(f"turned_{by}" for by in range(1, TURNS)))
 ASSISTED = (0.3, 0.5, 0.7, 0.9)  # share of their labels that are of another class
 WIDTHS = (64, 32)
 OUTSPOKEN = 0.2
@@ -60,6 +68,14 @@ def fault(number: int, kind: Literal["biased", "faulty"] = "biased") -> Tensor:
     renamed = torch.arange(len(CLASSES))
     cycle = random.uniform(torch.tensor(_KEY + number), len(CLASSES)).argsort()[: _RENAMED[kind]]
     renamed[cycle] = cycle.roll(-1)
+    return renamed
+
+
+def turned(by: int) -> Tensor:
+    """What a model turned by 0 to 5 makes of every class, int64 [C]: six classes move on in a cycle, the others stay."""
+    renamed = torch.arange(len(CLASSES))
+    for _ in range(by):
+        renamed = fault(0, "faulty")[renamed]
     return renamed
 
 
@@ -140,8 +156,12 @@ def load_bank(half: Half, device: torch.device) -> Bank:
     """
     if half not in HALVES:
         raise ValueError(f"There is no half {half!r} of the bank; choose from {', '.join(HALVES)}.")
-    shapes = {"models": _learner().weights, "outspoken": _learner().weights, "assisted": _learner(len(CLASSES)).weights}
-    counts = {"models": sum(KINDS.values()), "outspoken": sum(KINDS.values()), "assisted": len(ASSISTED)}
+    shapes = {
+        **dict.fromkeys(("models", "outspoken", "sound", "sound_outspoken"), _learner().weights),
+        "assisted": _learner(len(CLASSES)).weights,
+    }
+    counts = dict.fromkeys(("models", "outspoken"), sum(KINDS.values()))
+    counts |= {"sound": SOUND, "sound_outspoken": SOUND, "assisted": len(ASSISTED)}
 
     def fits(found: dict[str, Tensor]) -> bool:
         wanted = {name: (counts[name], shapes[name]) for name in shapes}
@@ -150,8 +170,8 @@ def load_bank(half: Half, device: torch.device) -> Bank:
         )
 
     recipe = {
-        "half": half, "version": _VERSION, "torch": torch.__version__, "kinds": KINDS, "assisted": ASSISTED, "widths": WIDTHS,
-        "outspoken": OUTSPOKEN, "updates": [_UPDATES, _MORE, _BATCH],
+        "half": half, "version": _VERSION, "torch": torch.__version__, "kinds": KINDS, "sound": SOUND, "assisted": ASSISTED,
+        "widths": WIDTHS, "outspoken": OUTSPOKEN, "updates": [_UPDATES, _MORE, _BATCH],
     }  # fmt: skip
     name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
     path = cache_directory() / "bank" / f"garments-{half}-{name}.safetensors"
@@ -165,7 +185,16 @@ def _learner(read: int = 0) -> Learner:
 
 def _school(half: Half) -> dict[str, Tensor]:
     """Weights of all models of a half, [M, weights] by group; on the CPU, as the cache is the same for all devices."""
-    schooling = _lessons(half)
+    models, outspoken = _school_together(_lessons(half, KINDS))
+    sound, sound_outspoken = _school_together(_lessons(half, {"sound": SOUND}))
+    return {
+        "models": models, "outspoken": outspoken, "sound": sound, "sound_outspoken": sound_outspoken,
+        "assisted": _school_assisted(half),
+    }  # fmt: skip
+
+
+def _school_together(schooling: _Schooling) -> tuple[Tensor, Tensor]:
+    """Weights of models as they are and outspoken, [M, weights] each."""
     learner = _learner()
     state = learner.initialise(schooling.key)
     for update in range(_UPDATES):
@@ -177,18 +206,19 @@ def _school(half: Half) -> dict[str, Tensor]:
             centroid = _centroids(learner, state, schooling)
         images, labels = schooling.draw(update)
         learner.update(state, _outspoken(learner, images, labels, centroid))
-    return {"models": plain, "outspoken": state[:, : learner.weights].clone(), "assisted": _school_assisted(half)}
+    return plain, state[:, : learner.weights].clone()
 
 
-def _lessons(half: Half) -> _Schooling:
-    """Who learns what; garments come before digits in the rows."""
+def _lessons(half: Half, kinds: dict[str, int]) -> _Schooling:
+    """What copies of these kinds learn; garments come before digits in the rows."""
     own, foreign, corpus = garments(), digits(), garments_and_digits()
     label = corpus.label
     mine = _half(own, half)
     key, items, labels = [], [], []
-    for kind, copies in KINDS.items():
+    for kind, copies in kinds.items():
         for copy in range(copies):
-            stream = random.fold(torch.tensor(_KEY), HALVES.index(half), list(KINDS).index(kind), copy)
+            number = [*KINDS, "sound"].index(kind)
+            stream = random.fold(torch.tensor(_KEY), HALVES.index(half), number, copy)
             key.append(random.fold(stream, 0))
             order = mine[random.uniform(random.fold(stream, 1), len(mine)).argsort()]
             told = label
@@ -272,18 +302,35 @@ def _tables(weights: dict[str, Tensor], corpus: Corpus) -> Bank:
     def ask(name: str, item: Tensor) -> Output:
         return learner.say(weights[name], corpus.images(item).expand(len(weights[name]), -1, -1))
 
-    said = [ask(name, seen) for name in ("models", "outspoken")]
-    foreign = [ask(name, corpus.parts["foreign"]) for name in ("models", "outspoken")]
-    logits = torch.stack([torch.cat([a.logits, b.logits], dim=1) for a, b in zip(said, foreign, strict=True)])
-    named = learner.named(weights["models"])
-    last = len(WIDTHS)
+    def logits(name: str) -> Tensor:
+        return torch.cat([ask(name, seen).logits, ask(name, corpus.parts["foreign"]).logits], dim=1)
+
+    # A turned model says of a class what the sound one says of the class that moved there.
+    moved = [turned(by).argsort().to(every.device) for by in range(TURNS)]
+
+    def both(models: Tensor, sound: Tensor, classes: int | None) -> Tensor:
+        """All models, of groups of which the second is turned along the dimension of the classes, if there is one."""
+        turns = [sound if classes is None else sound.index_select(classes, order) for order in moved]
+        return torch.cat([models, *turns])
+
+    def parts(name: str) -> list[Tensor]:
+        output, named = ask(name, seen), learned(name)
+        return [*(stage.half() for stage in output.hidden), *named, *_directions(output, named[0])]
+
+    def learned(name: str) -> list[Tensor]:
+        return [learner.named(weights[name])[f"{part}_{len(WIDTHS)}"].clone() for part in ("matrix", "bias")]
+
+    pairs = (("models", "sound"), ("outspoken", "sound_outspoken"))
+    said = torch.stack([both(logits(models), logits(sound), 2) for models, sound in pairs])
+    dimensions = (None, None, 2, 1, 1, 1)
+    table = [both(a, b, classes) for a, b, classes in zip(parts("models"), parts("sound"), dimensions, strict=True)]
     return Bank(
-        kinds=tuple(kind for kind, copies in KINDS.items() for _ in range(copies)),
+        kinds=tuple(kind for kind, copies in (KINDS | dict.fromkeys(ALIKE, SOUND)).items() for _ in range(copies)),
         place=place,
-        logits=logits - logits.amax(3, keepdim=True),
-        hidden=(said[0].hidden[0].half(), said[0].hidden[1].half()),
-        head=(named[f"matrix_{last}"].clone(), named[f"bias_{last}"].clone()),
-        directions=_directions(said[0], named[f"matrix_{last}"]),
+        logits=said - said.amax(3, keepdim=True),
+        hidden=(table[0], table[1]),
+        head=(table[2], table[3]),
+        directions=(table[4], table[5]),
         assisted=_assisted_table(weights["assisted"], corpus.images(labelled)),
     )
 

@@ -42,8 +42,11 @@ def bank() -> Bank:
 class One:
     """One student: its batch and recipe, as plain tensors."""
 
-    def __init__(self, bank: Bank, model: Tensor, item: Tensor, label: Tensor, recipe: dict[str, Tensor]) -> None:
+    def __init__(
+        self, bank: Bank, model: Tensor, item: Tensor, label: Tensor, recipe: dict[str, Tensor], renamed: Tensor
+    ) -> None:
         self.recipe, self.label, self.column = recipe, label, bank.place[item]
+        self.renamed = renamed
         self.top, self.bank = model[recipe["teacher"].argmax()], bank
         share = float(recipe["unlabelled"])
         weight = torch.tensor([1 - share] * LABELLED + [share] * (ITEMS - LABELLED), dtype=DOUBLE)
@@ -126,8 +129,12 @@ def subclasses(one: One, w: Weights, hidden: list[Tensor], logits: Tensor) -> Te
 
 def assisted(one: One, w: Weights, hidden: list[Tensor], logits: Tensor) -> Tensor:
     # Between the models of noise 0.5 and 0.7, and nearer to the first.
-    teacher = [torch.softmax(one.bank.assisted[i, one.label, one.column[:LABELLED]], dim=1) for i in (1, 2)]
-    return divergence(0.75 * teacher[0] + 0.25 * teacher[1], torch.softmax(logits[:LABELLED], dim=1)).mean()
+    # A label is read as the class that is renamed to it, and what is said is renamed.
+    read = torch.tensor([one.renamed.tolist().index(given) for given in one.label])
+    teacher = [torch.softmax(one.bank.assisted[i, read, one.column[:LABELLED]], dim=1) for i in (1, 2)]
+    mixed = torch.zeros(LABELLED, CLASSES, dtype=DOUBLE)
+    mixed[:, one.renamed] = 0.75 * teacher[0] + 0.25 * teacher[1]
+    return divergence(mixed, torch.softmax(logits[:LABELLED], dim=1)).mean()
 
 
 def adversarial(one: One, w: Weights, hidden: list[Tensor], logits: Tensor) -> Tensor:
@@ -184,12 +191,14 @@ def test_terms_and_gradients_are_those_of_one_student(bank: Bank, names: tuple[s
     model = torch.stack([torch.randperm(MODELS, generator=RNG)[:TEACHERS] for _ in range(STUDENTS)])
     label, chosen = torch.randint(CLASSES, (STUDENTS, LABELLED), generator=RNG), recipe(**dict.fromkeys(names, 0.5))
 
-    batch = Batch(bank, model, item, images, label, chosen)
+    renamed = torch.stack([torch.randperm(CLASSES, generator=RNG) for _ in range(STUDENTS)])
+    batch = Batch(bank, model, item, images, label, chosen, renamed)
     losses = recipe_loss(architecture, batch, frozenset(names) - {"ce"})(weights)
     found = torch.autograd.grad(losses.sum(), list(weights.values()), materialize_grads=True, allow_unused=True)
     for s in range(STUDENTS):
         mine = {name: weight[s].detach().requires_grad_() for name, weight in weights.items()}
-        one = One(bank, model[s], item[s], label[s], {name: value[s] for name, value in chosen.items()})
+        mine_alone = {name: value[s] for name, value in chosen.items()}
+        one = One(bank, model[s], item[s], label[s], mine_alone, renamed[s])
         hidden, logits = network(mine, images[s])
         loss = one.recipe["ce"] * F.cross_entropy(logits[:LABELLED], label[s])
         loss = loss + sum(
@@ -212,6 +221,7 @@ def test_terms_with_heads_are_those_that_use_more_than_the_network(bank: Bank, t
     batch = Batch(
         bank, torch.arange(TEACHERS).expand(STUDENTS, -1), item, draw(STUDENTS, ITEMS, 196),
         torch.zeros(STUDENTS, LABELLED, dtype=torch.int64), recipe(**{term: 1.0}),
+        torch.arange(CLASSES).expand(STUDENTS, -1),
     )  # fmt: skip
     loss = recipe_loss(architecture, batch, frozenset({term}))(weights).sum()
     own = {name: weight for name, weight in weights.items() if name not in architecture.shapes}
