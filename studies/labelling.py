@@ -68,7 +68,9 @@ def _exact(difference: Scores) -> str:
 
 def main(
     measure_all: Annotated[bool, typer.Option("--measure", help="Measure all teachers anew.")] = False,
-    trained: Annotated[str, typer.Option(help="Trained teachers, by commas.")] = f"label_search:{FOLDER}/label_search.json",
+    trained: Annotated[
+        str, typer.Option(help="Trained teachers, by commas.")
+    ] = f"label_search:{FOLDER}/label_search.json",
     threads: Threads = 1,
 ) -> None:
     """Measure, or only write the tables."""

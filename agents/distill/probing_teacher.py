@@ -10,10 +10,8 @@ import numpy as np
 from kdgym.teaching import Floats, Teacher
 
 LAST = 0.7  # the loss that a well-taught student falls to
-ONE, TWO = (
-    0.12,
-    0.2,
-)  # shares of the way there that it falls by, at least, in a step under one right teacher or under two
+# Shares of the way there that the loss falls by, at least, in a step under one right teacher, or two of whom one is right.
+ONE, TWO = 0.12, 0.2
 SURE = 1.5  # the loss below which a student was taught by a right teacher
 
 
