@@ -31,13 +31,17 @@ LEARNED = "learned, seed "
 # Whom `learned` is compared with: rules, and recipes that never change.
 RIVALS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "kdgym/DataGen-Math-v0": (("adaptive_source", "stat"), ("constant", "target_proportional", "uniform")),
+    "kdgym/Distill-Images-v0": (
+        ("probing_teacher", "agreeing_teacher"),
+        (f"recipe_search:{FOLDER}/recipe_search.json", "mcmi", "plain_kd"),
+    ),
     "kdgym/Label-Weak-v0": (
         ("probing_source", "bought_source"),
-        ("label_search:runs/label-search/numbers.json", "majority_vote"),
+        (f"label_search:{FOLDER}/label_search.json", "majority_vote"),
     ),
     "kdgym/Select-Images-v0": (
         ("probing_scorer", "trying_scorer"),
-        ("mini_plm_teacher", "peer_scorer", "select_search:runs/select-search/numbers.json"),
+        ("mini_plm_teacher", "peer_scorer", f"select_search:{FOLDER}/select_search.json"),
     ),
 }
 
