@@ -16,11 +16,11 @@ from kdgym.core.study import FIRST_PURPOSE, MAX_LOSS, Study, StudyEnv, StudySett
 from kdgym.envs.distill.losses import TERMS, WITH_HEADS, Batch, entropy, heads, recipe_loss
 from kdgym.spaces import Dial, Dials
 from kdgym.students.recipes.bank import ALIKE, TURNS, WIDTHS
-from kdgym.students.recipes.companies import MEMBERS as TEACHERS
-from kdgym.students.recipes.companies import all_turned, check_shares, draw_companies, draw_labels
+from kdgym.students.recipes.companies import MEMBERS, all_turned, check_shares, draw_companies, draw_labels
 from kdgym.students.recipes.networks import log_softmax
 from kdgym.tasks.images import CLASSES
 
+TEACHERS = MEMBERS
 _ITEMS, _LABELS, _TEACHERS = range(FIRST_PURPOSE, FIRST_PURPOSE + 3)
 _LEAST_LOSS = 0.03
 
