@@ -183,8 +183,9 @@ class Label(StudyEnv):
     Images are cut by a hash of their pixels: for the sources, for labelled items and the pool, for validation. Test images are
     Fashion-MNIST's own. The sources of ``pool="train"`` and ``"evaluation"`` were trained on different images. Hidden are which
     source is sound, the kinds of sources, labels and expert, and when companies change. No observation or info has them. All
-    kinds are drawn alike, so what is said of sources at the first observation does not tell whom to trust: a fitted rule named the
-    sound one for 19 % of 1,024 unseen students, where 20 % are chance. With the validation, which tells the truth, for 33 %.
+    kinds are drawn alike, so what is said of sources at the first observation does not tell whom to trust: a fitted rule named
+    the sound one for 19 % of 1,024 unseen students, where 20 % are chance. With the validation, which has true labels, it named
+    the sound one for 33 %.
 
     ## Determinism
     Equal settings, seeds, actions and population give bitwise equal observations on one machine at one thread. In another
