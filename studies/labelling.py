@@ -9,15 +9,17 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import typer
 
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, set_threads
+from kdgym.envs.label.label import SOURCES, Label
 from kdgym.evaluation import agent_class, compare
 from kdgym.evaluation.report import exact
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
-from kdgym.studies.distillation import FOLDER, Accuracy, Scores, each_teacher, headroom, seen, write
+from kdgym.studies.distillation import FOLDER, OTHERS, SEEN, Accuracy, Scores, each_teacher, headroom, seen, write
 from kdgym.teaching import Fixed
 
 ID, EPISODES = "kdgym/Label-Weak-v0", 64
@@ -41,14 +43,56 @@ def measure(trained: list[str]) -> dict[str, Any]:
     with each_teacher() as advance:
         found = compare(ID, {name.partition(":")[0]: name for name in names}, EPISODES, progress=advance)
     accuracy = {result.agent: result.after.round(6).tolist() for result in found}
-    return {"env_id": ID, "episodes": EPISODES, "accuracy": accuracy}
+    sight = {"first_sight": first_sight(SEEN), "first_sight_with_validation": first_sight(SEEN, validation=True)}
+    return {"env_id": ID, "episodes": EPISODES, "accuracy": accuracy, **sight}
+
+
+def first_sight(students: int, validation: bool = False) -> list[int]:
+    """For whom of so many unseen students a rule names the sound source by the first observation: 1 or 0 each.
+
+    The rule is linear in the ranks of what is said of sources, one-hot, fitted by least squares to as many training students.
+    With ``validation`` it also sees by rank how far a source's agreement with the untrained student is from the accuracy.
+    """
+    ranks, good = _first_ranks("train", students, validation)
+    rule = np.linalg.lstsq(ranks.reshape(-1, ranks.shape[2]), good.flatten(), rcond=None)[0]
+    others, right = _first_ranks("evaluation", students, validation)
+    return [int(named) for named in right[np.arange(students), (others @ rule).argmax(1)]]
+
+
+def _first_ranks(pool: str, students: int, validation: bool) -> tuple[Scores, npt.NDArray[np.int64]]:
+    """Ranks of five sources, one-hot [S, 5, 10 or 15], and which of them is sound [S, 5]."""
+    envs = Label(students, pool=pool)
+    seen, _ = envs.reset(seed=OTHERS)
+    of_sources = [seen["own_agreement"], seen["peers"]]
+    if validation:
+        of_sources.append(np.abs(seen["own_agreement"] - seen["accuracy"].mean(1, keepdims=True)))
+    ranks = [np.eye(SOURCES)[values.argsort(1).argsort(1)] for values in of_sources]
+    return np.concatenate(ranks, axis=2), envs.hidden()["good"]
 
 
 def tables(measured: dict[str, Any]) -> dict[str, str]:
     """Markdown tables by the name of their place."""
     accuracy = {name: np.array(scores) for name, scores in measured["accuracy"].items()}
     constant = [name for name in accuracy if name == "label_search" or issubclass(agent_class(name), Fixed)]
-    return {"headroom": headroom(ID, {"minus": accuracy}, RULES, constant), "papers": _papers(accuracy)}
+    found = {"headroom": headroom(ID, {"minus": accuracy}, RULES, constant), "papers": _papers(accuracy)}
+    return {**found, "first": _first(measured)}
+
+
+def _first(measured: dict[str, Any]) -> str:
+    lines = ["| the rule sees | unseen students | sound source named | chance |", "|---" * 4 + "|"]
+    for key, sees in (
+        ("first_sight", "what is said of sources"),
+        ("first_sight_with_validation", "the validation too"),
+    ):
+        share = mean_interval(np.array(measured[key]))
+        cells = [
+            sees,
+            f"{len(measured[key])}",
+            f"{share.mean:.3f} [{share.low:.3f}, {share.high:.3f}]",
+            f"{1 / SOURCES:.3f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _papers(accuracy: Accuracy) -> str:

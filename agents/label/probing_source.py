@@ -1,35 +1,38 @@
-"""Tries sources until one leaves the student the validation loss that a good one would.
+"""Finds whom to trust by halving: two sources at once, while more than two may be right, and then one.
 
-First comes whom most bought labels agree with. Sources that agree alike with the others are judged together, as they may share
-a fault. What counts is how far the loss after a step is above that of a well-taught student; newer steps count more. A source
-whom nobody tried is expected to leave ``UNKNOWN`` too much. When other sources come, it begins again.
+What the validation gains in a step says whether a right one was among them. From then on the others are suspected, or else
+those who were trusted. When other sources come, those who agree best with the student's memory are taken for those it was
+taught by. A student whose loss is low knows itself who is right. All money is spent at first: of sources that are equally
+suspected, those come first whom the expert agrees with.
 """
 
 import numpy as np
 
 from kdgym.teaching import Floats, Teacher
 
-TRUSTED = {"pool": 3, "given": 0.1, "bought": 0.3, "buy": 1}
-# The loss of a well-taught student falls from ``FIRST`` towards ``LAST``, by a factor of e in ``PACE`` of the episode.
-FIRST, LAST, PACE = 2.4, 0.75, 0.3
-UNKNOWN, ALIKE, MEMORY, BOUGHT = 0.4, 0.04, 0.2, 0.3
+TRUSTED = {"pool": 3, "given": 0, "bought": 0, "buy": 1, "memory": 0.9, "soft": 1}
+LAST = 0.7  # the loss that a well-taught student falls to
+# Shares of the way there that it falls by, at least, in a step under one right source or under two.
+ONE, TWO = 0.15, 0.2
+SURE = 1.3  # the loss below which a student was taught by a right source
 
 
 class Agent(Teacher):
     def reset(self, observation: dict[str, Floats]) -> None:
-        self.excess, self.steps = np.zeros((2, *observation["peers"].shape))
-        self.tried, self.seen = np.zeros_like(self.excess, dtype=bool), observation["peers"]
+        self.suspected = np.zeros_like(observation["peers"])
+        self.trusted, self.before = self.suspected > 0, {name: observation[name] for name in ("loss", "peers")}
 
     def act(self, observation: dict[str, Floats]) -> Floats:
-        peers = observation["peers"]
-        expected = LAST + (FIRST - LAST) * np.exp((observation["time"] - 1) / PACE)
-        self.excess = np.where(self.tried, MEMORY * self.excess + observation["loss"] - expected, self.excess)
-        self.steps = np.where(self.tried, MEMORY * self.steps + 1, self.steps)
-        others = (peers != self.seen).any(1)
-        self.excess[others] = self.steps[others] = 0
-        self.seen = peers.copy()
-        mean = np.where(self.steps > 0, self.excess / np.maximum(self.steps, 1), UNKNOWN)
-        best = (mean - BOUGHT * observation["bought_agreement"]).argmin(1)[:, None]
-        self.tried = np.abs(peers - np.take_along_axis(peers, best, 1)) < ALIKE
-        trust = np.arange(peers.shape[1]) == best
-        return np.asarray(self.action_space.encode(source=trust, **TRUSTED))
+        number = self.trusted.sum(1, keepdims=True)
+        near = (-observation["own_agreement"]).argsort(1).argsort(1)
+        if number.any():
+            wanted = np.where(number > 1, TWO, ONE) * (self.before["loss"] - LAST)
+            others = (observation["peers"] != self.before["peers"]).any(1, keepdims=True)
+            taught = np.where(others, near < number, self.trusted)
+            self.suspected = np.where(others, 0, self.suspected) + (taught != (observation["change"] > wanted))
+        self.before = {name: observation[name].copy() for name in self.before}
+        right = self.suspected == self.suspected.min(1, keepdims=True)
+        rank = np.where(right, -observation["bought_agreement"], 1).argsort(1).argsort(1)
+        halved = rank < np.where(right.sum(1, keepdims=True) > 2, 2, 1)
+        self.trusted = np.where(observation["loss"] < SURE, near < 1, halved)
+        return np.asarray(self.action_space.encode(source=self.trusted, **TRUSTED))

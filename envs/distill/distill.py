@@ -8,7 +8,6 @@ import torch
 from gymnasium import spaces
 from pydantic import Field, field_validator
 from torch import Tensor
-from torch.nn import functional as F
 
 from kdgym import random
 from kdgym.core import SingleEnv
@@ -16,11 +15,12 @@ from kdgym.core.population import Array, common_arguments
 from kdgym.core.study import FIRST_PURPOSE, MAX_LOSS, Study, StudyEnv, StudySettings
 from kdgym.envs.distill.losses import TERMS, WITH_HEADS, Batch, entropy, heads, recipe_loss
 from kdgym.spaces import Dial, Dials
-from kdgym.students.recipes.bank import ALIKE, SOUND, TURNS, WIDTHS, turned
+from kdgym.students.recipes.bank import ALIKE, TURNS, WIDTHS
+from kdgym.students.recipes.companies import MEMBERS, all_turned, check_shares, draw_companies, draw_labels
 from kdgym.students.recipes.networks import log_softmax
 from kdgym.tasks.images import CLASSES
 
-TEACHERS = 5
+TEACHERS = MEMBERS
 _ITEMS, _LABELS, _TEACHERS = range(FIRST_PURPOSE, FIRST_PURPOSE + 3)
 _LEAST_LOSS = 0.03
 
@@ -77,12 +77,7 @@ class DistillSettings(StudySettings):
     companies: int = Field(3, ge=1, le=100)
     shares: tuple[float, ...] = Field((0.4, 0.12, 0.12, 0.12, 0.12, 0.12), min_length=1, max_length=TURNS)
 
-    @field_validator("shares")
-    @classmethod
-    def _all_of_them(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
-        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
-            raise ValueError(f"the shares of the labels add up to {sum(shares):g}; give none below 0, and 1 in all")
-        return shares
+    _all_of_them = field_validator("shares")(check_shares)
 
 
 class Distill(StudyEnv):
@@ -234,7 +229,7 @@ class Distill(StudyEnv):
             },
             **common,
         )
-        self._turned = torch.stack([turned(by) for by in range(TURNS)]).to(self.device)
+        self._turned = all_turned(self.device)
 
     def _limits(self) -> dict[str, tuple[float, float]]:
         bank, classes = self.study.bank, self.study.classes
@@ -262,30 +257,15 @@ class Distill(StudyEnv):
     def _draw_teachers(self, rows: Tensor) -> None:
         """Companies in any order, and the steps at which they come."""
         state, config = self.state, self.config
-        first = self.study.bank.of(ALIKE[0])[0]
-        for turn in range(config.companies):
-            key = random.fold(self.stream(_TEACHERS)[rows], turn)
-            copy = random.uniform(random.fold(key, 2), SOUND).argsort(dim=1)[:, :TEACHERS]
-            model = first + self._kinds(random.fold(key, 0), TEACHERS) * SOUND + copy
-            state["model"][rows, turn] = model
-            about = round(turn * config.steps / config.companies)
-            state["begins"][rows, turn] = (about + random.integers(random.fold(key, 4), 1, 3).squeeze(1) - 1).clamp_min(
-                turn
-            )
-        state["begins"][rows, 0] = 0
-        state["assistant"][rows] = random.integers(random.fold(self.stream(_TEACHERS)[rows], -1), 1, TURNS).squeeze(1)
+        key = self.stream(_TEACHERS)[rows]
+        drawn = draw_companies(self.study.bank, key, config.companies, config.steps)
+        state["model"][rows], state["begins"][rows] = drawn
+        state["assistant"][rows] = random.integers(random.fold(key, -1), 1, TURNS).squeeze(1)
 
     def _teachers(self, step: Tensor) -> Tensor:
         """The models that teach at a step [S] of each student, int64 [S, 5]."""
         begun = (self.state["begins"] <= step.unsqueeze(1)).sum(1) - 1
         return self.state["model"].gather(1, begun[:, None, None].expand(-1, 1, TEACHERS)).squeeze(1)
-
-    @staticmethod
-    def _kinds(key: Tensor, number: int) -> Tensor:
-        """By how much models are turned, in any order: one is sound, and no two are alike; int64 [rows, number]."""
-        others = 1 + random.uniform(random.fold(key, 0), TURNS - 1).argsort(dim=1)[:, : number - 1]
-        kinds = F.pad(others, (1, 0))
-        return kinds.gather(1, random.uniform(random.fold(key, 1), number).argsort(dim=1))
 
     def _draw_items(self, rows: Tensor) -> None:
         """Items, and labels of the first of them, each as one of some kinds of models would have it."""
@@ -298,12 +278,8 @@ class Distill(StudyEnv):
             )
         ]
         state["item"][rows] = torch.cat(drawn, dim=1)
-        label = corpus.label[drawn[0]]
-        kinds = self._kinds(random.fold(told, 0), len(config.shares))
-        bound = torch.tensor(config.shares, device=key.device).cumsum(0)[:-1]
-        which = torch.bucketize(random.uniform(random.fold(told, 1), config.labelled), bound)
-        state["given"][rows] = self._turned[kinds.gather(1, which), label]
-        state["place"][rows] = (kinds == 0).long().argmax(1)
+        labels = draw_labels(told, corpus.label[drawn[0]], config.shares)
+        state["given"][rows], state["place"][rows] = labels
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
         state, study = self.state, self.study

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from gymnasium import spaces
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,12 +16,13 @@ from kdgym.core import SingleEnv, ledger
 from kdgym.core.population import Array, common_arguments
 from kdgym.core.study import FIRST_PURPOSE, Study, StudyEnv, StudySettings
 from kdgym.envs.label.belief import Batch, entropy, heads, made, remembered
-from kdgym.envs.label.sources import COMPANIES, SOURCES, draw_beginnings, draw_company
 from kdgym.spaces import Dial, Dials
-from kdgym.students.recipes.bank import FAULTS, fault
+from kdgym.students.recipes.bank import ALIKE, TURNS
+from kdgym.students.recipes.companies import MEMBERS, all_turned, check_shares, draw_companies, draw_labels
 from kdgym.students.recipes.engine import follow
 from kdgym.tasks.images import CLASSES
 
+SOURCES = MEMBERS
 BINS = 10  # of how sure the own labels of a class are
 _ITEMS, _LABELS, _SOURCES, _EXPERT, _ACQUIRE = range(FIRST_PURPOSE, FIRST_PURPOSE + 5)
 _BY_SOURCE = ("bought_agreement", "own_agreement", "peers")
@@ -65,10 +66,8 @@ class LabelSettings(StudySettings):
     Attributes:
         labelled, unlabelled: items of an episode.
         companies: of sources, that relieve one another in an episode.
-        noise: shares of wrong given labels, one of which an episode has.
-        shared: share of the wrong given labels that have the fault of sources; the others are of any class. And share of the
-            fault's images that a faulty expert renames.
-        faulty: probability that the expert has that fault.
+        shares: of the given labels, as each of some kinds of models would have them; one kind is sound.
+        faulty: probability that the expert is not of the sound kind.
         budget: money for the expert's labels; one costs 1.
     """
 
@@ -77,10 +76,13 @@ class LabelSettings(StudySettings):
     labelled: int = Field(40, ge=10, le=5000)
     unlabelled: int = Field(400, ge=10, le=10000)
     companies: int = Field(3, ge=1, le=100)
-    noise: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field((0.0, 0.4, 0.6), min_length=1)
-    shared: float = Field(0.8, ge=0, le=1)
+    steps: int = Field(6, ge=1, le=1000)
+    updates: int = Field(40, ge=1, le=1000)
+    shares: tuple[float, ...] = Field((0.4, 0.12, 0.12, 0.12, 0.12, 0.12), min_length=1, max_length=TURNS)
     faulty: float = Field(0.5, ge=0, le=1)
     budget: int = Field(16, ge=1, le=10000)
+
+    _all_of_them = field_validator("shares")(check_shares)
 
 
 class Label(StudyEnv):
@@ -91,19 +93,17 @@ class Label(StudyEnv):
     and a pool of images without any. Labels of the pool have three kinds of makers: five weak sources, the student's own
     memory, and an expert whose labels cost money. An action is a recipe for one step of ``updates`` updates.
 
-    In an episode the wrong given labels have a *fault*: six classes of ten are renamed in a cycle. The sources are models of
-    the bank (`kdgym.students.recipes.bank`), which say one class of each image. They are one of three companies, in any order:
+    There are six kinds of models (`kdgym.students.recipes.bank`). A *sound* one says what it learned from true labels. The
+    others say the same, but six classes of ten move on in a cycle, by 1 to 5 places. Any two kinds disagree on these six
+    classes. The sources are of five different kinds, one of them sound, in any order, and say one class of each image.
 
-    | company | sources |
-    |---|---|
-    | most are wrong as the labels are | a good one, three with the labels' fault, a partial one who never saw three classes |
-    | most are wrong in another way | a good one, three with another fault, one with the labels' fault |
-    | most are sound | two good ones, one overfitted to 200 images, one with the labels' fault, a partial one |
+    The given labels are mixed. Each is as one of the kinds would have it, and ``shares`` has the shares of the kinds, in any
+    order. The expert is right in half of the episodes. In the others it is wrong as one of the five turned kinds is. So neither
+    what most sources say, nor the given labels, nor what is bought tells whom to trust. The student's validation, which is
+    small and has true labels, does, and so does what a student has learned that way.
 
-    ``companies`` of them, each drawn anew, relieve one another at steps that are drawn: after a third and two thirds of an
-    episode, or one step earlier or later. The expert is right in half of the episodes. In the others it has the labels' fault:
-    it renames four of five images of the six classes. So neither what most sources say, nor the given labels, nor what is
-    bought tells whom to trust. The student's validation, which is small and has true labels, does.
+    ``companies`` of sources, each drawn anew, relieve one another at steps that are drawn: after each third of an episode, or
+    one step earlier or later. Where two would begin at once, the first never labels.
 
     The memory is a moving average of the student's weights. What makers say together is the trusted sources' votes, mixed with
     the memory's probabilities. It is believed where it is sure enough. Nothing of a single image is shown to the teacher.
@@ -181,9 +181,11 @@ class Label(StudyEnv):
 
     ## Splits
     Images are cut by a hash of their pixels: for the sources, for labelled items and the pool, for validation. Test images are
-    Fashion-MNIST's own. The sources of ``pool="train"`` and ``"evaluation"`` were trained on different images. Hidden are who
-    is good, the companies, the faults, when they change, whether the expert is right, and the share of wrong labels. No
-    observation or info has them. ``peers`` and the agreements tell a part.
+    Fashion-MNIST's own. The sources of ``pool="train"`` and ``"evaluation"`` were trained on different images. Hidden are which
+    source is sound, the kinds of sources, labels and expert, and when companies change. No observation or info has them. All
+    kinds are drawn alike, so what is said of sources at the first observation does not tell whom to trust: a fitted rule named
+    the sound one for 19 % of 1,024 unseen students, where 20 % are chance. With the validation, which has true labels, it named
+    the sound one for 33 %.
 
     ## Determinism
     Equal settings, seeds, actions and population give bitwise equal observations on one machine at one thread. In another
@@ -197,9 +199,8 @@ class Label(StudyEnv):
     * ``pool``: students and sources, ``"train"`` or ``"evaluation"``.
     * ``labelled``, ``unlabelled``: images of an episode.
     * ``companies``: of sources in an episode.
-    * ``noise``: shares of wrong given labels, one of which an episode has; ``shared``: share of them that have the fault, the
-      others are of any class, and share of the fault's images that a faulty expert renames.
-    * ``faulty``: probability that the expert is faulty. ``budget``: money for its labels.
+    * ``shares``: of the given labels, as each of some kinds would have them; in any order, and one kind is sound.
+    * ``faulty``: probability that the expert is of another kind. ``budget``: money for its labels.
     * ``steps``, ``updates``, ``batch``: steps of an episode, updates of a step, items of an update.
     * ``learning_rate``: of AdamW. ``student``: its architecture.
     * ``validation_items``, ``test_items``: images of an examination; ``test_draw``: which test images.
@@ -236,9 +237,9 @@ class Label(StudyEnv):
                 "given": ((config.labelled,), i64),
                 "expert": ((config.unlabelled,), i64),
                 "bought": ((config.budget,), i64),
-                **dict.fromkeys(("owned", "noisy", "faulty"), ((), i64)),
+                **dict.fromkeys(("owned", "place", "faulty"), ((), i64)),
                 "model": ((config.companies, SOURCES), i64),
-                **dict.fromkeys(("company", "begins"), ((config.companies,), i64)),
+                "begins": ((config.companies,), i64),
                 "memory": ((study.learner.network,), f32),
                 "doubt": ((config.unlabelled,), f32),
                 "confidence": ((classes * BINS,), f32),
@@ -247,7 +248,6 @@ class Label(StudyEnv):
             },
             **common,
         )
-        self._faults = torch.stack([fault(number, "faulty") for number in range(FAULTS)]).to(self.device)
 
     def _limits(self) -> dict[str, tuple[float, float]]:
         config, classes = self.config, self.study.classes
@@ -258,49 +258,37 @@ class Label(StudyEnv):
             "faulty": (0, 1),
             "bought": (0, config.unlabelled - 1),
             "owned": (0, config.budget),
-            "noisy": (0, len(config.noise) - 1),
+            "place": (0, len(config.shares) - 1),
             "model": (0, len(self.study.bank.kinds) - 1),
-            "company": (0, len(COMPANIES) - 1),
             "begins": (0, config.steps + config.companies),
         }
 
     # --- the decision process ------------------------------------------------------------------------------------
 
     def _begin(self, rows: Tensor, restart: str) -> None:
-        state, study, key = self.state, self.study, self.stream(_SOURCES)[rows]
+        state, study, config = self.state, self.study, self.config
         if restart == "base":
             study.draw_new(state, rows)
-        wrong = random.integers(random.fold(key, 0), 1, FAULTS).squeeze(1)
-        for turn in range(self.config.companies):
-            model, company = draw_company(study.bank, random.fold(key, 2, turn), wrong)
-            state["model"][rows, turn], state["company"][rows, turn] = model, company
-        state["begins"][rows] = draw_beginnings(random.fold(key, 1), self.config.steps, self.config.companies)
-        self._draw_items(rows, wrong)
+        drawn = draw_companies(study.bank, self.stream(_SOURCES)[rows], config.companies, config.steps)
+        state["model"][rows], state["begins"][rows] = drawn
+        self._draw_items(rows)
         state["memory"][rows] = state["student"][rows, : study.learner.network]
         state["prior"][rows], state["owned"][rows], state["bought"][rows] = 1 / study.classes, 0, 0
         study.begin(state, rows)
         self._look(rows, torch.zeros_like(state["step"]))
 
-    def _draw_items(self, rows: Tensor, wrong: Tensor) -> None:
-        """Items, and given labels of the first of them, some of which are ``wrong`` [rows] as that fault has it."""
+    def _draw_items(self, rows: Tensor) -> None:
+        """Items, mixed labels of the first of them, and the expert's of the pool."""
         state, config, corpus = self.state, self.config, self.study.corpus
-        key, told = self.stream(_ITEMS)[rows], self.stream(_LABELS)[rows]
+        key, doubted = self.stream(_ITEMS)[rows], self.stream(_EXPERT)[rows]
         parts = (corpus.parts["labelled"], config.labelled), (corpus.parts["pool"], config.unlabelled)
         labelled, pool = (p[random.integers(random.fold(key, i), n, len(p))] for i, (p, n) in enumerate(parts))
         state["item"][rows] = torch.cat([labelled, pool], dim=1)
-        noisy = random.integers(random.fold(told, 0), 1, len(config.noise))
-        rate = torch.tensor(config.noise, device=key.device)[noisy]
-        draw = random.uniform(random.fold(told, 1), config.labelled)
-        anything = random.integers(random.fold(told, 2), config.labelled, self.study.classes)
-        true = corpus.label[labelled]
-        other = torch.where(draw < config.shared * rate, self._faults[wrong].gather(1, true), anything)
-        state["given"][rows] = torch.where(draw < rate, other, true)
-        state["noisy"][rows] = noisy.squeeze(1)
-        doubted = self.stream(_EXPERT)[rows]
+        labels = draw_labels(self.stream(_LABELS)[rows], corpus.label[labelled], config.shares)
+        state["given"][rows], state["place"][rows] = labels
         faulty = random.uniform(random.fold(doubted, 0), 1) < config.faulty
-        misses = random.uniform(random.fold(doubted, 1), config.unlabelled) < config.shared
-        true = corpus.label[pool]
-        state["expert"][rows] = torch.where(faulty & misses, self._faults[wrong].gather(1, true), true)
+        kind = faulty * (1 + random.integers(random.fold(doubted, 1), 1, TURNS - 1))
+        state["expert"][rows] = all_turned(self.device)[kind, corpus.label[pool]]
         state["faulty"][rows] = faulty.long().squeeze(1)
 
     def _teach(self, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -411,11 +399,11 @@ class Label(StudyEnv):
         return {**self.study.observe(state), **own, "budget": 1 - state["owned"].unsqueeze(1) / self.config.budget}
 
     def hidden(self) -> dict[str, Array]:
-        """For upper bounds only: which sources are good now (``good``, int64 [S, 5]), of which share the wrong labels are in
-        the setting ``noise`` (``noisy``), and whether the expert is ``faulty``, int64 [S] each."""
+        """For upper bounds only: which source is good now (``good``, int64 [S, 5]), which of the setting ``shares`` is that
+        of true labels (``place``), and whether the expert is ``faulty``, int64 [S] each."""
         state, model = self.state, self._sources(slice(None), self.state["step"])
-        good = torch.tensor([kind == "good" for kind in self.study.bank.kinds], device=self.device).long()
-        found = {"good": good[model], "noisy": state["noisy"], "faulty": state["faulty"]}
+        good = torch.tensor([kind == ALIKE[0] for kind in self.study.bank.kinds], device=self.device).long()
+        found = {"good": good[model], "place": state["place"], "faulty": state["faulty"]}
         return {name: value.cpu().numpy().copy() for name, value in found.items()}
 
 

@@ -122,41 +122,50 @@ def test_bought_labels_elect_sources() -> None:
     assert decisions(agent, SPACE, seen())["buy"] == 1
 
 
-def well_taught(time: float) -> float:
-    return 0.75 + 1.65 * np.exp((time - 1) / 0.3)
-
-
-def probed(excess: list[float], **changes: Any) -> list[int]:
-    """Whom a probing teacher trusts at each step, if the loss is so far above a well-taught student's."""
+def probed(*steps: dict[str, Any]) -> list[list[int]]:
+    """Whom a probing teacher trusts at first, and after each step."""
     agent = teacher("probing_source", SPACE, seen())
     found = []
-    for step, above in enumerate([0, *excess]):
-        time = 1 - 0.1 * step
-        now = seen(time=time, loss=well_taught(time) + above, **(changes if step == len(excess) else {}))
-        action = acts(agent, SPACE, now)[0]
+    for now in ({"bought_agreement": [0.5] * 5}, *steps):
+        action = acts(agent, SPACE, seen(**{"own_agreement": [0.5] * 5, "change": 0.0, **now}))[0]
         decided = {
             name: float(value[0]) for name, value in SPACE.decisions(action[None]).items() if name not in SOURCES
         }
         assert decided == pytest.approx({**{n: NEUTRAL[n] for n in decided}, **TRUSTED}, rel=1e-5, abs=1e-6)
-        found.append(trusted(action)[0])
+        found.append(trusted(action))
     return found
 
 
-def test_probing_begins_with_whom_bought_labels_agree_with_and_stays_while_the_loss_keeps_pace() -> None:
-    assert probed([0, 0, 0.1]) == [1, 1, 1, 1]
+WELL, BADLY = {"loss": 2.0, "change": 0.5}, {"loss": 2.4, "change": 0.1}
 
 
-def test_probing_tries_others_and_judges_those_alike_together() -> None:
-    assert probed([1.5, 1.5]) == [1, 0, 4]  # 2 and 3 are among the peers of 1
+def test_probing_tries_two_sources_and_then_the_one_of_them_whom_bought_labels_agree_with() -> None:
+    assert probed(WELL, WELL) == [[0, 1], [1], [1]]
+    assert probed(WELL, BADLY) == [[0, 1], [1], [0]]
 
 
-def test_probing_returns_to_the_least_bad() -> None:
-    assert probed([1.0, 0.3, 0.3]) == [1, 0, 0, 0]
-    assert probed([1.0, 2.0, 1.6]) == [1, 0, 4, 1]
+def test_probing_tries_others_after_a_step_that_gained_little() -> None:
+    assert probed(BADLY, BADLY) == [[0, 1], [2, 3], [4]]
+    assert probed(BADLY, WELL) == [[0, 1], [2, 3], [2]]  # of the two, whom bought labels agree with more
 
 
-def test_probing_begins_again_when_others_come() -> None:
-    assert probed([1.5], peers=[0.5, 0.7, 0.71, 0.69, 0.41]) == [1, 1]
+def test_two_sources_have_to_gain_more_than_one() -> None:
+    little = {"change": 0.3}  # of 1.7
+    assert probed(little)[1] == [2, 3]
+    assert probed({"change": 0.5}, little) == [[0, 1], [1], [1]]
+
+
+def test_probing_asks_the_student_once_its_loss_is_low() -> None:
+    agreement = [0.2, 0.3, 0.4, 0.9, 0.1]
+    assert probed({**WELL, "loss": 1.2, "own_agreement": agreement})[1] == [3]
+    assert probed({**WELL, "loss": 1.4, "own_agreement": agreement})[1] == [1]
+
+
+def test_probing_begins_again_with_those_the_student_agrees_with_when_others_come() -> None:
+    agreement, others = [0.2, 0.3, 0.4, 0.9, 0.1], [0.5, 0.7, 0.71, 0.69, 0.41]
+    came = {"own_agreement": agreement, "peers": others}
+    assert probed({**WELL, **came})[1] == [2]  # of 2 and 3
+    assert probed({**BADLY, **came})[1] == [0, 1]
 
 
 def test_the_informed_trusts_who_is_good_and_the_expert_where_it_is_right() -> None:

@@ -17,7 +17,8 @@ def measured(**accuracy: float) -> dict[str, Any]:
     entry = find(labelling.ID)
     names = {*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds, *entry.others, "label_search"}
     noise = np.random.default_rng(0).normal(size=(len(names), 10)) * 0.01
-    return {"accuracy": {n: list(accuracy.get(n, 0.5) + noise[i]) for i, n in enumerate(sorted(names))}}
+    named = {key: [0, 1, 0, 0] for key in ("first_sight", "first_sight_with_validation")}
+    return {"accuracy": {n: list(accuracy.get(n, 0.5) + noise[i]) for i, n in enumerate(sorted(names))}, **named}
 
 
 @pytest.mark.parametrize(("higher", "sign"), [("spl", "holds"), ("spl_merged", "does not hold"), ("", "not clear")])

@@ -54,7 +54,6 @@ ALIKE = ("sound", *(f"turned_{by}" for by in range(1, TURNS)))
 ASSISTED = (0.3, 0.5, 0.7, 0.9)  # share of their labels that are of another class
 WIDTHS = (64, 32)
 OUTSPOKEN = 0.2
-FAULTS = 3
 _RENAMED, _OFTEN = {"biased": 4, "faulty": 6}, 0.8  # classes of a fault, and the share of their items that it renames
 _FEW, _FEW_READ = 200, 40  # items of overfitted and of assisted models
 _MISSING = 3  # classes that partial models never see
