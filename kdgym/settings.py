@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from kdgym.suggestions import did_you_mean
 
@@ -18,10 +18,22 @@ class UnknownSettingError(TypeError, ValueError):
 
 
 class Settings(BaseModel):
-    """Base of every family's settings: unknown names and values out of range are refused in sentences."""
+    """Base of every family's settings: unknown names and values out of range are refused in sentences.
+
+    Attributes:
+        noun: what one of them is called.
+        later: names of settings that came after there were records. At their defaults they are left out of cards, records and
+            snapshots, which stay as they were.
+    """
 
     noun: ClassVar[str] = "setting"
+    later: ClassVar[tuple[str, ...]] = ()
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        default = {name: type(self).model_fields[name].default for name in self.later}
+        return {name: value for name, value in dump(self).items() if name not in default or value != default[name]}
 
     @classmethod
     def parse(cls, settings: dict[str, Any]) -> Self:

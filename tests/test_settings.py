@@ -29,3 +29,14 @@ def test_a_bad_value_is_no_type_error() -> None:
 def test_gymnasium_passes_the_words_on(id: str) -> None:
     with pytest.raises(UnknownSettingError, match="unexpected keyword argument 'frameskip'"):
         gym.make(id, frameskip=1)
+
+
+def test_later_settings_are_written_where_they_differ_from_their_default() -> None:
+    class Early(Settings):
+        later = ("kinds",)
+        size: int = 3
+        kinds: int = 0
+
+    assert Early().model_dump() == {"size": 3}
+    assert Early(kinds=2).model_dump(mode="json") == {"size": 3, "kinds": 2}
+    assert Early.parse(Early(kinds=0, size=4).model_dump()) == Early(size=4)

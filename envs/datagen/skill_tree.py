@@ -33,6 +33,7 @@ _ERROR_RATE = 0.9  # of a faulty engine, as of the Skill-List's
 class SkillTreeSettings(CourseSettings):
     """Arguments of `SkillTree`; see there."""
 
+    later = ("faulty",)
     depth: int = Field(3, ge=1, le=4)
     opened: int = Field(2, ge=1, le=16)
     first_items: int = Field(20, ge=1, le=10_000)

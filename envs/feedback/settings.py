@@ -26,6 +26,7 @@ _LONGEST_ATTEMPT = 64  # tokens of a language model
 class FeedbackSettings(CourseSettings):
     """Arguments of `kdgym.envs.feedback.feedback.Feedback`; see there."""
 
+    later = ("faulty", "shifts")
     task: str = "Scratchpad"
     student: str = "reasoner"
     succeed: Literal["rarely", "often"] = "rarely"

@@ -49,6 +49,7 @@ class IncidentsSettings(OrchestrateSettings):
 class MathSettings(OrchestrateSettings):
     """Arguments of `OrchestrateMath`."""
 
+    later = ("version",)
     worth: float = Field(400.0, gt=0, le=1e12)
     budget: float = Field(6000.0, gt=0, le=1e12)
     radix: int = Field(6, ge=4, le=10)
