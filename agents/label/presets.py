@@ -79,4 +79,4 @@ class AnnotateRandom(Fixed):
 class AnnotateUnsure(Fixed):
     """Buys labels of those items that the student is least sure of, and else does what annotate_random does."""
 
-    rule = {**AnnotateRandom.rule, "unsure": 1}
+    rule = {"buy": 0.3, "unsure": 1}
