@@ -34,7 +34,7 @@ class FixedThreshold(Fixed):
     """Believes own labels that are surer than 0.9, as FixMatch does (Sohn et al., NeurIPS 2020), without strong changes of
     images."""
 
-    rule = {**OWN, **thresholds(0.9)}
+    rule = {"pool": 2, "own": 1, **{f"threshold_{i}": 0.9 for i in range(10)}}
 
 
 class Aligned(Fixed):
