@@ -257,9 +257,10 @@ _CLASSROOM: dict[str, Any] = {
     "others": _ANY_NUMBERS,
     "measure": "test accuracy on all teachers' goals",
 }
+_STUDY: dict[str, Any] = {"small": {"steps": 3, "updates": 4, "test_items": 200}, "measure": "test accuracy"}
 _DISTILL: dict[str, Any] = {
     "group": "Distill",
-    "small": {"steps": 3, "updates": 4, "test_items": 200},
+    **_STUDY,
     "module": "kdgym.envs.distill.distill",
     "population": "Distill",
     "controls": ("hard_labels", "random"),
@@ -292,11 +293,10 @@ _DISTILL: dict[str, Any] = {
         "trans_kd_logits",
         "uniform",
     ),
-    "measure": "test accuracy",
 }
 _SELECT: dict[str, Any] = {
     "group": "Select",
-    "small": {"steps": 3, "updates": 4, "test_items": 200},
+    **_STUDY,
     "module": "kdgym.envs.select.select",
     "population": "Select",
     "controls": ("keep_all", "random"),
@@ -314,11 +314,10 @@ _SELECT: dict[str, Any] = {
     "upper_bounds": ("informed_scorer", "select_lookahead"),
     "trained": ("select_search", "select_ppo", "learned"),
     "others": ("peer_scorer", "mini_plm_teacher", "kd3_scorer", "impossible_unfiltered", "uniform"),
-    "measure": "test accuracy",
 }
 _LABEL: dict[str, Any] = {
     "group": "Label",
-    "small": {"steps": 3, "updates": 4, "test_items": 200},
+    **_STUDY,
     "module": "kdgym.envs.label.label",
     "population": "Label",
     "controls": ("supervised_only", "random"),
@@ -345,7 +344,6 @@ _LABEL: dict[str, Any] = {
         "majority_vote",
         "uniform",
     ),
-    "measure": "test accuracy",
 }
 
 ENVIRONMENTS = (

@@ -22,8 +22,8 @@ class Settings(BaseModel):
 
     Attributes:
         noun: what one of them is called.
-        later: names of settings that came after there were records. At their defaults they are left out of cards, records and
-            snapshots, which stay as they were.
+        later: names of settings that came after there were records. While all of them have their defaults they are left out of
+            cards, records and snapshots, which stay as they were.
     """
 
     noun: ClassVar[str] = "setting"
@@ -32,8 +32,8 @@ class Settings(BaseModel):
 
     @model_serializer(mode="wrap")
     def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        default = {name: type(self).model_fields[name].default for name in self.later}
-        return {name: value for name, value in dump(self).items() if name not in default or value != default[name]}
+        is_early = all(getattr(self, name) == type(self).model_fields[name].default for name in self.later)
+        return {name: value for name, value in dump(self).items() if not (is_early and name in self.later)}
 
     @classmethod
     def parse(cls, settings: dict[str, Any]) -> Self:

@@ -20,7 +20,7 @@ from kdgym.cli.errors import run_command
 from kdgym.console import Threads, console, progress_bar, set_threads
 from kdgym.envs.distill.distill import TEACHERS, Distill
 from kdgym.evaluation import Result, compare
-from kdgym.evaluation.report import exact
+from kdgym.evaluation.report import exact, with_tables
 from kdgym.evaluation.statistics import Interval, mean_interval
 from kdgym.registration import find
 from kdgym.storage import write_atomically
@@ -173,20 +173,12 @@ def _sign(found: Interval, claim: str) -> str:
     return f"{claim}: {seen(low, high)}"
 
 
-def rewritten(page: str, tables: dict[str, str]) -> str:
-    """The page with the tables in their places, between ``<!-- NAME -->`` and ``<!-- end -->``."""
-    for name, table in tables.items():
-        before, begin, rest = page.partition(f"<!-- {name} -->\n")
-        page = before + begin + table + "\n" + rest[rest.index("<!-- end -->") :]
-    return page
-
-
 def write(name: str, measured: dict[str, Any] | None, tables: Callable[[dict[str, Any]], dict[str, str]]) -> None:
     """Write what was measured, if it was, to ``docs/NAME.json``, and the tables of ``docs/NAME.md`` from that file."""
     results, page = FOLDER / f"{name}.json", FOLDER / f"{name}.md"
     if measured is not None:
         write_atomically(results, written(measured).encode())
-    write_atomically(page, rewritten(page.read_text(), tables(json.loads(results.read_text()))).encode())
+    write_atomically(page, with_tables(page.read_text(), tables(json.loads(results.read_text()))).encode())
     console.print(f"Wrote {page}")
 
 

@@ -101,13 +101,9 @@ def _papers(accuracy: Accuracy) -> str:
     for rule, twin, paper in PAPERS:
         over, difference = accuracy[rule] - accuracy["supervised_only"], accuracy[rule] - accuracy[twin]
         found = mean_interval(difference)
-        cells = [paper, rule, f"{accuracy[rule].mean():.3f}", _exact(over), twin, exact(found)]
+        cells = [paper, rule, f"{accuracy[rule].mean():.3f}", exact(mean_interval(over)), twin, exact(found)]
         lines.append(f"| {' | '.join(cells)} | {seen(found.low, found.high)} |")
     return "\n".join(lines)
-
-
-def _exact(difference: Scores) -> str:
-    return exact(mean_interval(difference))
 
 
 def main(

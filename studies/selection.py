@@ -69,17 +69,19 @@ def _papers(accuracy: Accuracy) -> str:
     columns += ["minus twin, right scorers known", "claim's sign"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for rule, twin, paper in PAPERS:
-        cells = [paper, rule, f"{accuracy[rule].mean():.3f}", _exact(accuracy[rule] - accuracy["keep_all"]), twin]
+        cells = [
+            paper,
+            rule,
+            f"{accuracy[rule].mean():.3f}",
+            exact(mean_interval(accuracy[rule] - accuracy["keep_all"])),
+            twin,
+        ]
         for prefix in ("", KNOWN):
             known = prefix + rule in accuracy
             difference = accuracy[prefix + rule] - accuracy[prefix + twin] if known else None
-            cells += ["", ""] if difference is None else [_exact(difference), _sign(difference)]
+            cells += ["", ""] if difference is None else [exact(mean_interval(difference)), _sign(difference)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _exact(difference: Scores) -> str:
-    return exact(mean_interval(difference))
 
 
 def _sign(difference: Scores) -> str:

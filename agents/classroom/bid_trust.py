@@ -6,25 +6,12 @@ Trust in a source falls exponentially with the sum of the gaps between its items
 
 import numpy as np
 
-from kdgym.teaching import Teacher
-
-TRUST = 8.0  # how fast a gap of one nat costs trust
+from kdgym.agents.datagen import adaptive_source
 
 
-class Agent(Teacher):
-    def reset(self, observation):
-        self.gaps = np.zeros_like(observation["price"])
-        self.spend = observation["source_spend"]
-
+class Agent(adaptive_source.Agent):
     def act(self, observation):
-        space, skills = self.action_space, observation["target"].shape[1]
-        bought = observation["source_spend"] > self.spend
-        self.spend = observation["source_spend"]
-        gap = np.abs(observation["source_loss"] - observation["loss"].repeat(space.sources, axis=1))
-        self.gaps = self.gaps + np.where(bought, gap, 0)
-        by_skill = self.gaps.reshape(len(gap), skills, -1)
-        trust = np.exp(-TRUST * (by_skill - by_skill.min(2, keepdims=True)))
-        missing = observation["target"] * (1.02 - observation["accuracy"])
-        weight = (missing[:, :, None] * trust).reshape(len(gap), -1)
+        space, missing = self.action_space, observation["target"] * (1.02 - observation["accuracy"])
+        weight = missing.repeat(space.sources, axis=1) * self.trust(observation)
         plan = np.where(space.places < 0, 0, weight[:, space.places.clip(0)])
         return space.encode(np.ones(plan.shape[:2]), plan)

@@ -18,6 +18,12 @@ class Agent(Teacher):
         self.spend = observation["source_spend"]
 
     def act(self, observation: dict[str, Floats]) -> Floats:
+        sources = observation["price"].shape[-1] // observation["target"].shape[-1]
+        weight = observation["target"].repeat(sources, axis=-1) * self.trust(observation)
+        return np.asarray(self.action_space.encode(weight))
+
+    def trust(self, observation: dict[str, Floats]) -> Floats:
+        """How far each source is trusted by now: 1 for the best of a skill, less for others."""
         skills = observation["target"].shape[-1]
         sources = observation["price"].shape[-1] // skills
         bought = observation["source_spend"] > self.spend
@@ -25,5 +31,5 @@ class Agent(Teacher):
         self.gaps = self.gaps + np.where(bought, gap, 0)
         self.spend = observation["source_spend"]
         by_skill = self.gaps.reshape(*self.gaps.shape[:-1], skills, sources)
-        trust = np.exp(-TRUST * (by_skill - by_skill.min(-1, keepdims=True))).reshape(self.gaps.shape)
-        return np.asarray(self.action_space.encode(observation["target"].repeat(sources, axis=-1) * trust))
+        trust: Floats = np.exp(-TRUST * (by_skill - by_skill.min(-1, keepdims=True)))
+        return trust.reshape(self.gaps.shape)

@@ -34,6 +34,7 @@ def decide(action_space: Any, observation: dict[str, Floats], numbers: npt.NDArr
 
 
 class Agent(Searched):
+    static = True
     mean, spread, least, file = FIRST, np.ones(len(FIRST)), 0.05, "numbers.json"
     numbers = FIRST
     decide = staticmethod(decide)

@@ -6,33 +6,22 @@ taught by. A student whose loss is low knows itself who is right. All money is s
 suspected, those come first whom the expert agrees with.
 """
 
+from typing import Any
+
 import numpy as np
 
-from kdgym.teaching import Floats, Teacher
+from kdgym.agents.distill import probing_teacher
+from kdgym.teaching import Floats
 
 TRUSTED = {"pool": 3, "given": 0, "bought": 0, "buy": 1, "memory": 0.9, "soft": 1}
-LAST = 0.7  # the loss that a well-taught student falls to
-# Shares of the way there that it falls by, at least, in a step under one right source or under two.
-ONE, TWO = 0.15, 0.2
-SURE = 1.3  # the loss below which a student was taught by a right source
 
 
-class Agent(Teacher):
-    def reset(self, observation: dict[str, Floats]) -> None:
-        self.suspected = np.zeros_like(observation["peers"])
-        self.trusted, self.before = self.suspected > 0, {name: observation[name] for name in ("loss", "peers")}
+class Agent(probing_teacher.Agent):
+    one, two, sure = 0.15, 0.2, 1.3
+    company, promise = "peers", "bought_agreement"
 
-    def act(self, observation: dict[str, Floats]) -> Floats:
-        number = self.trusted.sum(1, keepdims=True)
-        near = (-observation["own_agreement"]).argsort(1).argsort(1)
-        if number.any():
-            wanted = np.where(number > 1, TWO, ONE) * (self.before["loss"] - LAST)
-            others = (observation["peers"] != self.before["peers"]).any(1, keepdims=True)
-            taught = np.where(others, near < number, self.trusted)
-            self.suspected = np.where(others, 0, self.suspected) + (taught != (observation["change"] > wanted))
-        self.before = {name: observation[name].copy() for name in self.before}
-        right = self.suspected == self.suspected.min(1, keepdims=True)
-        rank = np.where(right, -observation["bought_agreement"], 1).argsort(1).argsort(1)
-        halved = rank < np.where(right.sum(1, keepdims=True) > 2, 2, 1)
-        self.trusted = np.where(observation["loss"] < SURE, near < 1, halved)
-        return np.asarray(self.action_space.encode(source=self.trusted, **TRUSTED))
+    def distance(self, observation: dict[str, Floats]) -> Floats:
+        return -observation["own_agreement"]
+
+    def follow(self, trusted: Any) -> Floats:
+        return np.asarray(self.action_space.encode(source=trusted, **TRUSTED))

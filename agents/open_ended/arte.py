@@ -22,7 +22,7 @@ def _copies(errors: list[Any], items: int) -> list[Any]:
     return (right * (1 + items // max(1, len(right))))[:items] if right else _real(errors, items)
 
 
-def _variants(errors: list[Any], items: int) -> list[Any]:
+def variants(errors: list[Any], items: int) -> list[Any]:
     """Real items like the errors, as many for each."""
     share = [items // len(errors) + (i < items % len(errors)) for i in range(len(errors))] if errors else []
     asked = [{"draw": n, "like": error["problem"]} for n, error in zip(share, errors, strict=True) if n]
@@ -36,10 +36,10 @@ def _real(errors: list[Any], items: int) -> list[Any]:
 
 def _mixture(errors: list[Any], items: int) -> list[Any]:
     """Half like the errors, half at random."""
-    return _variants(errors, items // 2) + _real(errors, items - items // 2)
+    return variants(errors, items // 2) + _real(errors, items - items // 2)
 
 
-DRAFTS = (_real, _copies, _variants, _mixture)
+DRAFTS = (_real, _copies, variants, _mixture)
 
 
 class Agent(Teacher):

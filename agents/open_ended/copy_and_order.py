@@ -4,6 +4,7 @@ writes itself is right, whatever engines make of the rest; it does not ask which
 
 import json
 
+from kdgym.agents.open_ended.arte import variants
 from kdgym.agents.open_ended.copy_errors import COPIES
 from kdgym.teaching import Teacher
 
@@ -14,9 +15,5 @@ class Agent(Teacher):
 
     def _write(self, seen):
         errors, money = seen["errors"], seen["items"]
-        if not errors:
-            return [{"draw": money}] if money else []
         copies = [{"problem": error["problem"], "answer": error["right"]} for error in errors] * COPIES
-        rest = max(0, money - len(copies))
-        share = [rest // len(errors) + (i < rest % len(errors)) for i in range(len(errors))]
-        return copies[:money] + [{"draw": n, "like": e["problem"]} for n, e in zip(share, errors, strict=True) if n]
+        return copies[:money] + variants(errors, max(0, money - len(copies)))

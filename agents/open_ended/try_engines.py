@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 
+from kdgym.agents.open_ended.arte import variants
 from kdgym.teaching import Teacher
 
 
@@ -24,8 +25,4 @@ class Agent(Teacher):
         return [json.dumps(self._order(one, self.choices[i])) for one, i in zip(seen, chosen, strict=True)]
 
     def _order(self, seen, choice):
-        errors, money = seen["errors"], seen["items"]
-        if not errors:
-            return [{"draw": money, **choice}] if money else []
-        share = [money // len(errors) + (i < money % len(errors)) for i in range(len(errors))]
-        return [{"draw": n, "like": e["problem"], **choice} for n, e in zip(share, errors, strict=True) if n]
+        return [{**item, **choice} for item in variants(seen["errors"], seen["items"])]

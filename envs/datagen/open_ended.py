@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 from torch import Tensor
 
 from kdgym import random
@@ -34,16 +34,11 @@ _PROBE, _DRAW, _ENGINES, _MAKER, _ASKED = range(
 class OpenEndedSettings(CourseSettings):
     """Arguments of `OpenEnded`; see there."""
 
+    later = ("engines", "engine_errors", "checks")
     errors: int = Field(32, ge=1, le=256)
     engines: int = Field(1, ge=1, le=len(NAMES))
     engine_errors: float = Field(0.7, ge=0, le=1)
     checks: int = Field(4, ge=0, le=256)
-
-    @model_serializer(mode="wrap")
-    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Of one engine alone nothing, as in cards and snapshots from before there were several."""
-        hidden = () if self.engines > 1 else ("engines", "engine_errors", "checks")
-        return {name: value for name, value in dump(self).items() if name not in hidden}
 
 
 class OpenEnded(CourseEnv):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,6 +139,21 @@ def comparison_json(results: Sequence[RawResult], control: RawResult) -> dict[st
 def exact(found: Interval) -> str:
     """An interval with three digits."""
     return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+
+
+def with_tables(page: str, tables: Mapping[str, str]) -> str:
+    """A Markdown page with tables in their places, each between ``<!-- NAME -->`` and the next ``<!-- end -->``.
+
+    Raises:
+        ValueError: the page has no such place.
+    """
+    for name, table in tables.items():
+        head, begin, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, tail = rest.partition("<!-- end -->")
+        if not begin or not end:
+            raise ValueError(f"The page has no <!-- {name} --> and <!-- end --> around a table; add these two lines.")
+        page = f"{head}{begin}{table}\n{end}{tail}"
+    return page
 
 
 def room_table(found: Room) -> Table:

@@ -8,13 +8,11 @@ from pathlib import Path
 
 from kdgym.catalogue import agent_names
 from kdgym.evaluation import NO_TEACHING
-from kdgym.evaluation.headroom import LEAST, Kind, Room, kinds_of, room
-from kdgym.evaluation.report import exact
+from kdgym.evaluation.headroom import KINDS, LEAST, Kind, Room, kinds_of, room
+from kdgym.evaluation.report import exact, with_tables
 from kdgym.leaderboard.board import Board, read_boards
 from kdgym.leaderboard.names import OWN, markdown
 from kdgym.storage import write_atomically
-
-_BEGIN, _END = "<!-- room -->", "<!-- end -->"
 
 
 def rooms_of(folder: Path, ids: Collection[str] = ()) -> list[Room]:
@@ -44,39 +42,24 @@ def write_page(rooms: Sequence[Room], page: Path) -> None:
     Raises:
         ValueError: the page has no marks.
     """
-    head, begin, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
-    _, end, tail = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError(f"{page} has no {_BEGIN} and {_END} to put the table between; add these two lines.")
-    write_atomically(page, f"{head}{_BEGIN}\n{table(rooms)}\n{_END}{tail}".encode())
+    text = with_tables(page.read_text(encoding="utf-8"), {"room": table(rooms)})
+    write_atomically(page, text.encode())
     found = json.dumps([each.to_json(raw=False) for each in rooms], indent=1) + "\n"
     write_atomically(page.with_suffix(".json"), found.encode())
 
 
 def table(rooms: Sequence[Room]) -> str:
     """Markdown, a line an environment."""
-    columns = (
-        "environment",
-        "students",
-        "untaught",
-        "best control",
-        "best static",
-        "best rule",
-        "best learned",
-        "upper bound",
-    )
+    columns = ("environment", "students", *KINDS.values())
     last = ("rule minus static or control", f"at least {LEAST}", "bound minus rule or learned", f"at least {LEAST}")
     lines = [f"| {' | '.join((*columns, *last))} |", "|---" * (len(columns) + len(last)) + "|"]
     for each in rooms:
-        cells = [each.env_id, str(each.students), *(_best(each, kind) for kind in _SHOWN)]
+        cells = [each.env_id, str(each.students), *(_best(each, kind) for kind in KINDS)]
         for kind in ("rule", "bound"):
             found = each.differences.get(kind)
             cells += ["", ""] if found is None else [exact(found.interval), "yes" if found.is_room else "no"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-_SHOWN: tuple[Kind, ...] = ("untaught", "control", "static", "rule", "learned", "bound")
 
 
 def _best(each: Room, kind: Kind) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kdgym.evaluation.report import with_tables
 from kdgym.registration import find
 from kdgym.studies import distillation
 
@@ -53,4 +54,4 @@ def test_the_page_has_the_tables_of_the_measurement() -> None:
     page = (distillation.FOLDER / "distill.md").read_text()
     found = json.loads((distillation.FOLDER / "distill.json").read_text())
     assert distillation.written(found) == (distillation.FOLDER / "distill.json").read_text()
-    assert distillation.rewritten(page, distillation.tables(found)) == page
+    assert with_tables(page, distillation.tables(found)) == page

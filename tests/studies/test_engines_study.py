@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kdgym.evaluation.report import with_tables
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.studies import distillation, engines
 
@@ -20,7 +21,7 @@ def measured() -> dict[str, Any]:
 
 def test_the_page_has_the_tables_of_the_measurement(measured: dict[str, Any]) -> None:
     page = (distillation.FOLDER / "datagen.md").read_text()
-    assert distillation.rewritten(page, engines.tables(measured)) == page
+    assert with_tables(page, engines.tables(measured)) == page
 
 
 @pytest.mark.parametrize("env_id", engines.IDS)

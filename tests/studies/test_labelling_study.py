@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kdgym.evaluation.report import with_tables
 from kdgym.registration import find
 from kdgym.studies import distillation, labelling
 
@@ -41,4 +42,4 @@ def test_the_page_has_the_tables_of_the_measurement() -> None:
     page = (distillation.FOLDER / "label.md").read_text()
     found = json.loads((distillation.FOLDER / "label.json").read_text())
     assert distillation.written(found) == (distillation.FOLDER / "label.json").read_text()
-    assert distillation.rewritten(page, labelling.tables(found)) == page
+    assert with_tables(page, labelling.tables(found)) == page

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from kdgym.evaluation.report import with_tables
 from kdgym.studies import distillation, learned
 
 ID = "kdgym/Select-Images-v0"
@@ -78,4 +79,4 @@ def test_the_page_has_the_tables_of_the_measurement() -> None:
     page = (distillation.FOLDER / "learned.md").read_text()
     found = json.loads((distillation.FOLDER / "learned.json").read_text())
     assert distillation.written(found) == (distillation.FOLDER / "learned.json").read_text()
-    assert distillation.rewritten(page, learned.tables(found)) == page
+    assert with_tables(page, learned.tables(found)) == page

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kdgym.evaluation.report import with_tables
 from kdgym.registration import find
 from kdgym.spaces import MixedBox
 from kdgym.students.policy_gradient import SHAPINGS
@@ -57,4 +58,4 @@ def test_the_page_has_the_tables_of_the_measurement() -> None:
     page = (distillation.FOLDER / "feedback.md").read_text()
     found = json.loads((distillation.FOLDER / "feedback.json").read_text())
     assert distillation.written(found) == (distillation.FOLDER / "feedback.json").read_text()
-    assert distillation.rewritten(page, reliability.tables(found)) == page
+    assert with_tables(page, reliability.tables(found)) == page

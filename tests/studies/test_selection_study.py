@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kdgym.envs.select.select import DIALS, Select
+from kdgym.evaluation.report import with_tables
 from kdgym.registration import find
 from kdgym.spaces import Dials
 from kdgym.studies import distillation, selection
@@ -56,4 +57,4 @@ def test_the_page_has_the_tables_of_the_measurement() -> None:
     page = (distillation.FOLDER / "select.md").read_text()
     found = json.loads((distillation.FOLDER / "select.json").read_text())
     assert distillation.written(found) == (distillation.FOLDER / "select.json").read_text()
-    assert distillation.rewritten(page, selection.tables(found)) == page
+    assert with_tables(page, selection.tables(found)) == page

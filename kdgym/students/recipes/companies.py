@@ -6,6 +6,7 @@ All are of the kinds `kdgym.students.recipes.bank.ALIKE`. Keys are int64 [R], on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ def draw_companies(bank: Bank, key: Tensor, companies: int, steps: int) -> tuple
     return torch.stack(models, dim=1), torch.stack(begins, dim=1)
 
 
+@lru_cache(maxsize=4)
 def all_turned(device: torch.device) -> Tensor:
     """What models of each kind make of every class, int64 [TURNS, C]."""
     return torch.stack([turned(by) for by in range(TURNS)]).to(device)
