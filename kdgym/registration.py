@@ -6,7 +6,6 @@ import re
 import sys
 import warnings
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -634,24 +633,39 @@ def _register_populations() -> None:
     for entry in (*ENVIRONMENTS, *TABLE.added.values()):
         _enter(entry)
     for id in TABLE.installed.keys() - TABLE.added:  # what they name is imported when an environment is made
-        gym.register(id, partial(_make, id, "Env"), vector_entry_point=partial(_make, id, ""))
+        gym.register(id, MAKE_ONE, vector_entry_point=MAKE_MANY, kwargs={"entry_id": id})
 
 
 def _enter(entry: Entry) -> None:
     import gymnasium as gym
 
-    named = f"{entry.module}:{entry.population}"
-    single, vector = (
-        (partial(_make, entry.id, "Env"), partial(_make, entry.id, "")) if entry.closed else (f"{named}Env", named)
-    )
-    gym.register(id=entry.id, entry_point=single, vector_entry_point=vector, kwargs=entry.settings)
+    if entry.closed:
+        gym.register(entry.id, MAKE_ONE, vector_entry_point=MAKE_MANY, kwargs={"entry_id": entry.id, **entry.settings})
+    else:
+        named = f"{entry.module}:{entry.population}"
+        gym.register(entry.id, f"{named}Env", vector_entry_point=named, kwargs=entry.settings)
 
 
-def _make(id: str, view: str, **settings: Any) -> Any:
+# Of ids whose class is not named at once, since they warn or are not imported yet. As text, since a spec of Gymnasium with a
+# function in it cannot be written to JSON, and then neither can a Minari data set.
+MAKE_ONE, MAKE_MANY = "kdgym.registration:make_one", "kdgym.registration:make_many"
+
+
+def make_one(entry_id: str, **settings: Any) -> Any:
+    """The single view of an id of the table, with a warning if the id is closed."""
+    return _population(entry_id, "Env")(**{**find(entry_id).settings, **settings})
+
+
+def make_many(entry_id: str, **settings: Any) -> Any:
+    """The population of an id of the table, with a warning if the id is closed."""
+    return _population(entry_id)(**{**find(entry_id).settings, **settings})
+
+
+def _population(id: str, view: str = "") -> Any:
     entry = find(id)
     if entry.closed:
-        warnings.warn(f"{id}. {entry.notice}", DeprecationWarning, stacklevel=3)
-    return getattr(import_module(entry.module), entry.population + view)(**{**entry.settings, **settings})
+        warnings.warn(f"{id}. {entry.notice}", DeprecationWarning, stacklevel=4)
+    return getattr(import_module(entry.module), entry.population + view)
 
 
 def _register_multi_agent() -> None:
