@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from kdgym.catalogue import packaged
 from kdgym.cli import app
 from kdgym.evaluation import Policy, agent_class, introduce, teach
 from kdgym.leaderboard.submit import source_of
@@ -109,9 +110,14 @@ def test_a_teacher_that_decides_nothing_or_keeps_nothing_says_so(tmp_path: Path)
         Teacher(None, None).load(tmp_path)
 
 
-def test_the_code_of_a_preset_stands_for_itself() -> None:
+PRESETS = [name for name, agent in packaged().items() if agent.kind != "Agent" and "kdgym.agents." in agent.module]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_code_of_a_preset_stands_for_itself(name: str) -> None:
+    """A record carries it alone, without the module where it is written."""
     scope: dict[str, Any] = {}
-    exec(source_of("thinktuning_mask") or "", scope)
-    assert issubclass(scope["Agent"], Fixed)
-    assert scope["Agent"].rule == agent_class("thinktuning_mask").rule
-    assert scope["Agent"].__doc__ == agent_class("thinktuning_mask").__doc__
+    exec(source_of(name) or "", scope)
+    made, kept = scope["Agent"], agent_class(name)
+    assert issubclass(made, Fixed)
+    assert (made.rule, made.__doc__) == (kept.rule, kept.__doc__)
