@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -139,11 +138,10 @@ def source_of(agent: str) -> str | None:
     if agent == NO_TEACHING or base.endswith(".zip"):
         return None
     module, kind = (AGENTS[base].module, AGENTS[base].kind) if base in AGENTS else ("", "Agent")
-    if kind != "Agent" and module.startswith(
-        "kdgym.agents."
-    ):  # of a preset its class, of other packages all they wrote
-        preset = inspect.getsource(agent_class(base)).replace(f"class {kind}(", "class Agent(")
-        return f"from kdgym.teaching import Fixed\n\n\n{preset}"
+    if kind != "Agent" and module.startswith("kdgym.agents."):  # a preset; of other packages all they wrote
+        preset = agent_class(base)
+        body = f"    {preset.__doc__!r}\n\n    rule = {preset.rule!r}\n"
+        return f"from kdgym.teaching import Fixed\n\n\nclass Agent(Fixed):\n{body}"
     file = agent_module(base).__file__
     assert file is not None
     source = Path(file).read_text(encoding="utf-8")
