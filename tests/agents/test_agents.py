@@ -175,21 +175,24 @@ def test_an_untrained_teacher_says_what_to_do(name: str) -> None:
         load_agent(name, envs).act(envs.reset(seed=0)[0])
 
 
+FEW = {"learned": {"hyper": {"students": 2, "watched": 2, "last_updates": 2}}}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "env_id"),
     [
         pytest.param(name, env_id, marks=pytest.mark.thorough if place else [])
         for name in TRAINED
-        for place, env_id in enumerate(HOMES[name])
+        for place, env_id in enumerate(env_id for env_id in HOMES[name] if not find(env_id).closed)
     ],
 )
 def test_training_works_on_every_numeric_id(
     name: str, env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kind: Any = agent_class(name)
-    monkeypatch.setattr(kind, "students", 2)
-    path = kind.train(env_id, 24, tmp_path)
+    monkeypatch.setattr(kind, "students", 2, raising=False)
+    path = kind.train(env_id, 24, tmp_path, settings=encoding(name) | small(env_id), **FEW.get(name, {}))
     envs = make(1, env_id, **encoding(name))
     agent: Any = load_agent(f"{name}:{path}", envs)
     observation, _ = envs.reset(seed=0)
