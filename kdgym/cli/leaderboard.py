@@ -35,7 +35,7 @@ def submit(
     env: Annotated[str, typer.Option(help="The board: an environment id.")],
     name: Annotated[str, typer.Option(help="Name of the teacher on the board.")],
     authors: Annotated[str, typer.Option(help="Names of the authors, separated by commas.")],
-    kind: Annotated[str, typer.Option(help="Kind of teacher: rule, rl, llm or human.")] = "rule",
+    kind: Annotated[str, typer.Option(help="Kind of teacher: rule, rl, learned, llm or human.")] = "rule",
     base_url: BaseUrl = None,
     model: Model = None,
     attempts: Annotated[int, typer.Option(help="Number of your attempts on these students, with this one.", min=1)] = 1,
@@ -50,8 +50,10 @@ def submit(
     from kdgym.leaderboard.submit import make_record
 
     set_threads(1)  # records are made and replayed by one thread, so that sums have one order
-    if kind not in ("rule", "rl", "llm", "human"):
-        raise ValueError(f"kind is {kind!r}; give rule, rl, llm or human.")
+    if kind not in ("rule", "rl", "learned", "llm", "human"):
+        raise ValueError(
+            f"kind is {kind!r}; give rule, rl (trained by reward), learned (by other means), llm or human."
+        )
     with progress_bar() as bar:
         record = make_record(
             env, agent, name, [author.strip() for author in authors.split(",")], kind=kind,  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ KINDS: dict[Kind, str] = {
     "bound": "upper bound",
 }
 LEAST = 0.03  # of a difference that counts as room
-_LEARNED = ("train it first", "language model", "rl", "llm")
+_LEARNED = ("train it first", "language model", "rl", "learned", "llm")
 # What is compared with what: a row with the better of other rows. Controls react to no student either, so a rule has to be
 # better than they are, too.
 _BELOW: dict[Kind, tuple[Kind, ...]] = {

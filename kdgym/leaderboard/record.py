@@ -79,13 +79,17 @@ class _Model(BaseModel):
 _Part = TypeVar("_Part", bound=_Model)
 
 
+Kind = Literal["rule", "rl", "learned", "llm", "human", "control", "published", "oracle"]
+
+
 class AgentCard(_Model):
     """Who taught.
 
     Attributes:
         name, authors: as shown.
-        kind: ``rule``, ``rl`` (trained), ``llm``, ``human``, or what stands on every board: ``control``, ``published`` (the
-            rule of the system that the environment is after) and ``oracle`` (an upper bound).
+        kind: ``rule``, ``rl`` (trained by reward), ``learned`` (trained by other means, such as imitation), ``llm``, ``human``,
+            or what stands on every board: ``control``, ``published`` (the rule of the system that the environment is after)
+            and ``oracle`` (an upper bound).
         source: the code, one Python file; None of a person and of who does not teach.
         sha256: of the source, or None.
         weights: sha256 of the file of a trained one, which a re-run has to be given.
@@ -95,7 +99,7 @@ class AgentCard(_Model):
 
     name: _Name
     authors: Annotated[list[_Name], Field(min_length=1, max_length=20)]
-    kind: Literal["rule", "rl", "llm", "human", "control", "published", "oracle"]
+    kind: Kind
     source: Annotated[str, Field(max_length=200_000)] | None
     sha256: _Hash | None
     weights: _Hash | None = None

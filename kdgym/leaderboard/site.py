@@ -32,9 +32,18 @@ from kdgym.tasks.base import UnreadableError
 _INK = "#010203"  # stands for the page's text colour, so that pictures follow light and dark
 # Okabe and Ito's colours, told apart by colour-blind eyes, and dark enough for white.
 _COLOURS = {"control": "#767676", "published": "#0072B2", "oracle": "#A65E00", "rule": "#00795C", "rl": "#B64F00",
-            "llm": "#A3497C", "human": "#3A6EA5"}  # fmt: skip
+            "learned": "#7A4FB6", "llm": "#A3497C", "human": "#3A6EA5"}  # fmt: skip
 _LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8B6914")
-_MARKS = {"control": "s", "published": "D", "oracle": "*", "rule": "o", "rl": "^", "llm": "v", "human": "P"}
+_MARKS = {
+    "control": "s",
+    "published": "D",
+    "oracle": "*",
+    "rule": "o",
+    "rl": "^",
+    "learned": "<",
+    "llm": "v",
+    "human": "P",
+}
 _CURVES = 6  # drawn at most, beside the control's
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -28,14 +28,13 @@ from kdgym.evaluation import (
     teach,
 )
 from kdgym.leaderboard.names import OWN, require_free
-from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Outcome, Record, checked
+from kdgym.leaderboard.record import AgentCard, Conditions, Disclosures, Kind, Outcome, Record, checked
 from kdgym.leaderboard.trace import Rounded, write_trace
 from kdgym.registration import find
 from kdgym.students.tiny.kernel import fingerprint
 
 Progress = Callable[[int, int], None]  # how many student-steps were done, and how many there are
 FEWEST = 2  # students of a person
-Kind = Literal["rule", "rl", "llm", "human", "control", "published", "oracle"]
 
 
 def board_seeds(env_id: str) -> list[int]:

@@ -85,7 +85,7 @@ def test_kinds_follow_from_roles_and_classes() -> None:
     assert kinds_of("random", "control") == ("control",)
     assert kinds_of("plain_kd", "published rule") == ("static",)
     assert kinds_of("recipe_search:numbers.json", "train it first") == ("static",)
-    assert kinds_of("ppo", "rl") == kinds_of("llm", "language model") == ("learned",)
+    assert kinds_of("ppo", "rl") == kinds_of("learned", "learned") == kinds_of("llm", "language model") == ("learned",)
     assert kinds_of("lookahead", "oracle") == kinds_of("informed", "upper bound") == ("bound",)
     assert kinds_of("uniform", "rule", is_own=False) == ("rule",)  # another author's of that name
 

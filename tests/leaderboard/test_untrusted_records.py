@@ -610,7 +610,7 @@ def test_persons_have_a_table_and_no_rank(students: int, replays: bool, boards: 
     assert 'class="persons"' in (boards / "site" / "index.html").read_text()
 
 
-@pytest.mark.parametrize("kind", ["rule", "rl", "llm", "control", "published", "oracle"])
+@pytest.mark.parametrize("kind", ["rule", "rl", "learned", "llm", "control", "published", "oracle"])
 def test_all_others_teach_all_students(kind: str, boards: Path) -> None:
     put(boards, made("few", kind=kind, after=(1.0, 1.0)))
     with pytest.raises(ValueError, match="of other students"):
