@@ -554,11 +554,14 @@ ENVIRONMENTS = (
         "kdgym/Snapshot-CartPole-v0",
         summary="Choose from which of a teacher's states a population of RL students balances a pole.",
         settings={"task": "CartPole", "updates": 2, "budget": 12 * 2 * 8 * 64.0},  # with 8 updates everybody solves it
+        closed="rules cannot react, as episodes outlast a step, and the upper bound led by chance. It stays a setting, "
+        "task='CartPole'.",
+        instead="kdgym/Snapshot-MountainCar-v0",
         **_SNAPSHOT,
     ),
     Entry(
         "kdgym/Snapshot-MountainCar-v0",
-        summary="The same where a car has to rock itself out of a valley, and only arriving pays.",
+        summary="Choose from which of a teacher's states RL students learn to rock a car out of a valley; only arriving pays.",
         settings={"task": "MountainCar"},
         **_SNAPSHOT,
     ),
@@ -574,6 +577,8 @@ ENVIRONMENTS = (
         "kdgym/Snapshot-Pendulum-v0",
         summary="The same for a pendulum's swing-up, paid at every step.",
         settings={"task": "Pendulum"},
+        closed="no rule is above ordinary resets, and the upper bound led by chance. It stays a setting, task='Pendulum'.",
+        instead="kdgym/Snapshot-PointMaze-v0",
         **_SNAPSHOT,
     ),
     Entry(
