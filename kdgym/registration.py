@@ -58,7 +58,7 @@ class Entry:
     upper_bounds: tuple[str, ...]
     group: str
     trained: tuple[str, ...] = ()
-    asking: tuple[str, ...] = ()
+    asking: tuple[str, ...] = ("llm",)
     others: tuple[str, ...] = ()
     measure: str = "test accuracy on the targets"
     score_range: tuple[float, float] = (0.0, 1.0)
@@ -119,7 +119,6 @@ _SKILL_LIST: dict[str, Any] = {
     ),
     "upper_bounds": ("informed", "lookahead"),
     "trained": ("ppo", "learned"),
-    "asking": ("llm",),
     "others": ("constant", "informed_cure"),
 }
 _NO_ROOM = "the best rule stands at the upper bound, so that nothing is left for a better teacher."
@@ -152,7 +151,6 @@ _SKILL_TREE: dict[str, Any] = {
     "teachers": ("fill_balanced", "threshold", "tree_constant", "tree_target"),
     "upper_bounds": ("tree_lookahead",),
     "trained": ("ppo", "maskable_ppo", "learned"),
-    "asking": ("llm_policy",),
     "others": _ANY_NUMBERS,
 }
 _FAULTY_TREE: dict[str, Any] = {
@@ -189,7 +187,7 @@ _FEEDBACK: dict[str, Any] = {
     ),
     "upper_bounds": ("feedback_lookahead",),
     "trained": ("feedback_ppo", "learned"),
-    "asking": ("llm_feedback",),
+    "asking": ("llm", "llm_feedback"),
     "others": _ANY_NUMBERS,
 }
 # Two of the three kinds that show a solution are wrong, and which they are is drawn three times an episode.
@@ -225,7 +223,6 @@ _ORCHESTRATE: dict[str, Any] = {
     "teachers": ("uncertainty_lane", "linucb", "note_once"),
     "upper_bounds": ("lane_oracle",),
     "trained": ("lane_ppo", "lane_search", "lane_advantage", "learned"),
-    "asking": ("llm_lanes",),
     "others": _ANY_NUMBERS,
     "measure": "mean reward of a task",
     "score_range": (-2.0, 1.0),  # the budget is worth less than a success a task; the last stage may go over it
@@ -471,7 +468,7 @@ ENVIRONMENTS = (
             **_FEEDBACK,
             "teachers": (*_FEEDBACK["teachers"], "follow_success"),
             "upper_bounds": ("informed_feedback",),
-            "asking": (),  # language models read no kinds of feedback that are wrong
+            "asking": ("llm",),  # comments in words read no kinds of feedback that are wrong
         },
     ),
     Entry(

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from kdgym.teaching.language_model import LanguageTeacher, WrittenItem, written_lesson
+from kdgym.teaching.language_model import LanguageTeacher
+from kdgym.teaching.text import WrittenItem, filled
 
 SHOWN = 6  # errors of a step, a call each
 WAYS = (
@@ -46,4 +47,4 @@ class Agent(LanguageTeacher):
             {"problem": error["problem"], "answer": error["right"]} if draft is None else draft.model_dump()
             for error, draft in zip(seen["errors"], answers, strict=False)
         ]
-        return written_lesson(items, seen)
+        return filled(items, seen["items"])

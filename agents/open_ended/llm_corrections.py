@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from kdgym.teaching.language_model import LanguageTeacher, written_lesson
+from kdgym.teaching.language_model import LanguageTeacher
+from kdgym.teaching.text import filled
 
 SHOWN = 8  # errors of a step, a call each
 
@@ -38,4 +39,4 @@ class Agent(LanguageTeacher):
             items.append({"problem": error["problem"], "answer": error["right"]})
             if correction is not None:
                 items.append({"problem": correction.problem, "answer": correction.answer})
-        return written_lesson(items, seen)
+        return filled(items, seen["items"])

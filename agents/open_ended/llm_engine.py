@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from kdgym.teaching.language_model import LanguageTeacher, WrittenItem, written_lesson
+from kdgym.teaching.language_model import LanguageTeacher
+from kdgym.teaching.text import WrittenItem, filled
 
 SHOWN = 3  # errors in the policy's question
 SPECIFICATIONS, ITEMS = 2, 4  # most of a plan, and most of one specification
@@ -53,7 +54,7 @@ class Agent(LanguageTeacher):
 
     def lesson(self, seen: Any, answers: list[Any]) -> str:
         items = [item.model_dump() for written in answers if written is not None for item in written.items]
-        return written_lesson(items, seen)
+        return filled(items, seen["items"])
 
     def _orders(self, seen: Any, plans: list[Any]) -> list[str]:
         """Questions to the engine, one a specification."""

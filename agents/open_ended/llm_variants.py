@@ -8,7 +8,8 @@ itself takes the variant's place.
 from difflib import SequenceMatcher
 from typing import Any
 
-from kdgym.teaching.language_model import LanguageTeacher, WrittenItem, written_lesson
+from kdgym.teaching.language_model import LanguageTeacher
+from kdgym.teaching.text import WrittenItem, filled
 
 SHOWN = 8  # errors of a step, a call each
 NEAR = 0.95  # similarity above which a variant is a copy
@@ -31,4 +32,4 @@ class Agent(LanguageTeacher):
                 items.append({"problem": error["problem"], "answer": error["right"]})
             elif SequenceMatcher(None, variant.problem, str(error["problem"])).ratio() <= NEAR:
                 items.append(variant.model_dump())
-        return written_lesson(items, seen)
+        return filled(items, seen["items"])

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from kdgym.teaching.language_model import LanguageTeacher, written_lesson
+from kdgym.teaching.language_model import LanguageTeacher
+from kdgym.teaching.text import filled
 
 SHOWN = 8  # errors of a step, a call each
 
@@ -37,7 +38,7 @@ class Agent(LanguageTeacher):
             for error, solution in zip(seen["errors"], answers, strict=False)
             if solution is not None and _plain(solution.answer) == _plain(error["right"])
         ]
-        return written_lesson(items, seen)
+        return filled(items, seen["items"])
 
 
 def _plain(answer: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box, Dict
 
-from kdgym.spaces import Decisions, Shares, WordedBox
+from kdgym.spaces import Decisions, Parameter, Shares, WordedBox, rounded
 
 Floats = npt.NDArray[np.float32]
 
@@ -48,8 +48,6 @@ class Bids(WordedBox):
         temperature: how far the ends of the box reach.
         seed: seed of ``sample``.
     """
-
-    words = "bid of teacher NUMBER=0 to 1, of four credits, SKILL=weight"
 
     def __init__(
         self, subjects: Sequence[Sequence[int]], sources: int = 1, temperature: float = 4.0, seed: int | None = None
@@ -173,13 +171,28 @@ class Bids(WordedBox):
             found |= shares.decisions(plan, [skills[k] for k in subject])
         return found
 
-    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> Floats:
-        credits = [MOST_CREDITS * decided.get(f"bid of teacher {t}", 1 / MOST_CREDITS) for t in range(self.teachers)]
-        plan = np.zeros((self.teachers, self.width))
+    def parameters(self, skills: Sequence[str]) -> tuple[Parameter, ...]:
+        """Every teacher's bid, as a share of the most credits, and weights of its skills; their parts are the sources."""
+        even, parts = 1 / MOST_CREDITS, self.sources if self.sources > 1 else 0
+        bids = (Parameter(f"bid of teacher {t}", "number", neutral=even) for t in range(self.teachers))
+        return (*bids, *(Parameter(skills[k], "weight", parts=parts) for subject in self.subjects for k in subject))
+
+    def _compose(self, values: Mapping[str, Any], skills: Sequence[str]) -> Floats:
+        credits = [MOST_CREDITS * values.get(f"bid of teacher {t}", 1 / MOST_CREDITS) for t in range(self.teachers)]
+        plan = np.zeros((self.teachers, self.width, self.sources))
         for teacher, subject in enumerate(self.subjects):
-            plan[teacher, : len(subject)] = [decided.get(skills[k], 0.0) for k in subject]
-        action: Floats = self.encode([credits], plan[None])[0]
+            for place, k in enumerate(subject):
+                plan[teacher, place] = values.get(skills[k], 0.0)
+        action: Floats = self.encode([credits], plan.reshape(1, self.teachers, -1))[0]
         return action
+
+    def _describe(self, action: npt.NDArray[np.float64], skills: Sequence[str]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for teacher, (subject, move) in enumerate(zip(self.subjects, action.reshape(self.teachers, -1), strict=True)):
+            found[f"bid of teacher {teacher}"] = rounded((move[0] + 1) ** 2 / MOST_CREDITS)
+            plan = Shares(len(subject) * self.sources, self.temperature)
+            found |= plan.describe(move[1 : 1 + plan.n], [skills[k] for k in subject])
+        return found
 
 
 def _taken(value: Floats, places: npt.NDArray[np.int64]) -> Floats:

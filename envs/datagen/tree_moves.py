@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import MultiDiscrete
 
-from kdgym.spaces import Decisions, Floats, PlainSpace, WordedBox
+from kdgym.spaces import Decisions, Floats, Parameter, PlainSpace, WordedBox, rounded
 
 
 class TreeMoves(WordedBox):
@@ -21,8 +21,6 @@ class TreeMoves(WordedBox):
         largest: the change that 1 stands for, in the unit of the observation ``allocation``.
         seed: seed of ``sample``.
     """
-
-    words = "explore SKILL=0 or 1, change SKILL=-1 to 1 (or SKILL.SUBSKILL)"
 
     def __init__(self, skills: int, subskills: int, largest: float, seed: int | None = None) -> None:
         super().__init__(-1.0, 1.0, (skills * (1 + subskills),), np.float32, seed=seed)
@@ -51,16 +49,23 @@ class TreeMoves(WordedBox):
             f"change {skill}": np.where(explores, 0.0, change)[..., k] for k, skill in enumerate(skills)
         }
 
-    def parts(self, decision: str, skills: Sequence[str]) -> int:
-        """The subskills of a skill, whose changes may differ."""
-        return self.subskills if decision.startswith("change ") else 0
+    def parameters(self, skills: Sequence[str]) -> tuple[Parameter, ...]:
+        """Whether to explore, and changes of the subskills."""
+        explores = (Parameter(f"explore {skill}", "flag") for skill in skills)
+        changes = (Parameter(f"change {skill}", "number", -1, parts=self.subskills) for skill in skills)
+        return (*explores, *changes)
 
-    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
+    def _compose(self, values: Mapping[str, Any], skills: Sequence[str]) -> npt.NDArray[Any]:
         moves = np.zeros((self.skills, 1 + self.subskills), np.float32)
-        moves[:, 0] = [1.0 if decided.get(f"explore {skill}") else -1.0 for skill in skills]
-        for k, change in enumerate(f"change {skill}" for skill in skills):
-            moves[k, 1:] = [decided.get(f"{change}.{i + 1}", decided.get(change, 0.0)) for i in range(self.subskills)]
+        for k, skill in enumerate(skills):
+            moves[k, 0] = 2 * values.get(f"explore {skill}", 0) - 1
+            moves[k, 1:] = values.get(f"change {skill}", 0)
         return moves.ravel()
+
+    def _describe(self, action: npt.NDArray[np.float64], skills: Sequence[str]) -> dict[str, Any]:
+        moves = action.reshape(self.skills, -1)
+        explores = {f"explore {skill}": float(row[0] > 0) for skill, row in zip(skills, moves, strict=True)}
+        return explores | {f"change {skill}": rounded(row[1:]) for skill, row in zip(skills, moves, strict=True)}
 
 
 class TreeChoices(PlainSpace, MultiDiscrete):

@@ -206,6 +206,8 @@ class Feedback(CourseEnv):
             },
             **common,
         )
+        errors = [f"{skill.name}: {kind}" for skill in course.task.skills for kind in students.errors]
+        self.metadata["fields"] = [{"name": "errors", "entries": errors}]
         self.commentator: Commentator | None = None
         self._spent = torch.zeros(num_envs, 4, dtype=torch.float64, device=self.device)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kdgym.spaces import Block, Decisions, Floats, MixedBox, WordedBox
+from kdgym.spaces import Block, Decisions, Floats, MixedBox, Parameter, WordedBox, rounded
 
 
 class TutoringMoves(WordedBox):
@@ -23,7 +23,6 @@ class TutoringMoves(WordedBox):
     def __init__(self, skills: int, choices: Mapping[str, Sequence[str]], seed: int | None = None) -> None:
         self.skills, self.answers = skills, MixedBox(choices)
         self.choices = self.answers.choices
-        self.words = f"ask about SKILL=0 to 1, {self.answers.words}"
         super().__init__(-1.0, 1.0, (skills + self.answers.shape[0],), np.float32, seed=seed)
 
     @property
@@ -54,7 +53,16 @@ class TutoringMoves(WordedBox):
         asks = {f"ask about {skill}": (asked[..., k] + 1) / 2 for k, skill in enumerate(skills)}
         return asks | self.answers.decisions(answered)
 
-    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
-        asks = {f"ask about {skill}": decided.get(f"ask about {skill}", 0.0) for skill in skills}
-        answers = {name: value for name, value in decided.items() if name not in asks}
+    def parameters(self, skills: Sequence[str]) -> tuple[Parameter, ...]:
+        """What the pupil asks about, then the tutor's decisions."""
+        return (*(Parameter(f"ask about {skill}", "number") for skill in skills), *self.answers.parameters())
+
+    def _compose(self, values: Mapping[str, Any], skills: Sequence[str]) -> npt.NDArray[Any]:
+        asks = {f"ask about {skill}": values.get(f"ask about {skill}", 0.0) for skill in skills}
+        answers = {name: value for name, value in values.items() if name not in asks}
         return np.concatenate([2 * np.array(list(asks.values())) - 1, self.answers.compose(answers, skills)])
+
+    def _describe(self, action: npt.NDArray[np.float64], skills: Sequence[str]) -> dict[str, Any]:
+        asks = rounded((action[: self.skills] + 1) / 2)
+        by_skill = {f"ask about {skill}": ask for skill, ask in zip(skills, asks, strict=True)}
+        return by_skill | self.answers.describe(action[self.skills :], skills)

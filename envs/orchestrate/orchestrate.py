@@ -32,6 +32,12 @@ from kdgym.students import check_device
 from kdgym.tasks import Split
 
 _CHOICES = {"lane": LANES, "plan": notes.PLANS, "operation": notes.OPERATIONS}
+_ENTRIES = {  # names of what is observed, for language models and persons
+    "history": ["tasks / 10", "score", "good in a row / 10", "bad in a row / 10", "supervised"],
+    "memory": ["filled", "same cue", "its score", "similarity", "score of the similar"],
+    "last": ["score", "money", *LANES],
+    "lanes": [f"{what} of {lane}" for what in ("score", "money") for lane in LANES],
+}
 _STREAM, _WORK = range(2)  # purposes of a student's random streams
 
 
@@ -168,6 +174,7 @@ class Orchestrate(PopulationEnv):
             **common,
         )
         self.metadata["features"] = list(self.world.features)
+        self.metadata["fields"] = [{"name": name, "entries": entries} for name, entries in _ENTRIES.items()]
         self._all_students = torch.arange(num_envs, device=device)
 
     @abstractmethod

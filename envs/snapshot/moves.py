@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kdgym.spaces import Block, Decisions, Floats, Shares, WordedBox
+from kdgym.spaces import Block, Decisions, Floats, Parameter, Shares, WordedBox, rounded
 
 
 class SnapshotMoves(WordedBox):
@@ -21,7 +21,6 @@ class SnapshotMoves(WordedBox):
     """
 
     temperature, shortest = 4.0, 5
-    words = "cluster NUMBER=weight, ordinary=0 to 1, horizon=0 to 1, end=0 or 1"
 
     def __init__(self, clusters: int, limit: int, seed: int | None = None) -> None:
         super().__init__(-1.0, 1.0, (clusters + 3,), np.float32, seed=seed)
@@ -65,13 +64,25 @@ class SnapshotMoves(WordedBox):
     def decisions(self, actions: npt.ArrayLike, skills: Sequence[str] = ()) -> Decisions:
         """Shares of ordinary starts and of each cluster among the others, where the horizon lies in its range, end."""
         given = np.asarray(actions, dtype=np.float64)
-        clusters = self.shares.shape[0]
-        ordinary, horizon, end = np.moveaxis((given[..., clusters:] + 1) / 2, -1, 0)
-        others = self.shares.decisions(given[..., :clusters], [f"cluster {c}" for c in range(clusters)])
+        ordinary, horizon, end = np.moveaxis((given[..., self.clusters :] + 1) / 2, -1, 0)
+        others = self.shares.decisions(given[..., : self.clusters], self._names)
         return {**others, "ordinary": ordinary, "horizon": horizon, "end": end}
 
-    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
-        clusters = [f"cluster {c}" for c in range(self.shares.shape[0])]
-        weights = {name: decided[name] for name in clusters if name in decided}
-        last = [decided.get(name, default) for name, default in (("ordinary", 0), ("horizon", 1), ("end", 0))]
-        return np.concatenate([self.shares.compose(weights, clusters), 2 * np.array(last) - 1])
+    @property
+    def _names(self) -> list[str]:
+        return [f"cluster {c}" for c in range(self.clusters)]
+
+    def parameters(self, skills: Sequence[str] = ()) -> tuple[Parameter, ...]:
+        """Weights of clusters, the share of ordinary starts, the horizon in its range, and the end."""
+        last = Parameter("ordinary", "number"), Parameter("horizon", "number", neutral=1), Parameter("end", "flag")
+        return (*self.shares.parameters(self._names), *last)
+
+    def _compose(self, values: Mapping[str, Any], skills: Sequence[str]) -> npt.NDArray[Any]:
+        weights = {name: values[name] for name in self._names if name in values}
+        last = [values.get(name, default) for name, default in (("ordinary", 0), ("horizon", 1), ("end", 0))]
+        return np.concatenate([self.shares.compose(weights, self._names), 2 * np.array(last) - 1])
+
+    def _describe(self, action: npt.NDArray[np.float64], skills: Sequence[str]) -> dict[str, Any]:
+        ordinary, horizon, end = rounded((action[self.clusters :] + 1) / 2)
+        last = {"ordinary": ordinary, "horizon": horizon, "end": float(end > 0.5)}
+        return self.shares.describe(action[: self.clusters], self._names) | last

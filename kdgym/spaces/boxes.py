@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import string
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -23,6 +24,60 @@ class Block(NamedTuple):
 
     kind: Literal["shares", "choice", "numbers"]
     size: int
+
+
+class Parameter(NamedTuple):
+    """A decision that has a name, as a person types it and as a tool's argument.
+
+    Attributes:
+        name: of the decision.
+        kind: a ``number`` from low to high; a ``weight``, 0 or more, of which shares are made; a ``flag``; one of `options`.
+        low, high: range of a number.
+        neutral: what it is where nothing is said; of weights, where another is given.
+        options: of an option.
+        parts: how many values it has that can be given one by one, ``name.1`` and so on, or as a list; 0 if it is a whole.
+        meaning: what it does, in a few words.
+    """
+
+    name: str
+    kind: Literal["number", "weight", "flag", "option"]
+    low: float = 0.0
+    high: float = 1.0
+    neutral: float | str = 0.0
+    options: tuple[str, ...] = ()
+    parts: int = 0
+    meaning: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """Its values, as a person would write them."""
+        of_kind = {"number": f"{self.low:g} to {self.high:g}", "weight": "0 or more", "flag": "0 or 1"}
+        return of_kind.get(self.kind, "|".join(self.options))
+
+    def read(self, value: Any) -> Any:
+        """A given value: a float or an option; of what has parts, a list of all of them.
+
+        Raises:
+            ValueError: it is not allowed.
+        """
+        if self.kind == "option":
+            if value not in self.options:
+                raise ValueError(f"{self.name} is {value!r}; choose from {', '.join(self.options)}.")
+            return value
+        if not self.parts:
+            return self._number(value)
+        if not isinstance(value, list | tuple):  # money is split over all parts, all else is the same for each
+            return [self._number(value) / (self.parts if self.kind == "weight" else 1)] * self.parts
+        if len(value) != self.parts:
+            raise ValueError(f"{self.name} has {self.parts} parts; a list of {len(value)} was given.")
+        return [self._number(each) for each in value]
+
+    def _number(self, value: Any) -> float:
+        high = math.inf if self.kind == "weight" else self.high
+        fits = isinstance(value, int | float) and math.isfinite(value) and self.low <= value <= high
+        if not fits or (self.kind == "flag" and value not in (0, 1)):
+            raise ValueError(f"{self.name} is {value!r}; give {self.allowed}.")
+        return float(value)
 
 
 class PlainSpace:
@@ -109,13 +164,7 @@ def blocks(space: Space[Any]) -> tuple[Block, ...]:
 
 
 class WordedBox(PlainSpace, Box):
-    """A box whose actions stand for decisions that have names, for persons and pictures.
-
-    Attributes:
-        words: the decisions and their ranges, as a person would write them.
-    """
-
-    words: str
+    """A box whose actions stand for decisions that have names, for persons, language models and pictures."""
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -126,32 +175,52 @@ class WordedBox(PlainSpace, Box):
         """What actions [..., n] decide: name of a decision -> its values, an array [...]."""
         raise NotImplementedError
 
-    def parts(self, decision: str, skills: Sequence[str]) -> int:
-        """How many parts a decision has that can be decided one by one, ``decision.1`` and so on; 0 if it is a whole."""
-        return 0
+    def parameters(self, skills: Sequence[str]) -> tuple[Parameter, ...]:
+        """The decisions that `compose` takes."""
+        raise NotImplementedError
 
-    def compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> Floats:
-        """The action [n] of named decisions or of parts of them, at the scale of `decisions`; what is left out stays neutral.
+    def compose(self, decided: Mapping[str, Any], skills: Sequence[str]) -> Floats:
+        """The action [n] of named decisions or of parts of them; what is left out stays neutral.
 
         Raises:
-            ValueError: there is no such decision or part, or a value is out of range.
+            ValueError: there is no such decision or part, or a value is not allowed.
         """
-        known = self.decisions(np.zeros(self.shape), skills)
-        for name in decided:
+        known = {parameter.name: parameter for parameter in self.parameters(skills)}
+        values = {name: known[name].read(value) for name, value in decided.items() if name in known}
+        for name in decided.keys() - values.keys():
             whole, _, part = name.rpartition(".")
-            if name not in known and whole not in known:
+            if whole not in known:
                 raise ValueError(f"There is no decision {name!r}; there are {', '.join(known)}.")
-            if name not in known and not (part.isdecimal() and 1 <= int(part) <= self.parts(whole, skills)):
-                raise ValueError(
-                    f"{name!r} is no part of {whole}; it has {self.parts(whole, skills)}, numbered from 1."
-                )
-        action = self._compose(decided, skills).astype(np.float32)
-        if not self.contains(action):
-            raise ValueError(f"A value is out of range. The ranges: {self.words}.")
-        return action
+            one = known[whole]
+            if not (part.isdecimal() and 1 <= int(part) <= one.parts):
+                raise ValueError(f"{name!r} is no part of {whole}; it has {one.parts}, numbered from 1.")
+            values.setdefault(whole, one.read(one.neutral))[int(part) - 1] = one._replace(parts=0).read(decided[name])
+        return self._compose(values, skills).astype(np.float32)
 
-    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
+    def _compose(self, values: Mapping[str, Any], skills: Sequence[str]) -> npt.NDArray[Any]:
+        """The action of values as `Parameter.read` gives them; what is left out is neutral."""
         raise NotImplementedError
+
+    def describe(self, action: npt.ArrayLike, skills: Sequence[str]) -> dict[str, Any]:
+        """What `compose` would make this action [n] of, but for rounding: all that is not neutral."""
+        found = self._describe(np.asarray(action, dtype=np.float64), skills)
+        neutral = {one.name: [one.neutral] * one.parts or one.neutral for one in self.parameters(skills)}
+        return {name: value for name, value in found.items() if value != neutral[name]}
+
+    def _describe(self, action: npt.NDArray[np.float64], skills: Sequence[str]) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+def rounded(values: npt.ArrayLike) -> Any:
+    """Numbers with four digits, as JSON has them."""
+    short: list[float] = [float(f"{value:.4g}") for value in np.ravel(values)]
+    return short if np.ndim(values) else short[0]
+
+
+def weights_of(entries: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
+    """Weights of which `Shares.encode` would make these entries [n], the largest 1; all 0 where all are alike."""
+    relative: npt.NDArray[np.float64] = np.exp(temperature * (entries - entries.max()))
+    return np.where((entries == entries.max()).all() | (relative <= np.exp(-2 * temperature)), 0.0, relative)
 
 
 class Shares(WordedBox):
@@ -165,8 +234,6 @@ class Shares(WordedBox):
         temperature: how far the ends of the box reach.
         seed: seed of ``sample``.
     """
-
-    words = "SKILL or SKILL.SOURCE=weight, 0 or more"
 
     def __init__(self, n: int, temperature: float = 4.0, seed: int | None = None) -> None:
         super().__init__(-1.0, 1.0, (n,), np.float32, seed=seed)
@@ -203,21 +270,21 @@ class Shares(WordedBox):
         by_skill = shares.reshape(*shares.shape[:-1], len(skills), -1).sum(-1)
         return dict(zip(skills, np.moveaxis(by_skill, -1, 0), strict=True))
 
-    def parts(self, decision: str, skills: Sequence[str]) -> int:
-        """The sources of a skill."""
-        return self.n // len(skills)
-
-    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
+    def parameters(self, skills: Sequence[str]) -> tuple[Parameter, ...]:
+        """A weight a skill; its parts are its sources."""
         sources = self.n // len(skills)
-        return self.encode(
-            [
-                decided.get(f"{skill}.{i + 1}", decided.get(skill, 0.0) / sources)
-                for skill in skills
-                for i in range(sources)
-            ]
-            if decided
-            else np.ones(self.n)
-        )
+        return tuple(Parameter(skill, "weight", parts=sources if sources > 1 else 0) for skill in skills)
+
+    def _compose(self, values: Mapping[str, Any], skills: Sequence[str]) -> npt.NDArray[Any]:
+        shape = (len(skills), self.n // len(skills))
+        weights = np.zeros(shape) if values else np.ones(shape)
+        for skill, value in values.items():
+            weights[list(skills).index(skill)] = value
+        return self.encode(weights.ravel())
+
+    def _describe(self, action: npt.NDArray[np.float64], skills: Sequence[str]) -> dict[str, Any]:
+        weights = weights_of(action, self.temperature).reshape(len(skills), -1)
+        return {skill: rounded(row if len(row) > 1 else row[0]) for skill, row in zip(skills, weights, strict=True)}
 
 
 class MixedBox(WordedBox):
@@ -232,8 +299,6 @@ class MixedBox(WordedBox):
 
     def __init__(self, choices: Mapping[str, Sequence[str]], seed: int | None = None) -> None:
         self.choices = {name: tuple(options) for name, options in choices.items()}
-        words = (f"{name}: {'|'.join(options)}" if options else f"{name}=0 to 1" for name, options in choices.items())
-        self.words = ", ".join(words)
         super().__init__(-1.0, 1.0, (sum(max(1, len(o)) for o in self.choices.values()),), np.float32, seed=seed)
 
     @property
@@ -280,11 +345,21 @@ class MixedBox(WordedBox):
             found |= {f"{name}: {option}": (best == i).astype(np.float64) for i, option in enumerate(options)}
         return found
 
-    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
-        parts = [(*name.partition(": "), value) for name, value in decided.items()]
-        named = {name: option or value for name, _, option, value in parts if not option or value}
-        action: Floats = self.encode(1, **named)[0]
+    def parameters(self, skills: Sequence[str] = ()) -> tuple[Parameter, ...]:
+        """Amounts from 0 to 1, and choices."""
+        return tuple(
+            Parameter(name, "option", neutral=options[0], options=options) if options else Parameter(name, "number")
+            for name, options in self.choices.items()
+        )
+
+    def _compose(self, values: Mapping[str, Any], skills: Sequence[str]) -> npt.NDArray[Any]:
+        action: Floats = self.encode(1, **values)[0]
         return action
+
+    def _describe(self, action: npt.NDArray[np.float64], skills: Sequence[str]) -> dict[str, Any]:
+        ends = np.cumsum([max(1, len(options)) for options in self.choices.values()])
+        rows = zip(self.choices.items(), np.split(action, ends[:-1]), strict=True)
+        return {name: of[row.argmax()] if of else rounded((row[0] + 1) / 2) for (name, of), row in rows}
 
 
 class JsonText(PlainSpace, Text):

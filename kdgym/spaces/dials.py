@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdgym.spaces.boxes import RATIO, Block, Decisions, Floats, WordedBox
+from kdgym.spaces.boxes import RATIO, Block, Decisions, Floats, Parameter, WordedBox, rounded, weights_of
 
 Scale = Literal["linear", "log", "memory", "shares"]
 _OFF = -0.98  # at and below this entry a log dial that can be 0 is 0
@@ -151,10 +150,6 @@ class Dials(WordedBox):
         self.names = tuple(dial.name for dial in self.dials)
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"Dials have different names; these are {', '.join(self.names)}.")
-        self.words = ", ".join(
-            f"{d.name}=shares of {d.members}" if d.members > 1 else f"{d.name}={d.low:g} to {d.high:g} ({d.neutral:g})"
-            for d in self.dials
-        )
         self._sizes = [dial.members for dial in self.dials]
         super().__init__(-1.0, 1.0, (sum(self._sizes),), np.float32, seed=seed)
 
@@ -207,34 +202,6 @@ class Dials(WordedBox):
         except (TypeError, ValueError) as error:
             raise ValueError(f"{dial.name} is {value!r}; give a number, or one a student.") from error
 
-    def write(self, action: npt.ArrayLike) -> str:
-        """One action [n] as JSON, an object of all dials."""
-        values = self.decode(torch.from_numpy(np.array(action, dtype=np.float32)))
-        return json.dumps({name: value.tolist() for name, value in values.items()})
-
-    def read(self, text: str) -> Floats:
-        """The action [n] of a JSON object of some dials, such as a language model writes.
-
-        Raises:
-            ValueError: it is no such object; see also `encode`.
-        """
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"The dials are no JSON ({error}). Example: {self._example()}.") from error
-        if not isinstance(values, dict):
-            raise ValueError(
-                f"The dials are a JSON {type(values).__name__}; give an object. Example: {self._example()}."
-            )
-        action = self.encode(**values)
-        if action.ndim != 1:
-            raise ValueError("The dials are of several students; give one number a dial, and shares as a list.")
-        return action
-
-    def _example(self) -> str:
-        dial = self.dials[0]
-        return json.dumps({dial.name: [1 / dial.members] * dial.members if dial.members > 1 else dial.neutral})
-
     def decisions(self, actions: npt.ArrayLike, skills: Sequence[str] = ()) -> Decisions:
         """The value of every dial; shares one by one, ``name.1`` and so on."""
         found = Decisions()
@@ -245,12 +212,24 @@ class Dials(WordedBox):
                 found |= {f"{name}.{i + 1}": share.numpy() for i, share in enumerate(value.unbind(-1))}
         return found
 
-    def _compose(self, decided: Mapping[str, float], skills: Sequence[str]) -> npt.NDArray[Any]:
-        values: dict[str, Any] = {}
-        for dial in self.dials:
-            if dial.members == 1 and dial.name in decided:
-                values[dial.name] = decided[dial.name]
-            shares = [decided.get(f"{dial.name}.{i + 1}", 0.0) for i in range(dial.members)]
-            if dial.members > 1 and any(shares):
-                values[dial.name] = shares
+    def parameters(self, skills: Sequence[str] = ()) -> tuple[Parameter, ...]:
+        """The dials; shares are weights."""
+        return tuple(
+            Parameter(d.name, "weight", parts=d.members, meaning=d.meaning)
+            if d.members > 1
+            else Parameter(d.name, "number", d.low, d.high, d.neutral, meaning=d.meaning)
+            for d in self.dials
+        )
+
+    def _compose(self, values: Mapping[str, Any], skills: Sequence[str]) -> npt.NDArray[Any]:
         return self.encode(**values)
+
+    def _describe(self, action: npt.NDArray[np.float64], skills: Sequence[str]) -> dict[str, Any]:
+        values = self.decode(torch.from_numpy(action))
+        entries = np.split(action, np.cumsum(self._sizes)[:-1])
+        return {
+            d.name: rounded(weights_of(row, RATIO))
+            if d.members > 1
+            else min(max(rounded(float(values[d.name])), d.low), d.high)
+            for d, row in zip(self.dials, entries, strict=True)
+        }

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import warnings
-from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError, WithJsonSchema
 
 from kdgym.llm.chat import Answer, Conversation, Transcript
 from kdgym.llm.connect import connect
 from kdgym.teaching.base import Teacher
+from kdgym.teaching.text import Items, TextInterface, filled, text_interface
 
 Seen = dict[str, Any]  # what the teacher of one student sees
 
 
-class LanguageTeacher(Teacher, ABC):
-    """A teacher that asks a language model; an agent says what it asks, and what it makes of the answers.
+class LanguageTeacher(Teacher):
+    """A teacher that asks a language model, on every id: it tells what is new (`kdgym.teaching.text`) and reads a decision.
+
+    A step is a turn of one conversation a student: what its last decision earned, what changed, and what was wrong with the
+    last answer. Where no usable answer comes, the decision is neutral. ``system`` is the prompt before it; an agent with a
+    prompt of its own sets that. One that asks other questions writes `questions` and `lesson`, and names the type of an
+    ``answer``.
 
     An answer that never came, was cut short, or does not fit ``answer`` counts as None: the agent then does what its docstring
     states. Every such case is in the transcript (``"default": true``), in `remarks` and in a warning. A model that cannot be
@@ -35,15 +40,17 @@ class LanguageTeacher(Teacher, ABC):
         limits: ``token_budget`` and ``seconds_budget``; see `kdgym.llm.endpoint.Endpoint`.
 
     Attributes:
-        answer: type of a usable answer; its JSON schema constrains what the model may say.
+        system: what the model is, and what it is after; how to decide is said behind it.
+        answer: type of a usable answer to `questions`; its JSON schema constrains what the model may say.
 
     Raises:
         ValueError: it is not said where the model is.
     """
 
     options = ("base_url", "model", "transcript", "max_tokens", "token_budget", "seconds_budget")
-    answer: Any
+    answer: Any = None
     system: ClassVar[str] = "You teach a student. Answer in JSON."
+    characters: ClassVar[int] = 200  # of what is told a step
 
     def __init__(
         self,
@@ -67,18 +74,39 @@ class LanguageTeacher(Teacher, ABC):
         self.transcript = Transcript(Path(transcript)) if transcript else None
         self.asked, self.defaults, self.failed, self.step = 0, 0, 0, 0
         self._tokens = np.zeros(0)
+        self.metadata: dict[str, Any] = {}
+        self.views: list[TextInterface] = []  # one a student
+        self.said: list[Conversation] = []
+        self._earned: list[str] = []
+        self._wrong: dict[int, str] = {}  # student -> what was wrong with its last answer
 
     # --- what an agent says --------------------------------------------------------------------------------------
 
-    @abstractmethod
     def questions(self, seen: Seen) -> list[str]:
         """What to ask about one student now."""
+        raise NotImplementedError(f"The teacher {type(self).__module__} names an answer and has no questions(seen).")
 
-    @abstractmethod
     def lesson(self, seen: Seen, answers: list[Any]) -> Any:
         """One student's action; an answer for every question, None where there was no usable one."""
+        raise NotImplementedError(
+            f"The teacher {type(self).__module__} names an answer and has no lesson(seen, answers)."
+        )
 
     # --- the teacher's interface ---------------------------------------------------------------------------------
+
+    def study(self, metadata: dict[str, Any]) -> None:
+        """Keep names of skills and of what is seen."""
+        self.metadata = metadata
+
+    def reset(self, observation: Any) -> None:
+        """Begin a conversation about every student."""
+        spaces = self.observation_space, self.action_space
+        self.views = [text_interface(*spaces, self.metadata, self.characters) for _ in _rows(observation)]
+        self.said, self._earned, self._wrong = [[] for _ in self.views], [""] * len(self.views), {}
+
+    def after_step(self, reward: Any, done: Any) -> None:
+        """Keep what the last decisions earned, to be told."""
+        self._earned = [f"Your last decision earned {one:+.3f}.\n" for one in reward]
 
     def act(self, observation: Any) -> list[Any]:
         """One action a student."""
@@ -90,8 +118,29 @@ class LanguageTeacher(Teacher, ABC):
 
     def teach(self, seen: list[Seen]) -> list[Any]:
         """Every student's action: one round of questions, unless an agent needs more."""
-        answers = self.round([self.questions(one) for one in seen], self.answer)
-        return [self.lesson(one, mine) for one, mine in zip(seen, answers, strict=True)]
+        if self.answer is not None:
+            answers = self.round([self.questions(one) for one in seen], self.answer)
+            return [self.lesson(one, mine) for one, mine in zip(seen, answers, strict=True)]
+        told = [view.tell(one) for view, one in zip(self.views, seen, strict=True)]
+        for i, (said, view, text) in enumerate(zip(self.said, self.views, told, strict=True)):
+            if not said:
+                said.append({"role": "system", "content": f"{self.system}\n{view.instructions}"})
+            wrong = f"Your last decision was not taken: {self._wrong[i]}\n" if self._wrong.get(i) else ""
+            said.append({"role": "user", "content": wrong + self._earned[i] + text})
+        kinds = [Annotated[dict[str, Any], AfterValidator(v.read), WithJsonSchema(v.schema)] for v in self.views]
+        actions, tokens = self.ask(list(range(len(seen))), self.said, kinds)
+        self._tokens += tokens
+        return [self._decided(i, action) for i, action in enumerate(actions)]
+
+    def _decided(self, student: int, action: Any) -> Any:
+        """The action as it is taken, of which the conversation keeps the decision."""
+        view = self.views[student]
+        self.said[student].append(
+            {"role": "assistant", "content": json.dumps({} if action is None else view.write(action))}
+        )
+        if action is None:
+            return view.neutral
+        return filled(json.loads(action), view.seen["items"]) if isinstance(view, Items) else action
 
     def round(self, questions: list[list[str]], answer: Any) -> list[list[Any]]:
         """All students' questions at once, and what was answered to each student's; None where it was not usable.
@@ -108,18 +157,22 @@ class LanguageTeacher(Teacher, ABC):
             answers[student].append(one)
         return answers
 
-    def ask(self, students: list[int], questions: list[str], answer: Any) -> tuple[list[Any], list[int]]:
+    def ask(
+        self, students: list[int], questions: list[str] | list[Conversation], answer: Any
+    ) -> tuple[list[Any], list[int]]:
         """The answers, None where there was no usable one, and how many tokens each took.
 
         Args:
             students: whom each question is about.
-            questions: what to ask.
-            answer: type of a usable answer.
+            questions: what to ask; or conversations, the question last.
+            answer: type of a usable answer, or one a question; the model is held to the first.
         """
-        reader, before = TypeAdapter(answer), self.defaults
-        conversations = [self._conversation(text) for text in questions]
-        given = self.chat.answer(conversations, reader.json_schema(), self.max_tokens) if questions else []
-        answers = [self._read(*one, reader) for one in zip(students, conversations, given, strict=True)]
+        kinds = answer if isinstance(answer, list) else [answer] * len(questions)
+        readers, before = [TypeAdapter(kind) for kind in kinds], self.defaults
+        conversations = [self._conversation(one) if isinstance(one, str) else one for one in questions]
+        schema = readers[0].json_schema() if readers else None
+        given = self.chat.answer(conversations, schema, self.max_tokens) if questions else []
+        answers = [self._read(*one) for one in zip(students, conversations, given, readers, strict=True)]
         if self.defaults > before:
             warnings.warn(
                 f"{self.model} gave no usable answer to {self.defaults} of {self.asked} questions so far; there the teacher "
@@ -150,6 +203,7 @@ class LanguageTeacher(Teacher, ABC):
             except ValidationError as problem:
                 found = problem.errors()[0]
                 error = f"unusable answer: {'.'.join(map(str, found['loc']))} {found['msg']}"
+        self._wrong[student] = error
         self.asked += 1
         self.defaults += bool(error)
         self.failed += answer.failed
@@ -157,20 +211,6 @@ class LanguageTeacher(Teacher, ABC):
             head = {"step": self.step, "student": student, "model": self.model, "prompt": conversation}
             self.transcript.write({**head, **vars(answer), "error": error, "default": bool(error)})
         return value
-
-
-class WrittenItem(BaseModel):
-    """A training item that a model writes, as text."""
-
-    problem: Annotated[str, Field(max_length=400)]
-    answer: Annotated[str, Field(max_length=400)]
-
-
-def written_lesson(items: list[dict[str, str]], seen: Seen) -> str:
-    """An Open-Ended action: these items, as far as the money reaches, and real ones for the rest."""
-    lesson: list[dict[str, Any]] = [*items[: seen["items"]]]
-    rest = seen["items"] - len(lesson)
-    return json.dumps(lesson + ([{"draw": rest}] if rest else []))
 
 
 def _rows(observation: Any) -> list[Seen]:
