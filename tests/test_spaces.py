@@ -199,11 +199,11 @@ def test_bids_are_told_by_teacher_and_skill() -> None:
     assert told == {"bid of teacher 0": [0.25], "add": [0.25], "mul": [0.75], "bid of teacher 1": [1], "sub": [1]}
 
 
-WORDED: dict[str, tuple[Any, list[str], dict[str, float]]] = {
+WORDED: dict[str, tuple[Any, list[str], dict[str, Any]]] = {
     "shares": (Shares(6), ["a", "b", "c"], {"a": 0.25, "b": 0.75}),
     "tree": (TreeMoves(2, 3, largest=8), ["a", "b"], {"explore a": 1, "change b": -0.5}),
-    "feedback": (feedback_moves(), [], {"fraction": 0.25, "kind: full": 1}),
-    "tutoring": (TutoringMoves(2, {"kind": ("mark", "full")}), ["a", "b"], {"ask about b": 0.75, "kind: full": 1}),
+    "feedback": (feedback_moves(), [], {"fraction": 0.25, "kind": "full"}),
+    "tutoring": (TutoringMoves(2, {"kind": ("mark", "full")}), ["a", "b"], {"ask about b": 0.75, "kind": "full"}),
     "snapshot": (SnapshotMoves(3, limit=500), [], {"cluster 0": 0.25, "cluster 2": 0.75, "ordinary": 0.5, "end": 1}),
     "bids": (Bids([[0, 2], [1]], sources=2), ["a", "b", "c"], {"bid of teacher 1": 1, "a": 0.25, "c": 0.75}),
 }
@@ -213,7 +213,9 @@ WORDED: dict[str, tuple[Any, list[str], dict[str, float]]] = {
 def test_what_is_composed_is_what_it_decides(name: str) -> None:
     space, skills, decided = WORDED[name]
     told = space.decisions(space.compose(decided, skills), skills)
-    assert {key: float(told[key]) for key in decided} == pytest.approx(decided, abs=1e-3)  # a share is never 0
+    for name, value in decided.items():
+        key, number = (f"{name}: {value}", 1) if isinstance(value, str) else (name, value)
+        assert float(told[key]) == pytest.approx(number, abs=1e-3)  # a share is never 0
     neutral = space.compose({}, skills)
     assert neutral.shape == space.shape
     assert space.contains(neutral)
@@ -229,15 +231,19 @@ def test_decisions_that_do_not_exist_are_answered_with_those_that_do(name: str) 
 @pytest.mark.parametrize(
     ("name", "decided", "message"),
     [
-        ("shares", {"a": -1}, "non-negative"),
-        ("tree", {"change a": 2}, "change SKILL=-1 to 1"),
-        ("feedback", {"fraction": float("nan")}, "0 to 1 is allowed"),
-        ("tutoring", {"ask about a": 1.5}, "ask about SKILL=0 to 1"),
-        ("snapshot", {"horizon": -1}, "horizon=0 to 1"),
-        ("bids", {"bid of teacher 0": 2}, "0 to 4 are allowed"),
+        ("shares", {"a": -1}, "a is -1; give 0 or more"),
+        ("shares", {"a": 0}, "not all zero"),
+        ("shares", {"a": [1, 2, 3]}, "a has 2 parts; a list of 3 was given"),
+        ("tree", {"change a": 2}, "change a is 2; give -1 to 1"),
+        ("tree", {"explore a": 0.5}, "explore a is 0.5; give 0 or 1"),
+        ("feedback", {"fraction": float("nan")}, "fraction is nan; give 0 to 1"),
+        ("feedback", {"kind": "loud"}, "kind is 'loud'; choose from mark, full"),
+        ("tutoring", {"ask about a": 1.5}, "ask about a is 1.5; give 0 to 1"),
+        ("snapshot", {"horizon": -1}, "horizon is -1; give 0 to 1"),
+        ("bids", {"bid of teacher 0": 2}, "bid of teacher 0 is 2; give 0 to 1"),
     ],
 )
-def test_decisions_out_of_range_are_refused(name: str, decided: dict[str, float], message: str) -> None:
+def test_decisions_out_of_range_are_refused(name: str, decided: dict[str, Any], message: str) -> None:
     space, skills, _ = WORDED[name]
     with pytest.raises(ValueError, match=message):
         space.compose(decided, skills)

@@ -62,6 +62,24 @@ def _misconceptions(text: str) -> dict[str, Any]:
     return {"misconceptions": wanted} if wanted else {}
 
 
+def _estimate(id: str, agent: str, episodes: int, asking: dict[str, Any], **given: Any) -> None:
+    """Print what a language model will be asked: two students are taught without asking it, and the counts scaled up."""
+    import warnings
+
+    from kdgym.evaluation import evaluate
+    from kdgym.evaluation.agents import attribute
+
+    if "base_url" not in (attribute(agent, "options") or ()):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that there was no answer
+        found = evaluate(id, agent, 2, options={"model": asking["model"], "base_url": "tally"}, **given)
+    questions, tokens = found.remarks["questions"] / 2 * episodes, found.cost["teacher"]["tokens"].mean() * episodes
+    console.print(
+        f"{agent}: about {questions:,.0f} questions with {tokens:,.0f} tokens, answers not counted.", highlight=False
+    )
+
+
 def _compare(id: str, agents: list[str], episodes: int, **given: Any) -> Comparison:
     """`kdgym.compare` with a progress bar."""
     from kdgym.evaluation import compare
@@ -115,6 +133,9 @@ def compare(
     asking: dict[str, Any] = {"base_url": base_url, "model": model, "transcript": transcript}
     asking |= {"token_budget": token_budget, "seconds_budget": seconds_budget}
     options = {name: value for name, value in asking.items() if value is not None}
+    if {"base_url", "model"} <= options.keys() and not (is_language_model(student or "") or entry.needs_model):
+        for name in names:
+            _estimate(id, name, episodes, options, **given)
     found = _compare(id, names, episodes, retention=retention, placebo=twins, options=options, **given)
     for part in found.report():
         console.print(part)

@@ -15,7 +15,7 @@ from rich.markup import escape
 from kdgym.registration import find
 from kdgym.teaching.text import text_interface
 
-_CHARACTERS = 1_000  # of what is told of a student
+_CHARACTERS = 400  # of what is told of a student
 _COMMANDS = (
     "Commands: help (what the numbers mean), all (every number), undo (the student before), quit (without a record)."
 )

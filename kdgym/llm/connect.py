@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from kdgym.llm.chat import UNIX, Chat
+from kdgym.llm.chat import UNIX, Chat, Tally
 
 
 def reach(name: str) -> Chat:
@@ -23,7 +23,8 @@ def connect(base_url: str, model: str, **limits: float) -> Chat:
     """The language model ``model``: at an OpenAI-compatible endpoint, or in this process.
 
     Args:
-        base_url: ``http://...``, ``https://...`` or ``http+unix://...``; ``transformers``, ``vllm``: in this process.
+        base_url: ``http://...``, ``https://...`` or ``http+unix://...``; ``transformers``, ``vllm``: in this process;
+            ``tally``: nobody is asked (`kdgym.llm.chat.Tally`).
         model: its name there; in process a name of ``kdgym models list``, a directory, or a hub id.
         limits: of an endpoint; see `kdgym.llm.endpoint.Endpoint`.
 
@@ -34,6 +35,8 @@ def connect(base_url: str, model: str, **limits: float) -> Chat:
         from kdgym.llm.endpoint import Endpoint
 
         return Endpoint(base_url, model, **limits)  # type: ignore[arg-type]
+    if base_url == "tally":
+        return Tally()
     if base_url not in ("transformers", "vllm"):
         shown = re.split("[?#]", base_url)[0].rpartition("@")[2]  # without what may be secret
         raise ValueError(f"base_url is {shown!r}; give http://..., https://..., transformers or vllm.")

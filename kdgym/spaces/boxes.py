@@ -276,8 +276,9 @@ class Shares(WordedBox):
         return tuple(Parameter(skill, "weight", parts=sources if sources > 1 else 0) for skill in skills)
 
     def _compose(self, values: Mapping[str, Any], skills: Sequence[str]) -> npt.NDArray[Any]:
-        shape = (len(skills), self.n // len(skills))
-        weights = np.zeros(shape) if values else np.ones(shape)
+        if not values:
+            return np.zeros(self.n)
+        weights = np.zeros((len(skills), self.n // len(skills)))
         for skill, value in values.items():
             weights[list(skills).index(skill)] = value
         return self.encode(weights.ravel())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import AfterValidator, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from kdgym.llm.chat import Answer, Conversation, Transcript
 from kdgym.llm.connect import connect
@@ -127,8 +127,8 @@ class LanguageTeacher(Teacher):
                 said.append({"role": "system", "content": f"{self.system}\n{view.instructions}"})
             wrong = f"Your last decision was not taken: {self._wrong[i]}\n" if self._wrong.get(i) else ""
             said.append({"role": "user", "content": wrong + self._earned[i] + text})
-        kinds = [Annotated[dict[str, Any], AfterValidator(v.read), WithJsonSchema(v.schema)] for v in self.views]
-        actions, tokens = self.ask(list(range(len(seen))), self.said, kinds)
+        kinds = [Annotated[dict[str, Any], AfterValidator(view.read)] for view in self.views]
+        actions, tokens = self.ask(list(range(len(seen))), self.said, kinds, self.views[0].schema)
         self._tokens += tokens
         return [self._decided(i, action) for i, action in enumerate(actions)]
 
@@ -158,19 +158,20 @@ class LanguageTeacher(Teacher):
         return answers
 
     def ask(
-        self, students: list[int], questions: list[str] | list[Conversation], answer: Any
+        self, students: list[int], questions: list[str] | list[Conversation], answer: Any, schema: Any = None
     ) -> tuple[list[Any], list[int]]:
         """The answers, None where there was no usable one, and how many tokens each took.
 
         Args:
             students: whom each question is about.
             questions: what to ask; or conversations, the question last.
-            answer: type of a usable answer, or one a question; the model is held to the first.
+            answer: type of a usable answer, or one a question.
+            schema: JSON schema that the model is held to; that of the type, if left out.
         """
         kinds = answer if isinstance(answer, list) else [answer] * len(questions)
         readers, before = [TypeAdapter(kind) for kind in kinds], self.defaults
         conversations = [self._conversation(one) if isinstance(one, str) else one for one in questions]
-        schema = readers[0].json_schema() if readers else None
+        schema = schema or (readers[0].json_schema() if readers else None)
         given = self.chat.answer(conversations, schema, self.max_tokens) if questions else []
         answers = [self._read(*one) for one in zip(students, conversations, given, readers, strict=True)]
         if self.defaults > before:

@@ -178,6 +178,8 @@ class Numbers(TextInterface):
         shown: dict[str, list[str]] = {}
         for _, name, i in sorted(found):
             entry = f"{self.labels(name, len(arrays[name]))[i]} {_short(arrays[name][i])}".strip()
+            if _short(arrays[name][i]) == _short(before[name][i]):
+                continue
             room -= len(entry) + 2 + (name not in shown) * (len(name) + 2)
             if room >= 0:
                 shown.setdefault(name, []).append(entry)
@@ -198,7 +200,7 @@ class Numbers(TextInterface):
             return size
         target = arrays["target"] / max(arrays["target"].max(), 1e-9)
         counts = (_OFF_TARGET + (1 - _OFF_TARGET) * target).repeat(len(change) // count)
-        return np.where(size >= _SMALLEST, np.maximum(size * counts, _SMALLEST), 0.0)
+        return np.asarray(np.where(size >= _SMALLEST, np.maximum(size * counts, _SMALLEST), 0.0))
 
 
 class Decisions(Numbers):
@@ -220,9 +222,7 @@ class Decisions(Numbers):
         lines = [f"{', '.join(names)}: {form}" for form, names in groups.items()]
         about = [f"{skill['name']}: {skill.get('description', '')}" for skill in self.metadata.get("skills", [])]
         concern = any(one.name.endswith(skill) for one in self.parameters for skill in self.skills)
-        said = (
-            "What is not told is as told before, at first 0. Decide by a JSON object; what you leave out stays neutral."
-        )
+        said = "At first all is 0; the largest changes are told. Decide by a JSON object; what you leave out stays neutral."
         return "\n".join([*(about if concern else []), said, *lines])
 
     @property
@@ -319,8 +319,8 @@ class Items(TextInterface):
         if engines := self.seen.get("engines"):
             fields["engine"] = (Literal[tuple(engines)] | None, None)
         strict = ConfigDict(extra="forbid")
-        order = create_model("Order", __config__=strict, **fields)
-        item = PictureItem if any(isinstance(error["problem"], dict) for error in self.errors) else WrittenItem
+        order: Any = create_model("Order", __config__=strict, **fields)
+        item: Any = PictureItem if any(isinstance(error["problem"], dict) for error in self.errors) else WrittenItem
         return create_model(
             "Lesson",
             __config__=strict,
@@ -416,7 +416,8 @@ def filled(items: list[dict[str, Any]], number: int) -> str:
         number: how many the money pays for.
     """
     lesson: list[dict[str, Any]] = []
-    rest, last = number, {}
+    last: dict[str, Any] = {}
+    rest = number
     for item in items:
         taken = min(item.get("draw", 1), rest)
         if taken:

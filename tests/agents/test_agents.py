@@ -27,7 +27,7 @@ from kdgym.registration import ENVIRONMENTS, find
 ID = "kdgym/DataGen-Math-v0"
 # Tested in tests/compat/llm:
 NEEDS_A_MODEL = (
-    "llm", "llm_arte", "llm_corrections", "llm_engine", "llm_feedback", "llm_lanes", "llm_policy", "llm_variants", "ssb",
+    "llm", "llm_arte", "llm_corrections", "llm_engine", "llm_feedback", "llm_variants", "ssb",
 )  # fmt: skip
 FOLDER = Path(__file__).parent.parent.parent / "agents"
 

@@ -29,7 +29,9 @@ def example(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
         return {name: example(inner, root) for name, inner in schema["properties"].items()}
     if kind == "array":
         return [example(schema["items"], root)] * schema.get("minItems", 0)
-    return {"integer": schema.get("minimum", 0), "boolean": True, "string": "x"}[str(kind)]
+    return {"integer": schema.get("minimum", 0), "number": schema.get("minimum", 0), "boolean": True, "string": "x"}[
+        str(kind)
+    ]
 
 
 class FakeEndpoint(ThreadingHTTPServer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -18,6 +19,7 @@ from kdgym.evaluation import MOST_FAILED, introduce, load_agent
 from kdgym.leaderboard import submit
 from kdgym.llm.chat import UnreachableError
 from kdgym.registration import ENVIRONMENTS, find
+from kdgym.teaching.language_model import LanguageTeacher
 from tests.llm.endpoint import KEY, MODEL, FakeEndpoint
 
 ID = "kdgym/DataGen-Math-v0"
@@ -52,7 +54,7 @@ def stopped(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.mark.parametrize(
     "agent",
-    [*sorted(set(ASKING) - {"llm_feedback", "llm_lanes"}), pytest.param("llm_lanes", marks=pytest.mark.slow)],
+    sorted(set(ASKING) - {"llm_feedback"}),
 )
 def test_no_command_ends_well_without_a_model(
     agent: str, endpoint: FakeEndpoint, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -137,7 +139,7 @@ def test_failed_questions_are_marked_and_no_leaderboard_takes_many(
 
 
 def test_an_unusable_answer_is_the_models_own_and_has_not_failed(endpoint: FakeEndpoint) -> None:
-    endpoint.reply = lambda asked: {"buy": "everything"}
+    endpoint.reply = lambda asked: {"add": "everything"}
     with pytest.warns(RuntimeWarning, match="no usable answer to 6 of 6 questions"):
         found = kdgym.evaluate(ID, "llm", 2, options=options(endpoint), **SMALL)
     assert found.remarks == {"questions": 6, "without a usable answer": 6}
@@ -148,11 +150,12 @@ def test_an_unusable_answer_is_the_models_own_and_has_not_failed(endpoint: FakeE
 def test_remarks_of_an_object_are_of_this_run(endpoint: FakeEndpoint) -> None:
     envs: Any = gym.make_vec(ID, num_envs=1, **SMALL)
     agent = load_agent("llm", envs, options=options(endpoint))
+    endpoint.reply = lambda asked: {}
     found = [kdgym.evaluate(ID, agent, 4, population=2, **SMALL) for _ in range(2)]
     assert [each.remarks for each in found] == [{"questions": 12}] * 2
 
 
-# --- what the teacher of the Skill-List sees and does ----------------------------------------------------------------
+# --- what it sees and does -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -164,44 +167,40 @@ def lesson(endpoint: FakeEndpoint) -> tuple[Any, Any, Any, FakeEndpoint]:
     return envs, observation, agent, endpoint
 
 
-def test_it_sees_skills_sources_and_what_its_decisions_gained(lesson: tuple[Any, Any, Any, FakeEndpoint]) -> None:
+def test_a_lesson_is_a_conversation_about_one_student(lesson: tuple[Any, Any, Any, FakeEndpoint]) -> None:
     envs, observation, agent, endpoint = lesson
-    names = [skill["name"] for skill in envs.metadata["skills"]]
-    target = int(observation["target"][0].argmax())
-    bought = [
-        {"skill": names[target], "source": 2, "percent": 75},
-        {"skill": names[target], "source": 1, "percent": 25},
-    ]
-    endpoint.reply = lambda asked: {"buy": bought}
-    for _ in range(8):
+    endpoint.reply = lambda asked: {"gcd": [0, 0, 0, 2], "add": 1}
+    for _ in range(2):
         observation, reward, terminated, truncated, _ = envs.step(agent.act(observation))
         agent.after_step(reward, terminated | truncated)
     agent.act(observation)
-    first = [
-        asked["messages"][1]["content"] for asked in endpoint.asked if names[target] in asked["messages"][1]["content"]
-    ]
-    told = max(first, key=len)
-    assert all(f"\n{name}: " in told for name in names)
-    seen = {name: values[0] for name, values in observation.items()}
-    n = 4 * target
-    shown = f"price {seen['price'][n + 1]:g}, loss {seen['source_loss'][n + 1]:.2f}, mean {seen['source_loss_mean'][n + 1]:.2f}"
-    prompts = [asked["messages"][1]["content"] for asked in endpoint.asked[-2:]]
-    (mine,) = [
-        prompt
-        for prompt in prompts
-        if f"- source 2: {shown}, {100 * seen['source_spend'][n + 1]:.0f} percent" in prompt
-    ]
-    assert f"- source 3: price {seen['price'][n + 2]:g}, not tried" in mine
-    assert f"{100 * seen['budget'][0]:.0f} percent of the money" in mine
-    gains = re.findall(rf"- step (\d): {names[target]} 2: 75, {names[target]} 1: 25; gain ([+-]\d\.\d\d)", mine)
-    assert [step for step, _ in gains] == list("345678")
-    assert gains[-1][1] == f"{reward[0]:+.2f}"
+    said = [asked["messages"] for asked in endpoint.asked if len(asked["messages"]) == 6]
+    assert [message["role"] for message in said[0]] == ["system", *["user", "assistant"] * 2, "user"]
+    assert "gcd: The greatest common divisor." in said[0][0]["content"]
+    assert {messages[5]["content"].partition("\n")[0] for messages in said} == {
+        f"Your last decision earned {one:+.3f}." for one in reward
+    }
+    assert json.loads(said[0][2]["content"]) == {"add": [0.125] * 4, "gcd": [0, 0, 0, 1]}  # as it was read
+    schema = endpoint.asked[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["gcd"]["anyOf"][1]["maxItems"] == 4
+
+
+def test_it_is_told_why_its_decision_was_not_taken(lesson: tuple[Any, Any, Any, FakeEndpoint]) -> None:
+    _, observation, agent, endpoint = lesson
+    endpoint.reply = lambda asked: {"gcd": -1}
+    with pytest.warns(RuntimeWarning, match="no usable answer"):
+        actions = agent.act(observation)
+    assert not np.any(actions)  # neutral
+    endpoint.reply = lambda asked: {}
+    agent.act(observation)
+    assert "gcd is -1; give 0 or more." in endpoint.asked[-1]["messages"][-1]["content"]
+    agent.act(observation)
+    assert "not taken" not in endpoint.asked[-1]["messages"][-1]["content"]
 
 
 def test_the_money_goes_to_the_sources_it_names(lesson: tuple[Any, Any, Any, FakeEndpoint]) -> None:
     envs, observation, agent, endpoint = lesson
-    bought = [{"skill": "gcd", "source": 4, "percent": 60}, {"skill": "add", "source": 1, "percent": 30}]
-    endpoint.reply = lambda asked: {"buy": bought}
+    endpoint.reply = lambda asked: {"gcd": [0, 0, 0, 60], "add": [30, 0, 0, 0]}
     names = [skill["name"] for skill in envs.metadata["skills"]]
     observation, *_ = envs.step(agent.act(observation))
     spend = observation["source_spend"][0]
@@ -210,17 +209,63 @@ def test_the_money_goes_to_the_sources_it_names(lesson: tuple[Any, Any, Any, Fak
     assert spend[gcd] + spend[add] > 0.9 * spend.sum()
 
 
-def test_its_question_fits_a_small_context(lesson: tuple[Any, Any, Any, FakeEndpoint]) -> None:
-    """At three characters a token, which numbers are nearer to than words, half of 4,096; money everywhere is the worst."""
-    envs, observation, agent, endpoint = lesson
-    names = [skill["name"] for skill in envs.metadata["skills"]]
-    for step in range(11):
-        skills = names[step % 2 :: 2]
-        endpoint.reply = lambda asked, skills=skills, step=step: {
-            "buy": [{"skill": skill, "source": 1 + step % 4, "percent": 12} for skill in skills]
-        }
-        observation, reward, *_ = envs.step(agent.act(observation))
-        agent.after_step(reward, np.zeros(2, dtype=bool))
-    agent.act(observation)
-    longest = max(len(message["content"]) for asked in endpoint.asked for message in asked["messages"])
-    assert 1_500 < longest < 6_144
+def test_it_names_the_engine_that_it_orders_from(endpoint: FakeEndpoint) -> None:
+    envs: Any = gym.make_vec("kdgym/DataGen-Math-OpenEnded-v1", num_envs=2, autoreset=False, **SMALL)
+    observation, _ = envs.reset(seed=3)
+    agent: Any = load_agent("llm", envs, options=options(endpoint))
+    introduce(agent, envs, observation)
+    endpoint.reply = lambda asked: {"orders": [{"items": 5, "error": 1, "engine": "C"}]}
+    actions = agent.act(observation)
+    for action, text in zip(actions, observation, strict=True):
+        seen = json.loads(text)
+        order = {"like": seen["errors"][0]["problem"], "engine": "C"}
+        assert json.loads(action) == [{"draw": 5, **order}, {"draw": seen["items"] - 5, **order}]
+        assert sum("engine_answer " in asked["messages"][1]["content"] for asked in endpoint.asked) == 2
+    *_, info = envs.step(actions)
+    assert not any(info["items/explained"])
+
+
+@pytest.mark.parametrize(
+    "env_id", ["kdgym/DataGen-Math-SkillTree-v0", "kdgym/Orchestrate-Math-v1", "kdgym/Select-Images-v0"]
+)
+def test_it_teaches_in_every_family(env_id: str, endpoint: FakeEndpoint) -> None:
+    endpoint.reply = lambda asked: {}
+    found = kdgym.evaluate(env_id, "llm", 2, options=options(endpoint), **find(env_id).small)
+    assert found.remarks.keys() == {"questions"}
+
+
+def test_a_prompt_of_ones_own_is_a_class_of_two_lines(endpoint: FakeEndpoint) -> None:
+    class Strict(LanguageTeacher):
+        system = "You are strict."
+
+    endpoint.reply = lambda asked: {}
+    kdgym.evaluate(ID, Strict, 2, options=options(endpoint), **SMALL)
+    assert {asked["messages"][0]["content"].partition("\n")[0] for asked in endpoint.asked} == {"You are strict."}
+
+
+# --- in a notebook, and what it will cost ----------------------------------------------------------------------------
+
+
+def test_it_teaches_inside_a_running_event_loop(endpoint: FakeEndpoint) -> None:
+    endpoint.reply = lambda asked: {}
+
+    async def cell() -> Any:
+        return kdgym.evaluate(ID, "llm", 2, options=options(endpoint), **SMALL)
+
+    assert asyncio.run(cell()).remarks == {"questions": 6}
+
+
+def test_an_estimate_stands_before_the_first_question(
+    endpoint: FakeEndpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoint.reply = lambda asked: {}
+    chosen = [word for name, value in SMALL.items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", ID, "--agent", "llm", "--episodes", "4", *asking(endpoint.url)[2:], *chosen])
+    assert stop.value.code == 0
+    told = capsys.readouterr().out
+    estimate = re.search(r"llm: about 12 questions with ([\d,]+) tokens", told)
+    asked = sum(len(message["content"]) for one in endpoint.asked for message in one["messages"])
+    assert estimate is not None and len(endpoint.asked) == 12
+    assert float(estimate[1].replace(",", "")) == pytest.approx(asked / 3, rel=0.1)
+    assert estimate.start() < told.index("minus")

@@ -22,7 +22,7 @@ LIST, WRITE, TREE = (f"kdgym/DataGen-Math-{level}v0" for level in ("", "OpenEnde
 LANES = "kdgym/Orchestrate-Math-v0"
 CONTROL = {LIST: "uniform", WRITE: "random_real"}
 WRITERS = ("llm_arte", "llm_corrections", "llm_engine", "llm_variants", "ssb")
-TEACHERS = [*((name, WRITE) for name in WRITERS), ("llm_policy", TREE), ("llm_lanes", LANES)]
+TEACHERS = [*((name, WRITE) for name in WRITERS), ("llm", TREE), ("llm", LANES)]
 # Every connection breaks; where that takes long, the budget of wall time ends it.
 FAULTS: dict[str, dict[str, float]] = {
     "reset": {}, "429": {}, "truncated": {}, "slow": {"seconds_budget": 2}, "drip": {"seconds_budget": 2},
