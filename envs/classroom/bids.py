@@ -191,7 +191,7 @@ class Bids(WordedBox):
         for teacher, (subject, move) in enumerate(zip(self.subjects, action.reshape(self.teachers, -1), strict=True)):
             found[f"bid of teacher {teacher}"] = rounded((move[0] + 1) ** 2 / MOST_CREDITS)
             plan = Shares(len(subject) * self.sources, self.temperature)
-            found |= plan.describe(move[1 : 1 + plan.n], [skills[k] for k in subject])
+            found |= plan._describe(move[1 : 1 + plan.n], [skills[k] for k in subject])
         return found
 
 

@@ -65,4 +65,4 @@ class TutoringMoves(WordedBox):
     def _describe(self, action: npt.NDArray[np.float64], skills: Sequence[str]) -> dict[str, Any]:
         asks = rounded((action[: self.skills] + 1) / 2)
         by_skill = {f"ask about {skill}": ask for skill, ask in zip(skills, asks, strict=True)}
-        return by_skill | self.answers.describe(action[self.skills :], skills)
+        return by_skill | self.answers._describe(action[self.skills :], skills)

@@ -85,4 +85,4 @@ class SnapshotMoves(WordedBox):
     def _describe(self, action: npt.NDArray[np.float64], skills: Sequence[str]) -> dict[str, Any]:
         ordinary, horizon, end = rounded((action[self.clusters :] + 1) / 2)
         last = {"ordinary": ordinary, "horizon": horizon, "end": float(end > 0.5)}
-        return self.shares.describe(action[: self.clusters], self._names) | last
+        return self.shares._describe(action[: self.clusters], self._names) | last

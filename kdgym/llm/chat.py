@@ -87,14 +87,14 @@ class Chat(Protocol):
 
 
 class Tally:
-    """A `Chat` that answers nothing, to find out beforehand how much a teacher would ask: three characters count as a token."""
+    """A `Chat` that answers nothing, to find out how much a teacher would ask. Two characters are a token, as in numbers."""
 
     def answer(
         self, conversations: list[Conversation], schema: dict[str, Any] | None = None, max_tokens: int = 512
     ) -> list[Answer]:
         """See `Chat.answer`."""
         lengths = [sum(len(message["content"]) for message in said) for said in conversations]
-        return [Answer("", "nobody was asked", length // 3, attempts=0, failed=True) for length in lengths]
+        return [Answer("", "nobody was asked", length // 2, attempts=0, failed=True) for length in lengths]
 
 
 class Transcript:

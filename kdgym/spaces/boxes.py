@@ -204,8 +204,13 @@ class WordedBox(PlainSpace, Box):
     def describe(self, action: npt.ArrayLike, skills: Sequence[str]) -> dict[str, Any]:
         """What `compose` would make this action [n] of, but for rounding: all that is not neutral."""
         found = self._describe(np.asarray(action, dtype=np.float64), skills)
-        neutral = {one.name: [one.neutral] * one.parts or one.neutral for one in self.parameters(skills)}
-        return {name: value for name, value in found.items() if value != neutral[name]}
+        for one in self.parameters(skills):
+            value = found[one.name]
+            if isinstance(value, list) and len(set(value)) == 1:  # as `Parameter.read` spreads a number
+                value = found[one.name] = rounded(value[0] * (one.parts if one.kind == "weight" else 1))
+            if value == one.neutral:
+                del found[one.name]
+        return found
 
     def _describe(self, action: npt.NDArray[np.float64], skills: Sequence[str]) -> dict[str, Any]:
         raise NotImplementedError

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from kdgym.spaces import Parameter, WordedBox
 
+_MOST = 8  # orders of a decision, and written items
 _FIRST = 4  # times as long as the others is the first view
 _SMALLEST = 0.005  # share of a field's largest value below which a change is not told
 _SMALL_VALUES = 0.05  # share of a field's range that stands for its largest value, where all are smaller
@@ -321,12 +322,8 @@ class Items(TextInterface):
         strict = ConfigDict(extra="forbid")
         order: Any = create_model("Order", __config__=strict, **fields)
         item: Any = PictureItem if any(isinstance(error["problem"], dict) for error in self.errors) else WrittenItem
-        return create_model(
-            "Lesson",
-            __config__=strict,
-            orders=(list[order], []),
-            written=(list[item], []),  # type: ignore[valid-type]
-        )
+        orders, written = (Annotated[list[kind], Field(max_length=_MOST)] for kind in (order, item))
+        return create_model("Lesson", __config__=strict, orders=(orders, []), written=(written, []))
 
     @property
     def schema(self) -> dict[str, Any]:

@@ -267,5 +267,5 @@ def test_an_estimate_stands_before_the_first_question(
     estimate = re.search(r"llm: about 12 questions with ([\d,]+) tokens", told)
     asked = sum(len(message["content"]) for one in endpoint.asked for message in one["messages"])
     assert estimate is not None and len(endpoint.asked) == 12
-    assert float(estimate[1].replace(",", "")) == pytest.approx(asked / 3, rel=0.1)
+    assert float(estimate[1].replace(",", "")) == pytest.approx(asked / 2, rel=0.1)
     assert estimate.start() < told.index("minus")

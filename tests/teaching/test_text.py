@@ -68,6 +68,18 @@ def values(one: Parameter) -> st.SearchStrategy[Any]:
     return st.one_of(number, st.lists(number, min_size=one.parts, max_size=one.parts)) if one.parts else number
 
 
+def assert_said_again(one: Any, action: Any) -> None:
+    """What an action is written as decides the same, and is written so again; shares may have other entries of one meaning."""
+    space = one.action_space
+    again = one.read(json.loads(json.dumps(one.write(action))))
+    assert space.contains(action) and space.contains(again)
+    before, after = (space.decisions(each, one.skills) for each in (action, again))
+    for name, value in before.items():
+        decided = value > 0.5 if name == "end" else value  # a number that stands for yes or no
+        np.testing.assert_allclose(after[name], decided, rtol=5e-3, atol=2e-3)
+    np.testing.assert_allclose(one.read(one.write(again)), again, atol=5e-3)
+
+
 @pytest.mark.parametrize("name", SPACES)
 @given(st.data())
 def test_every_decision_is_an_action_that_says_the_same(name: str, data: st.DataObject) -> None:
@@ -76,9 +88,7 @@ def test_every_decision_is_an_action_that_says_the_same(name: str, data: st.Data
     decided = {parameter.name.replace(" ", "_"): data.draw(values(parameter)) for parameter in chosen}
     assert set(decided) <= set(one.schema["properties"])
     action = one.read(json.loads(json.dumps(decided)))
-    assert one.action_space.contains(action)
-    again = one.read(json.dumps(one.write(action)))
-    np.testing.assert_allclose(again, action, atol=5e-3)
+    assert_said_again(one, action)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -86,9 +96,7 @@ def test_every_decision_is_an_action_that_says_the_same(name: str, data: st.Data
 def test_every_action_can_be_said(name: str, seed: int) -> None:
     one: Any = interface(name)
     one.action_space.seed(seed)
-    action = one.read(one.write(one.action_space.sample()))
-    assert one.action_space.contains(action)
-    np.testing.assert_allclose(one.read(one.write(action)), action, atol=5e-3)
+    assert_said_again(one, one.action_space.sample())
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -126,7 +134,7 @@ def test_a_space_without_names_takes_numbers() -> None:
     one = text_interface(SEEN, MultiDiscrete([2, 5]))
     assert one.read('{"action": [1, 4]}').tolist() == one.read("1 4").tolist() == [1, 4]
     assert one.write(np.array([1, 4])) == {"action": [1, 4]}
-    for said, message in [("1", "1 numbers were given; 2 of"), ("1 7", "out of range"), ("{}", "None was given")]:
+    for said, message in [("1", "1 numbers were given; 2 of"), ("1 7", "out of range"), ("{}", "{} was given")]:
         with pytest.raises(ValueError, match=message):
             one.read(said)
 
@@ -198,7 +206,11 @@ def test_every_lesson_that_the_tool_allows_is_one(data: st.DataObject) -> None:
     item = st.fixed_dictionaries({"problem": st.text("abc 1+"), "answer": st.text("abc")})
     arguments = data.draw(
         st.fixed_dictionaries(
-            {}, optional={"orders": st.lists(order, min_size=1), "written": st.lists(item, min_size=1)}
+            {},
+            optional={
+                "orders": st.lists(order, min_size=1, max_size=8),
+                "written": st.lists(item, min_size=1, max_size=8),
+            },
         )
     )
     assert one.write(one.read(arguments)) == arguments
