@@ -213,8 +213,8 @@ WORDED: dict[str, tuple[Any, list[str], dict[str, Any]]] = {
 def test_what_is_composed_is_what_it_decides(name: str) -> None:
     space, skills, decided = WORDED[name]
     told = space.decisions(space.compose(decided, skills), skills)
-    for name, value in decided.items():
-        key, number = (f"{name}: {value}", 1) if isinstance(value, str) else (name, value)
+    for what, value in decided.items():
+        key, number = (f"{what}: {value}", 1) if isinstance(value, str) else (what, value)
         assert float(told[key]) == pytest.approx(number, abs=1e-3)  # a share is never 0
     neutral = space.compose({}, skills)
     assert neutral.shape == space.shape

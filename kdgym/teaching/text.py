@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from kdgym.spaces import Parameter, WordedBox
 
+_Array = npt.NDArray[np.float64]
 _MOST = 8  # orders of a decision, and written items
 _FIRST = 4  # times as long as the others is the first view
 _SMALLEST = 0.005  # share of a field's largest value below which a change is not told
@@ -32,15 +33,10 @@ class TextInterface(ABC):
         characters: longest view; the first has four times as many. A single error is told in full even if it is longer.
     """
 
-    def __init__(
-        self,
-        observation_space: Any,
-        action_space: Any,
-        metadata: Mapping[str, Any] | None = None,
-        characters: int = 200,
-    ) -> None:
+    def __init__(self, observation_space: Any, action_space: Any, metadata: Any = None, characters: int = 200) -> None:
         self.observation_space, self.action_space = observation_space, action_space
-        self.metadata, self.characters = metadata or {}, characters
+        self.metadata: Mapping[str, Any] = metadata or {}
+        self.characters = characters
         self._views = 0
 
     @property
@@ -98,7 +94,7 @@ class TextInterface(ABC):
 
 
 def text_interface(
-    observation_space: Any, action_space: Any, metadata: Mapping[str, Any] | None = None, characters: int = 200
+    observation_space: Any, action_space: Any, metadata: Any = None, characters: int = 200
 ) -> TextInterface:
     """The interface of these spaces; see `TextInterface`."""
     kind = Items if isinstance(action_space, Text) else Decisions if isinstance(action_space, WordedBox) else Numbers
@@ -113,15 +109,12 @@ class Numbers(TextInterface):
         skills = [skill["name"] for skill in self.metadata.get("skills", [])]
         target = getattr(self.observation_space, "spaces", {}).get("target")
         self.skills: list[str] = skills or [f"skill_{k}" for k in range(target.shape[0] if target else 0)]
-        self._told: dict[str, npt.NDArray[np.float64]] = {}
+        self._told: dict[str, _Array] = {}
+        self._size = int(np.prod(getattr(self.action_space, "shape", None) or ()))
 
     @property
     def instructions(self) -> str:
         return f'Decide by {{"action": [...]}} with {self._size} numbers: {self.action_space}.'
-
-    @property
-    def _size(self) -> int:
-        return int(np.prod(self.action_space.shape))
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -188,13 +181,12 @@ class Numbers(TextInterface):
         self._told, self._views = before, self._views + 1
         return "\n".join(f"{name} {', '.join(entries)}" for name, entries in shown.items())
 
-    def _importance(
-        self, field: str, change: npt.NDArray[np.float64], arrays: Mapping[str, npt.NDArray[np.float64]]
-    ) -> npt.NDArray[np.float64]:
+    def _importance(self, field: str, change: _Array, arrays: Mapping[str, _Array]) -> _Array:
         """Every entry's change, as a share of the field's largest value; more of what concerns everything, or a target."""
         space, largest = getattr(self.observation_space, "spaces", {}).get(field), np.abs(arrays[field]).max(initial=0)
         least = _SMALL_VALUES * float((space.high - space.low).max()) if space is not None else 0.0
-        size, count = np.abs(change) / max(largest, least if np.isfinite(least) else 0.0, 1e-9), len(self.skills)
+        size: _Array = np.abs(change) / max(largest, least if np.isfinite(least) else 0.0, 1e-9)
+        count = len(self.skills)
         if len(change) == 1:
             return np.where(size >= _SMALLEST, 10.0, 0.0)
         if "target" not in arrays or not count or len(change) % count:
@@ -242,16 +234,9 @@ class Decisions(Numbers):
 
     def _action(self, arguments: Any) -> Any:
         if not isinstance(arguments, Mapping):
-            raise ValueError(
-                f"The decision is a JSON {type(arguments).__name__}; give an object, such as {self._example}."
-            )
+            raise ValueError(f"The decision is {arguments!r}; give an object of {', '.join(self._arguments)}.")
         decided = {self._arguments.get(name, name): value for name, value in arguments.items()}
         return self.action_space.compose(decided, self.skills)
-
-    @property
-    def _example(self) -> str:
-        one = self.parameters[-1]
-        return json.dumps({list(self._arguments)[-1]: 1 if one.kind in ("weight", "flag") else one.neutral})
 
     def write(self, action: Any) -> dict[str, Any]:
         found = self.action_space.describe(action, self.skills)
@@ -322,8 +307,12 @@ class Items(TextInterface):
         strict = ConfigDict(extra="forbid")
         order: Any = create_model("Order", __config__=strict, **fields)
         item: Any = PictureItem if any(isinstance(error["problem"], dict) for error in self.errors) else WrittenItem
-        orders, written = (Annotated[list[kind], Field(max_length=_MOST)] for kind in (order, item))
-        return create_model("Lesson", __config__=strict, orders=(orders, []), written=(written, []))
+        return create_model(
+            "Lesson",
+            __config__=strict,
+            orders=(list[order], Field([], max_length=_MOST)),  # type: ignore[valid-type]
+            written=(list[item], Field([], max_length=_MOST)),  # type: ignore[valid-type]
+        )
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -335,9 +324,7 @@ class Items(TextInterface):
 
     def tell(self, seen: Any, whole: bool = False) -> str:
         """What changed of all values, then the errors, numbered."""
-        told = _object_of(seen)
-        if told is None:
-            return str(seen)
+        told: dict[str, Any] = json.loads(seen)
         values = dict(pair for name, value in told.items() if name != "errors" for pair in _flat(name, value))
         room = self.characters * (1 if self._views else _FIRST)
         lines = ["; ".join(f"{name} {v}" for name, v in values.items() if whole or self._told.get(name) != v)]
@@ -468,14 +455,3 @@ def _flat(name: str, value: Any) -> list[tuple[str, str]]:
     if isinstance(value, dict):
         return [pair for inner, each in value.items() for pair in _flat(f"{name} {inner}", each)]
     return [(name, " ".join(map(_plain, value)) if isinstance(value, list) else _plain(value))]
-
-
-def _object_of(seen: Any) -> dict[str, Any] | None:
-    """An observation as a JSON object; None where it is a text of another kind."""
-    if not isinstance(seen, str):
-        return dict(seen)
-    try:
-        told = json.loads(seen)
-    except ValueError:
-        return None
-    return told if isinstance(told, dict) else None
