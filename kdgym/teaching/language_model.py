@@ -128,7 +128,8 @@ class LanguageTeacher(Teacher):
             wrong = f"Your last decision was not taken: {self._wrong[i]}\n" if self._wrong.get(i) else ""
             said.append({"role": "user", "content": wrong + self._earned[i] + text})
         kinds = [Annotated[dict[str, Any], AfterValidator(view.read)] for view in self.views]
-        actions, tokens = self.ask(list(range(len(seen))), self.said, kinds, self.views[0].schema)
+        longest = max(self.views, key=lambda view: len(view.errors) if isinstance(view, Items) else 0)
+        actions, tokens = self.ask(list(range(len(seen))), self.said, kinds, longest.schema)
         self._tokens += tokens
         return [self._decided(i, action) for i, action in enumerate(actions)]
 
@@ -140,7 +141,9 @@ class LanguageTeacher(Teacher):
         )
         if action is None:
             return view.neutral
-        return filled(json.loads(action), view.seen["items"]) if isinstance(view, Items) else action
+        if isinstance(view, Items) and "items" in view.seen:
+            return filled(json.loads(action), view.seen["items"])
+        return action
 
     def round(self, questions: list[list[str]], answer: Any) -> list[list[Any]]:
         """All students' questions at once, and what was answered to each student's; None where it was not usable.

@@ -310,8 +310,8 @@ class Items(TextInterface):
         return create_model(
             "Lesson",
             __config__=strict,
-            orders=(list[order], Field([], max_length=_MOST)),  # type: ignore[valid-type]
-            written=(list[item], Field([], max_length=_MOST)),  # type: ignore[valid-type]
+            orders=(list[order], Field([], max_length=_MOST)),
+            written=(list[item], Field([], max_length=_MOST)),
         )
 
     @property
