@@ -324,7 +324,7 @@ class Items(TextInterface):
 
     def tell(self, seen: Any, whole: bool = False) -> str:
         """What changed of all values, then the errors, numbered."""
-        told: dict[str, Any] = json.loads(seen)
+        told: dict[str, Any] = json.loads(seen) if isinstance(seen, str) else dict(seen)
         values = dict(pair for name, value in told.items() if name != "errors" for pair in _flat(name, value))
         room = self.characters * (1 if self._views else _FIRST)
         lines = ["; ".join(f"{name} {v}" for name, v in values.items() if whole or self._told.get(name) != v)]

@@ -180,7 +180,7 @@ def test_a_lesson_is_a_conversation_about_one_student(lesson: tuple[Any, Any, An
     assert {messages[5]["content"].partition("\n")[0] for messages in said} == {
         f"Your last decision earned {one:+.3f}." for one in reward
     }
-    assert json.loads(said[0][2]["content"]) == {"add": [0.125] * 4, "gcd": [0, 0, 0, 1]}  # as it was read
+    assert json.loads(said[0][2]["content"]) == {"add": 0.5, "gcd": [0, 0, 0, 1]}  # as it was read
     schema = endpoint.asked[0]["response_format"]["json_schema"]["schema"]
     assert schema["properties"]["gcd"]["anyOf"][1]["maxItems"] == 4
 
