@@ -29,8 +29,8 @@ from kdgym.evaluation.statistics import (
 )
 from kdgym.leaderboard.badges import VERIFIERS, Logged, found_gain, known_verifiers, read_log, trusted_badges
 from kdgym.leaderboard.names import OWN, markdown
-from kdgym.leaderboard.record import LEVELS, Badge, Record, load_record
-from kdgym.leaderboard.submit import Kind, fits_board
+from kdgym.leaderboard.record import LEVELS, Badge, Kind, Record, load_record
+from kdgym.leaderboard.submit import fits_board
 from kdgym.registration import Entry, environments, find
 from kdgym.storage import write_atomically
 from kdgym.untrusted import printable
