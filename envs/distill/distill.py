@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -287,23 +288,22 @@ class Distill(StudyEnv):
         recipe = {name: value.float() for name, value in self.dials.decode(action).items()}
         active = frozenset(name for name in TERMS if bool(recipe[name].any()))
         heads = torch.stack([recipe[name] > 0 for name in WITH_HEADS]).any(0) if active & set(WITH_HEADS) else None
-        for update in range(self.config.updates):
-            batch = self._batch(update, recipe)
+        for batch in self._batches(recipe):
             study.update(state, recipe_loss(study.learner.architecture, batch, active), batch.images.shape[1], heads)
         self._look(slice(None), state["step"] + 1)
         return study.validate(state)
 
-    def _batch(self, update: int, recipe: dict[str, Tensor]) -> Batch:
+    def _batches(self, recipe: dict[str, Tensor]) -> Iterator[Batch]:
         state, study, config = self.state, self.study, self.config
         half = max(1, config.batch // 2)
-        first = study.places(state, update, 0, half, config.labelled)
-        place = first
+        first = place = study.places(state, 0, half, config.labelled)
         if config.unlabelled:
-            second = study.places(state, update, 1, config.batch - half, config.unlabelled)
-            place = torch.cat([first, config.labelled + second], dim=1)
-        item, label = state["item"].gather(1, place), state["given"].gather(1, first)
+            second = study.places(state, 1, config.batch - half, config.unlabelled)
+            place = torch.cat([first, config.labelled + second], dim=2)
         model, renamed = self._teachers(state["step"]), self._turned[state["assistant"]]
-        return Batch(study.bank, model, item, study.corpus.images(item), label, recipe, renamed)
+        for labelled, every in zip(first, place, strict=True):
+            item, label = state["item"].gather(1, every), state["given"].gather(1, labelled)
+            yield Batch(study.bank, model, item, study.corpus.images(item), label, recipe, renamed)
 
     # --- what the teacher sees -----------------------------------------------------------------------------------
 

@@ -148,8 +148,10 @@ class Study(Generic[Config_co]):
 
     # --- what happens in a step ----------------------------------------------------------------------------------
 
-    def places(self, state: Fields, update: int, part: int, items: int, high: Tensor | int) -> Tensor:
-        """Places of an update's items: int64 [S, items] below ``high``; ``part`` tells draws of one update apart."""
+    def places(self, state: Fields, part: int, items: int, high: Tensor | int) -> Tensor:
+        """Places of the items of a step's updates: int64 [updates, S, items] below ``high``; ``part`` tells draws of one update
+        apart."""
+        update = torch.arange(self.config.updates, device=self.device).unsqueeze(1)
         key = random.stream(state, _BATCH, state["step"] * self.config.updates + update)
         return random.integers(random.fold(key, part), items, high)
 
