@@ -167,6 +167,8 @@ def _student(said: Output, batch: Batch) -> Tensor:
 
 def _lean(batch: Batch, student: Tensor) -> Tensor:
     """How far an item leans to the forward direction, -1 to 1 [S, B]: by whether the teacher or the student is less sure."""
+    if not batch.recipe["by_entropy"].any():
+        return torch.zeros_like(batch.weight)
     unsure = (entropy(batch.warm) - entropy(student.detach().exp())) / math.log(student.shape[2])
     return torch.tanh(_SHARPNESS * batch.recipe["by_entropy"].unsqueeze(1) * unsure)
 

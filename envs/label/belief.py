@@ -25,7 +25,7 @@ def heads(stages: tuple[int, ...]) -> Shapes:
 
 def remembered(learner: Learner, memory: Tensor, images: Tensor) -> Tensor:
     """Probabilities that memories [S, network] give to images [S, n, 196]: [S, n, C]; a diverged one is sure of nothing."""
-    logits = learner.say(F.pad(memory, (0, learner.weights - learner.network)), images).logits
+    logits = learner.say(memory, images).logits
     return torch.nan_to_num(torch.softmax(logits, dim=2), nan=1 / C)
 
 
@@ -153,10 +153,8 @@ class Batch:
         """Gradient [S, network] at memories of their loss on known labels, and of ``gained`` [S] times that on their own labels
         of the pool (Pham et al., "Meta pseudo labels", CVPR 2021, section 3 and appendix A)."""
         learner, k = self.learner, self.told.shape[1]
-        padded = F.pad(memory, (0, learner.weights - learner.network))
-        named = {name: learner.named(padded)[name] for name in learner.architecture.shapes}
         with torch.enable_grad():
-            leaves = {name: weight.detach().requires_grad_() for name, weight in named.items()}
+            leaves = {name: weight.detach().requires_grad_() for name, weight in learner.named(memory).items()}
             said = _log_softmax(learner.architecture.forward(leaves, self.images[:, k:]).logits)
             total = self.known_loss(leaves) - gained * said.max(2).values.mean(1)
             found = torch.autograd.grad(total.sum(), list(leaves.values()))

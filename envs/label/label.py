@@ -302,7 +302,7 @@ class Label(StudyEnv):
         for batch in self._batches(recipe, threshold, label):
             self._train(batch, recipe)
         self._look(slice(None), state["step"] + 1)
-        return study.validate(state)
+        return study.validate(state, self.config.batch)
 
     def _buy(self, recipe: dict[str, Tensor]) -> None:
         """Buy the expert's labels of items of the pool that have none yet: any, or those that the memory is least sure of."""
@@ -343,7 +343,7 @@ class Label(StudyEnv):
         paired = recipe["sublabels"] > 0
         fed_back = bool(recipe["feedback"].any())
         before = batch.known_loss(study.learner.named(state["student"])) if fed_back else None
-        study.update(state, batch.loss, self.config.batch, paired if paired.any() else None)
+        study.learner.update(state["student"], batch.loss, paired if paired.any() else None)
         memory = state["memory"]
         follow(memory, state["student"][:, : study.learner.network], recipe["memory"])
         if before is not None:
@@ -360,8 +360,8 @@ class Label(StudyEnv):
         pooled = study.places(state, 2, config.batch - 2 * quarter, config.unlabelled)
         each = torch.stack([recipe["given"], recipe["bought"] * (state["owned"] > 0)], dim=1) / quarter
         known, own = each.repeat_interleave(quarter, dim=1), partial(remembered, study.learner, state["memory"])
-        for given, place, third in zip(first, owned, pooled, strict=True):
-            second = state["bought"].gather(1, place)
+        for given, among, third in zip(first, owned, pooled, strict=True):
+            second = state["bought"].gather(1, among)
             place = torch.cat([given, config.labelled + second, config.labelled + third], dim=1)
             images = study.corpus.images(state["item"].gather(1, place))
             told = torch.cat([state["given"].gather(1, given), state["expert"].gather(1, second)], dim=1)

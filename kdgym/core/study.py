@@ -155,16 +155,12 @@ class Study(Generic[Config_co]):
         key = random.stream(state, _BATCH, state["step"] * self.config.updates + update)
         return random.integers(random.fold(key, part), items, high)
 
-    def update(
-        self, state: Fields, loss: Callable[[Weights], Tensor], images: int, heads: Tensor | None = None
-    ) -> None:
-        """Update every student once, see `Learner.update`, and charge for it: ``images`` went through the network."""
-        self.learner.update(state["student"], loss, heads)
-        flops = flops_of_update(self.learner.architecture, images)
-        ledger.charge(state["ledger"], "student_training", items=images, flops=flops, money=1)
-
-    def validate(self, state: Fields) -> tuple[Tensor, Tensor]:
-        """Have every student sit the validation after a step: what is gained, float64 [S], and whether it was the last step."""
+    def validate(self, state: Fields, images: int) -> tuple[Tensor, Tensor]:
+        """Charge for the updates of a step, of so many ``images`` each, and have every student sit the validation: what is
+        gained, float64 [S], and whether it was the last step."""
+        updates, flops = self.config.updates, flops_of_update(self.learner.architecture, images)
+        amounts = {"items": updates * images, "flops": updates * flops, "money": updates}
+        ledger.charge(state["ledger"], "student_training", **amounts)
         before, step = self.value(state), state["step"]
         self._examine(state, slice(None))
         students = torch.arange(len(step), device=self.device)
