@@ -29,7 +29,7 @@ from kdgym.settings import Settings
 from kdgym.spaces import Dials
 from kdgym.students import check_device
 from kdgym.students.recipes.bank import Bank, load_bank
-from kdgym.students.recipes.engine import Learner, LearnerConfig, Weights, flops_of_update
+from kdgym.students.recipes.engine import Learner, LearnerConfig, flops_of_update
 from kdgym.students.recipes.networks import ARCHITECTURES, Shapes, log_softmax, softmax
 from kdgym.tasks import SPLITS, Split
 from kdgym.tasks.images import CLASSES, garments
