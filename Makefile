@@ -83,7 +83,7 @@ bench: $(STAMP)  ## speed: ratios to straightforward loops, share of the process
 	$(BIN)/python tests/benchmarks/environment.py --json tests/benchmarks/environment.json
 	$(BIN)/python tests/benchmarks/tasks.py --json tests/benchmarks/tasks.json
 	$(BIN)/python tests/benchmarks/feedback.py --json tests/benchmarks/feedback.json
-	$(BIN)/python tests/benchmarks/recipes.py --json tests/benchmarks/recipes.json
+	$(BIN)/python tests/benchmarks/recipes.py --json tests/benchmarks/recipes.json --page docs/performance.md
 	$(BIN)/python tests/benchmarks/ray_workers.py --json tests/benchmarks/ray-workers.json
 
 DEVICE ?= cuda

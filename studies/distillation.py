@@ -7,6 +7,7 @@ python -m kdgym.studies.distillation               write the tables of docs/dist
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +20,18 @@ import typer
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, console, progress_bar, set_threads
 from kdgym.envs.distill.distill import TEACHERS, Distill
-from kdgym.evaluation import Result, compare
-from kdgym.evaluation.report import exact, with_tables
+from kdgym.evaluation import Result, agent_class, compare
+from kdgym.evaluation.report import exact, markdown, with_tables
 from kdgym.evaluation.statistics import Interval, mean_interval
 from kdgym.registration import find
 from kdgym.storage import write_atomically
 
 ID, EPISODES = "kdgym/Distill-Images-v0", 64
 OTHERS = 8_000_000  # first seed of students on whom nothing was chosen
+KNOWN = "known "  # in names: a paper's rule that is told whom to trust
+ASSUMED = {"shares": (1.0,)}  # what papers assume beside one sound teacher: all given labels are right
+HELD = "assumptions hold"
+FIRST_SIGHT = ("sound one named", "chance")
 SEEN = 1024  # students whose first observation alone is looked at
 FOLDER = Path(__file__).parent.parent / "docs"
 RULES = ("agreeing_teacher", "probing_teacher")
@@ -63,10 +68,48 @@ def measure(searched: str) -> dict[str, Any]:
         "env_id": ID,
         "episodes": EPISODES,
         "accuracy": {_name(result): result.after.round(6).tolist() for result in found},
+        **assumed(ID, PAPERS, "teacher", **ASSUMED),
         "calibration": {_name(result): result.extras["calibration"].round(6).tolist() for result in found},
         "others": {_name(result): result.after.round(6).tolist() for result in others},
         "first_sight": first_sight(SEEN),
     }
+
+
+def assumed(env_id: str, papers: Sequence[tuple[str, ...]], dial: str, **settings: Any) -> dict[str, Any]:
+    """What papers' rules and twins are worth where what their papers assume holds, to be kept as JSON.
+
+    Args:
+        env_id: whose rules these are.
+        papers: the rule, its twin, and more.
+        dial: of trust, see `knowing`.
+        settings: of the environment.
+
+    Returns:
+        Of 64 unseen students by name: ``assumed``, test accuracy, and ``assumed_calibration``, the calibration error; and
+        ``assumed_seconds`` of the processor that it took.
+    """
+    agents, begin = {name: knowing(name, dial) for pair in papers for name in pair[:2]}, time.process_time()
+    with each_teacher() as advance:
+        found = compare(env_id, agents, EPISODES, control=papers[0][1], progress=advance, **settings)
+    return {
+        "assumed": {result.agent: result.after.round(6).tolist() for result in found},
+        "assumed_calibration": {result.agent: result.extras["calibration"].round(6).tolist() for result in found},
+        "assumed_seconds": round(time.process_time() - begin),
+    }
+
+
+def knowing(name: str, dial: str) -> type[Any]:
+    """A rule that trusts all alike, told by that dial whom to trust, as a paper's model need not be doubted: an upper bound."""
+    base: type[Any] = agent_class(name)
+
+    class Knowing(base):  # type: ignore[misc]
+        upper_bound = True
+
+        def act(self, observation: Any) -> Any:
+            # Equal trust is 0 in actions, and so are all other dials where only trust is encoded.
+            return super().act(observation) + self.action_space.encode(**{dial: self.envs.hidden()["good"]})
+
+    return Knowing
 
 
 def first_sight(students: int) -> list[int]:
@@ -100,56 +143,91 @@ def written(measured: dict[str, Any]) -> str:
 
 def tables(measured: dict[str, Any]) -> dict[str, str]:
     """Markdown tables by the name of their place."""
-    accuracy, error, others = (
-        {name: np.array(v) for name, v in measured[key].items()} for key in ("accuracy", "calibration", "others")
-    )
-    constant = [*accuracy.keys() - {*find(ID).upper_bounds, *RULES, "random"}]
+    keys = ("accuracy", "calibration", "others", "assumed", "assumed_calibration")
+    accuracy, error, others, *known = (scores_of(measured, key) for key in keys)
     columns = {"minus": accuracy, "the same of other students": others}
-    named = np.array(measured["first_sight"])
-    share = mean_interval(named)
-    table = f"| unseen students | sound teacher named | chance |\n|---|---|---|\n| {len(named)} "
-    table += f"| {share.mean:.3f} [{share.low:.3f}, {share.high:.3f}] | {1 / TEACHERS:.3f} |"
-    return {"headroom": headroom(ID, columns, RULES, constant), "papers": _papers(accuracy, error), "first": table}
+    first = markdown(("unseen students", *FIRST_SIGHT), [named_cells(measured["first_sight"])])
+    table = _papers((accuracy, error), (known[0], known[1]))
+    return {"headroom": headroom(ID, columns, RULES), "papers": table, "first": first, "time": time_taken(measured)}
 
 
-def headroom(env_id: str, columns: dict[str, Accuracy], rules: Sequence[str], constant: Sequence[str]) -> str:
+def time_taken(measured: dict[str, Any]) -> str:
+    """A sentence on what `assumed` took."""
+    return f"The columns on assumptions took {measured['assumed_seconds']} seconds of one core's time."
+
+
+def scores_of(measured: dict[str, Any], key: str) -> Accuracy:
+    """Of every student, by teacher."""
+    return {name: np.array(values) for name, values in measured[key].items()}
+
+
+def named_cells(named: Sequence[int]) -> list[str]:
+    """How many students; for which share of them a first observation told whom to trust; and what chance is."""
+    share = mean_interval(np.array(named))
+    return [f"{len(named)}", f"{share.mean:.3f} [{share.low:.3f}, {share.high:.3f}]", f"{1 / TEACHERS:.3f}"]
+
+
+def headroom(env_id: str, columns: dict[str, Accuracy], rules: Sequence[str]) -> str:
     """A table of what there is to gain: random, the control, the best constant recipe, rules, what learned, upper bounds.
 
     Args:
         env_id: whose teachers these are.
         columns: by heading; the first is of all teachers, and the best of them are chosen there.
         rules: in the order of the table.
-        constant: teachers who set one recipe for all students and steps.
     """
     entry, accuracy = find(env_id), next(iter(columns.values()))
+    constant = [name for name in accuracy if not name.startswith(KNOWN) and agent_class(name).static]
     best, rule = (max(names, key=lambda name: float(accuracy[name].mean())) for names in (constant, rules))
     learned = [name for name in entry.trained if name in accuracy and name not in constant]
     rows = [("random", "random dials", ""), (entry.controls[0], "neutral action, the control", "random")]
     rows += [(best, "best constant recipe, chosen on these students", "random")]
     rows += [(name, what, best) for names, what in ((rules, "rule"), (learned, "learned")) for name in names]
     rows += [(name, "upper bound", rule) for name in entry.upper_bounds]
-    lines = [f"| teacher | what it is | accuracy | {' | '.join(columns)} |", "|---|---|---|" + "---|" * len(columns)]
+    lines = []
     for name, what, below in rows:
         cells = [
             f"{exact(mean_interval(scores[name] - scores[below]))} {below}" if {name, below} <= scores.keys() else ""
             for scores in columns.values()
         ]
-        lines.append(f"| {name} | {what} | {accuracy[name].mean():.3f} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([name, what, f"{accuracy[name].mean():.3f}", *cells])
+    return markdown(("teacher", "what it is", "accuracy", *columns), lines)
 
 
-def _papers(accuracy: Accuracy, error: Accuracy) -> str:
-    lines = [
-        "| paper | rule | accuracy | its twin | minus twin | calibration error minus twin | claim's sign |",
-        "|---|---|---|---|---|---|---|",
-    ]
+def _papers(*measured: tuple[Accuracy, Accuracy]) -> str:
+    """Accuracy and calibration error, as measured with equal trust and where what papers assume holds."""
+    lines = []
     for rule, twin, paper, claim in PAPERS:
-        difference, miss = mean_interval(accuracy[rule] - accuracy[twin]), mean_interval(error[rule] - error[twin])
-        sign = _sign(difference if claim == "accuracy" else miss, claim)
-        lines.append(
-            f"| {paper} | {rule} | {accuracy[rule].mean():.3f} | {twin} | {exact(difference)} | {exact(miss)} | {sign} |"
-        )
-    return "\n".join(lines)
+        cells = [paper, rule, f"{measured[0][0][rule].mean():.3f}", twin]
+        for both in measured:
+            difference, miss = (mean_interval(scores[rule] - scores[twin]) for scores in both)
+            cells += [exact(difference), exact(miss), _sign(difference if claim == "accuracy" else miss, claim)]
+        lines.append(cells)
+    found = ("minus twin", "calibration error minus twin", "claim's sign")
+    return markdown(("paper", "rule", "accuracy", "its twin", *found, *(f"{what}, {HELD}" for what in found)), lines)
+
+
+def papers_table(
+    papers: Sequence[tuple[str, str, str]], control: str, accuracy: Accuracy, known: Accuracy, held: str
+) -> str:
+    """Papers' rules against a control and against their twins, these a second time where what papers assume holds.
+
+    Args:
+        papers: the rule, its twin, and the paper.
+        control: what all are compared with.
+        accuracy: by teacher.
+        known: the same where the assumptions hold; perhaps not of all.
+        held: what that is, for the heading.
+    """
+    lines = []
+    for rule, twin, paper in papers:
+        over = exact(mean_interval(accuracy[rule] - accuracy[control]))
+        cells = [paper, rule, f"{accuracy[rule].mean():.3f}", over, twin]
+        for scores in (accuracy, known):
+            found = mean_interval(scores[rule] - scores[twin]) if rule in scores else None
+            cells += ["", ""] if found is None else [exact(found), seen(found.low, found.high)]
+        lines.append(cells)
+    head = ("paper", "rule", "accuracy", f"minus {control}", "its twin", "minus twin", "claim's sign")
+    return markdown((*head, f"minus twin, {held}", "claim's sign"), lines)
 
 
 def seen(low: float, high: float) -> str:

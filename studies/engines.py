@@ -16,7 +16,7 @@ import typer
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, set_threads
 from kdgym.evaluation import compare
-from kdgym.evaluation.report import exact
+from kdgym.evaluation.report import exact, markdown
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.registration import find
 from kdgym.studies.distillation import each_teacher, write
@@ -74,7 +74,7 @@ def _teachers(scores: dict[str, dict[str, Scores]]) -> str:
     first = next(iter(scores.values()))
     order = sorted(first, key=lambda name: -float(first[name].mean()))
     rows = [[_marked(name), *(f"{of[name].mean():.3f}" for of in scores.values())] for name in order]
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def _gains(scores: dict[str, dict[str, Scores]]) -> str:
@@ -87,7 +87,7 @@ def _gains(scores: dict[str, dict[str, Scores]]) -> str:
         blind, still = _best(of, [name for name in rules if name != READER]), _best(of, list(CONSTANT))
         pairs = ((_best(of, list(bounds)), best), (best, still), (READER, blind))
         rows.append([env_id.split("-")[1], *(f"{a} - {b}: {exact(mean_interval(of[a] - of[b]))}" for a, b in pairs)])
-    return _table(
+    return markdown(
         ["task", "room above the best rule", "best rule over the best constant", "what reading is worth"], rows
     )
 
@@ -98,10 +98,6 @@ def _best(of: dict[str, Scores], names: list[str]) -> str:
 
 def _marked(name: str) -> str:
     return f"{name} *" if name in find(IDS[0]).upper_bounds else name
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def main(

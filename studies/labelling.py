@@ -15,12 +15,26 @@ import typer
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, set_threads
 from kdgym.envs.label.label import SOURCES, Label
-from kdgym.evaluation import agent_class, compare
-from kdgym.evaluation.report import exact
-from kdgym.evaluation.statistics import mean_interval
+from kdgym.evaluation import compare
+from kdgym.evaluation.report import markdown
 from kdgym.registration import find
-from kdgym.studies.distillation import FOLDER, OTHERS, SEEN, Accuracy, Scores, each_teacher, headroom, seen, write
-from kdgym.teaching import Fixed
+from kdgym.studies.distillation import (
+    ASSUMED,
+    FIRST_SIGHT,
+    FOLDER,
+    HELD,
+    OTHERS,
+    SEEN,
+    Scores,
+    assumed,
+    each_teacher,
+    headroom,
+    named_cells,
+    papers_table,
+    scores_of,
+    time_taken,
+    write,
+)
 
 ID, EPISODES = "kdgym/Label-Weak-v0", 64
 # The paper's rule, its twin, and the paper.
@@ -44,7 +58,8 @@ def measure(trained: list[str]) -> dict[str, Any]:
         found = compare(ID, {name.partition(":")[0]: name for name in names}, EPISODES, progress=advance)
     accuracy = {result.agent: result.after.round(6).tolist() for result in found}
     sight = {"first_sight": first_sight(SEEN), "first_sight_with_validation": first_sight(SEEN, validation=True)}
-    return {"env_id": ID, "episodes": EPISODES, "accuracy": accuracy, **sight}
+    held = assumed(ID, PAPERS, "source", **ASSUMED, faulty=0)
+    return {"env_id": ID, "episodes": EPISODES, "accuracy": accuracy, **held, **sight}
 
 
 def first_sight(students: int, validation: bool = False) -> list[int]:
@@ -72,38 +87,20 @@ def _first_ranks(pool: str, students: int, validation: bool) -> tuple[Scores, np
 
 def tables(measured: dict[str, Any]) -> dict[str, str]:
     """Markdown tables by the name of their place."""
-    accuracy = {name: np.array(scores) for name, scores in measured["accuracy"].items()}
-    constant = [name for name in accuracy if name == "label_search" or issubclass(agent_class(name), Fixed)]
-    found = {"headroom": headroom(ID, {"minus": accuracy}, RULES, constant), "papers": _papers(accuracy)}
-    return {**found, "first": _first(measured)}
-
-
-def _first(measured: dict[str, Any]) -> str:
-    lines = ["| the rule sees | unseen students | sound source named | chance |", "|---" * 4 + "|"]
-    for key, sees in (
-        ("first_sight", "what is said of sources"),
-        ("first_sight_with_validation", "the validation too"),
-    ):
-        share = mean_interval(np.array(measured[key]))
-        cells = [
-            sees,
-            f"{len(measured[key])}",
-            f"{share.mean:.3f} [{share.low:.3f}, {share.high:.3f}]",
-            f"{1 / SOURCES:.3f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _papers(accuracy: Accuracy) -> str:
-    columns = "| paper | rule | accuracy | minus supervised_only | its twin | minus twin | claim's sign |"
-    lines = [columns, "|---" * 7 + "|"]
-    for rule, twin, paper in PAPERS:
-        over, difference = accuracy[rule] - accuracy["supervised_only"], accuracy[rule] - accuracy[twin]
-        found = mean_interval(difference)
-        cells = [paper, rule, f"{accuracy[rule].mean():.3f}", exact(mean_interval(over)), twin, exact(found)]
-        lines.append(f"| {' | '.join(cells)} | {seen(found.low, found.high)} |")
-    return "\n".join(lines)
+    accuracy = scores_of(measured, "accuracy")
+    first = [
+        [sees, *named_cells(measured[key])]
+        for key, sees in (
+            ("first_sight", "what is said of sources"),
+            ("first_sight_with_validation", "the validation too"),
+        )
+    ]
+    return {
+        "headroom": headroom(ID, {"minus": accuracy}, RULES),
+        "papers": papers_table(PAPERS, "supervised_only", accuracy, scores_of(measured, "assumed"), HELD),
+        "time": time_taken(measured),
+        "first": markdown(("the rule sees", "unseen students", *FIRST_SIGHT), first),
+    }
 
 
 def main(

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from kdgym.cli.errors import run_command
 from kdgym.console import Threads, set_threads
-from kdgym.evaluation import agent_class, compare
-from kdgym.evaluation.report import exact
-from kdgym.evaluation.statistics import mean_interval
+from kdgym.evaluation import compare
 from kdgym.registration import find
-from kdgym.studies.distillation import FOLDER, Accuracy, Scores, each_teacher, headroom, seen, write
+from kdgym.studies.distillation import (
+    FOLDER,
+    KNOWN,
+    each_teacher,
+    headroom,
+    knowing,
+    papers_table,
+    scores_of,
+    write,
+)
 
 ID, EPISODES = "kdgym/Select-Images-v0", 64
 # The paper's rule, its twin, and the paper.
@@ -28,20 +34,6 @@ PAPERS = (
     ("stat_select", "keep_all", "STAT"),
 )
 RULES = ("agreeing_scorer", "trying_scorer", "probing_scorer")
-KNOWN = "known "  # a paper's rule that is told which scorers are right
-
-
-def knowing(name: str) -> type[Any]:
-    """A constant rule that trusts the right scorers alone, as a paper that knows its model does: an upper bound."""
-    base: type[Any] = agent_class(name)
-
-    class Knowing(base):  # type: ignore[misc]
-        upper_bound = True
-
-        def act(self, observation: Any) -> Any:
-            return self.action_space.encode(**{**self.rule, "scorer": self.envs.hidden()["good"]})
-
-    return Knowing
 
 
 def measure(trained: list[str]) -> dict[str, Any]:
@@ -49,7 +41,7 @@ def measure(trained: list[str]) -> dict[str, Any]:
     entry = find(ID)
     names = [*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds, *entry.others, *trained]
     agents: dict[str, Any] = {name.partition(":")[0]: name for name in names}
-    agents |= {KNOWN + name: knowing(name) for pair in PAPERS[:3] for name in pair[:2]}
+    agents |= {KNOWN + name: knowing(name, "scorer") for pair in PAPERS[:3] for name in pair[:2]}
     with each_teacher() as advance:
         found = compare(ID, agents, EPISODES, progress=advance)
     accuracy = {result.agent: result.after.round(6).tolist() for result in found}
@@ -58,35 +50,10 @@ def measure(trained: list[str]) -> dict[str, Any]:
 
 def tables(measured: dict[str, Any]) -> dict[str, str]:
     """Markdown tables by the name of their place."""
-    accuracy = {name: np.array(scores) for name, scores in measured["accuracy"].items()}
-    adaptive = (*RULES, "random", "stat_select", "select_ppo", *find(ID).upper_bounds)
-    constant = [name for name in accuracy if name not in adaptive and not name.startswith(KNOWN)]
-    return {"headroom": headroom(ID, {"minus": accuracy}, RULES, constant), "papers": _papers(accuracy)}
-
-
-def _papers(accuracy: Accuracy) -> str:
-    columns = [*"paper,rule,accuracy,minus keep_all,its twin,minus twin,claim's sign".split(",")]
-    columns += ["minus twin, right scorers known", "claim's sign"]
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for rule, twin, paper in PAPERS:
-        cells = [
-            paper,
-            rule,
-            f"{accuracy[rule].mean():.3f}",
-            exact(mean_interval(accuracy[rule] - accuracy["keep_all"])),
-            twin,
-        ]
-        for prefix in ("", KNOWN):
-            known = prefix + rule in accuracy
-            difference = accuracy[prefix + rule] - accuracy[prefix + twin] if known else None
-            cells += ["", ""] if difference is None else [exact(mean_interval(difference)), _sign(difference)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _sign(difference: Scores) -> str:
-    found = mean_interval(difference)
-    return seen(found.low, found.high)
+    accuracy = scores_of(measured, "accuracy")
+    known = {name.removeprefix(KNOWN): scores for name, scores in accuracy.items() if name.startswith(KNOWN)}
+    papers = papers_table(PAPERS, "keep_all", accuracy, known, "right scorers known")
+    return {"headroom": headroom(ID, {"minus": accuracy}, RULES), "papers": papers}
 
 
 def main(

@@ -46,7 +46,7 @@ class Batch:
     ) -> None:
         self.images, self.label, self.recipe = images, label, recipe
         self._bank, self._model, self._column = bank, model, bank.place[item]
-        self._was = renamed.argsort(dim=1)
+        self._renamed = renamed
         share, labelled = recipe["unlabelled"].unsqueeze(1), label.shape[1]
         weight = torch.cat([(1 - share).expand(-1, labelled), share.expand(-1, item.shape[1] - labelled)], dim=1)
         self.weight = weight / weight.mean(1, keepdim=True).clamp_min(_LEAST)
@@ -63,7 +63,7 @@ class Batch:
     def _mixed(self, logits: Tensor) -> Tensor:
         said = logits.exp()  # none is above 0, and one of each item is 0
         trust = self.recipe["teacher"][:, :, None] / said.sum(3)
-        return torch.einsum("smb,smbc->sbc", trust, said)
+        return said.mul_(trust.unsqueeze(3)).sum(1)
 
     @cached_property
     def warm(self) -> Tensor:
@@ -107,8 +107,9 @@ class Batch:
         """Probabilities of the two models that read labels whose noise is nearest to the recipe's, mixed: [S, L, C]."""
         noise, known = self.recipe["assisted_noise"], torch.tensor(ASSISTED, device=self.label.device)
         near = (1 - (noise.unsqueeze(1) - known).abs() / (known[1] - known[0])).clamp_min(0)
-        said = softmax(self._bank.assisted[:, self._was.gather(1, self.label), self._column[:, : self.label.shape[1]]])
-        said = said.gather(3, self._was[None, :, None].expand_as(said))
+        was = self._renamed.argsort(dim=1)
+        said = softmax(self._bank.assisted[:, was.gather(1, self.label), self._column[:, : self.label.shape[1]]])
+        said = said.gather(3, was[None, :, None].expand_as(said))
         return (near.T[:, :, None, None] * said).sum(0) / near.sum(1)[:, None, None]
 
 
@@ -166,6 +167,8 @@ def _student(said: Output, batch: Batch) -> Tensor:
 
 def _lean(batch: Batch, student: Tensor) -> Tensor:
     """How far an item leans to the forward direction, -1 to 1 [S, B]: by whether the teacher or the student is less sure."""
+    if not batch.recipe["by_entropy"].any():
+        return torch.zeros_like(batch.weight)
     unsure = (entropy(batch.warm) - entropy(student.detach().exp())) / math.log(student.shape[2])
     return torch.tanh(_SHARPNESS * batch.recipe["by_entropy"].unsqueeze(1) * unsure)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdgym.students.recipes.engine import Learner, Weights
-from kdgym.students.recipes.networks import Shapes, affine
+from kdgym.students.recipes.networks import Shapes, affine, log_softmax
 from kdgym.tasks.images import CLASSES
 from kdgym.tasks.images.corpus import SIDE
 
@@ -25,8 +25,15 @@ def heads(stages: tuple[int, ...]) -> Shapes:
 
 def remembered(learner: Learner, memory: Tensor, images: Tensor) -> Tensor:
     """Probabilities that memories [S, network] give to images [S, n, 196]: [S, n, C]; a diverged one is sure of nothing."""
-    logits = learner.say(F.pad(memory, (0, learner.weights - learner.network)), images).logits
+    logits = learner.say(memory, images).logits
     return torch.nan_to_num(torch.softmax(logits, dim=2), nan=1 / C)
+
+
+def _log_softmax(logits: Tensor) -> Tensor:
+    """`log_softmax`, whose values and gradients lie in memory class by class, as sums and products round by that."""
+    if logits.requires_grad:
+        logits.register_hook(Tensor.contiguous)
+    return log_softmax(logits).contiguous()
 
 
 def entropy(probability: Tensor) -> Tensor:
@@ -130,7 +137,7 @@ class Batch:
         k = self.told.shape[1]
         right = torch.cat([F.one_hot(self.told, C).to(self.target.dtype), self.target], dim=1)
         share = torch.cat([self.known, self.weight / self.weight.shape[1]], dim=1)
-        total = -(share.unsqueeze(2) * right * torch.log_softmax(said.logits, dim=2)).sum((1, 2))
+        total = -(share.unsqueeze(2) * right * _log_softmax(said.logits)).sum((1, 2))
         if "matrix_pairs" in w:
             pairs = torch.log_softmax(affine(w, said.hidden[-1][:, k:], "pairs"), dim=2)
             total = total - self.recipe["sublabels"] * pairs.gather(2, self.pair.unsqueeze(2)).mean((1, 2))
@@ -139,18 +146,16 @@ class Batch:
     def known_loss(self, w: Weights) -> Tensor:
         """Of the items whose labels are known, [S]."""
         k = self.told.shape[1]
-        said = torch.log_softmax(self.learner.architecture.forward(w, self.images[:, :k]).logits, dim=2)
+        said = _log_softmax(self.learner.architecture.forward(w, self.images[:, :k]).logits)
         return -(self.known * said.gather(2, self.told.unsqueeze(2)).squeeze(2)).sum(1)
 
     def slope(self, memory: Tensor, gained: Tensor) -> Tensor:
         """Gradient [S, network] at memories of their loss on known labels, and of ``gained`` [S] times that on their own labels
         of the pool (Pham et al., "Meta pseudo labels", CVPR 2021, section 3 and appendix A)."""
         learner, k = self.learner, self.told.shape[1]
-        padded = F.pad(memory, (0, learner.weights - learner.network))
-        named = {name: learner.named(padded)[name] for name in learner.architecture.shapes}
         with torch.enable_grad():
-            leaves = {name: weight.detach().requires_grad_() for name, weight in named.items()}
-            said = torch.log_softmax(learner.architecture.forward(leaves, self.images[:, k:]).logits, dim=2)
+            leaves = {name: weight.detach().requires_grad_() for name, weight in learner.named(memory).items()}
+            said = _log_softmax(learner.architecture.forward(leaves, self.images[:, k:]).logits)
             total = self.known_loss(leaves) - gained * said.max(2).values.mean(1)
             found = torch.autograd.grad(total.sum(), list(leaves.values()))
         return torch.cat([g.flatten(1) for g in found], dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property, partial
 from typing import Any
 
@@ -298,10 +299,10 @@ class Label(StudyEnv):
         self._buy(recipe)
         threshold = torch.stack([recipe[f"threshold_{i}"] for i in range(study.classes)], dim=1)
         label = self._labels(slice(None), state["step"])
-        for update in range(self.config.updates):
-            self._train(update, recipe, threshold, label)
+        for batch in self._batches(recipe, threshold, label):
+            self._train(batch, recipe)
         self._look(slice(None), state["step"] + 1)
-        return study.validate(state)
+        return study.validate(state, self.config.batch)
 
     def _buy(self, recipe: dict[str, Tensor]) -> None:
         """Buy the expert's labels of items of the pool that have none yet: any, or those that the memory is least sure of."""
@@ -336,37 +337,37 @@ class Label(StudyEnv):
         """What every model calls every item, int64 [M, columns]."""
         return self.study.bank.logits[0].argmax(2)
 
-    def _train(self, update: int, recipe: dict[str, Tensor], threshold: Tensor, label: Tensor) -> None:
+    def _train(self, batch: Batch, recipe: dict[str, Tensor]) -> None:
         """One update of every student, and of its memory."""
         state, study = self.state, self.study
-        batch = self._batch(update, recipe, threshold, label)
         paired = recipe["sublabels"] > 0
         fed_back = bool(recipe["feedback"].any())
         before = batch.known_loss(study.learner.named(state["student"])) if fed_back else None
-        study.update(state, batch.loss, self.config.batch, paired if paired.any() else None)
+        study.learner.update(state["student"], batch.loss, paired if paired.any() else None)
         memory = state["memory"]
         follow(memory, state["student"][:, : study.learner.network], recipe["memory"])
         if before is not None:
             gained = before - batch.known_loss(study.learner.named(state["student"]))
             memory.sub_(recipe["feedback"].unsqueeze(1) * batch.slope(memory, gained))
 
-    def _batch(self, update: int, recipe: dict[str, Tensor], threshold: Tensor, label: Tensor) -> Batch:
-        """A quarter of given labels, a quarter of bought ones, and items of the pool with what is believed of them."""
+    def _batches(self, recipe: dict[str, Tensor], threshold: Tensor, label: Tensor) -> Iterator[Batch]:
+        """A quarter of given labels, a quarter of bought ones, and items of the pool with what the memory, as it is by then,
+        makes of them."""
         state, study, config = self.state, self.study, self.config
         quarter = max(1, config.batch // 4)
-        first = study.places(state, update, 0, quarter, config.labelled)
-        owned = state["owned"].clamp_min(1).unsqueeze(1)
-        second = state["bought"].gather(1, study.places(state, update, 1, quarter, owned))
-        third = study.places(state, update, 2, config.batch - 2 * quarter, config.unlabelled)
-        item = state["item"].gather(1, torch.cat([first, config.labelled + second, config.labelled + third], dim=1))
-        images = study.corpus.images(item)
-        told = torch.cat([state["given"].gather(1, first), state["expert"].gather(1, second)], dim=1)
+        first = study.places(state, 0, quarter, config.labelled)
+        owned = study.places(state, 1, quarter, state["owned"].clamp_min(1).unsqueeze(1))
+        pooled = study.places(state, 2, config.batch - 2 * quarter, config.unlabelled)
         each = torch.stack([recipe["given"], recipe["bought"] * (state["owned"] > 0)], dim=1) / quarter
-        known = each.repeat_interleave(quarter, dim=1)
-        said = label.gather(1, third.unsqueeze(2).expand(-1, -1, SOURCES))
-        own, pool = partial(remembered, study.learner, state["memory"]), images[:, 2 * quarter :]
-        target, weight, pair = made(own, state["prior"], pool, said, recipe, threshold)
-        return Batch(study.learner, images, told, known, target, recipe["pool"].unsqueeze(1) * weight, pair, recipe)
+        known, own = each.repeat_interleave(quarter, dim=1), partial(remembered, study.learner, state["memory"])
+        for given, among, third in zip(first, owned, pooled, strict=True):
+            second = state["bought"].gather(1, among)
+            place = torch.cat([given, config.labelled + second, config.labelled + third], dim=1)
+            images = study.corpus.images(state["item"].gather(1, place))
+            told = torch.cat([state["given"].gather(1, given), state["expert"].gather(1, second)], dim=1)
+            said = label.gather(1, third.unsqueeze(2).expand(-1, -1, SOURCES))
+            target, weight, pair = made(own, state["prior"], images[:, 2 * quarter :], said, recipe, threshold)
+            yield Batch(study.learner, images, told, known, target, recipe["pool"].unsqueeze(1) * weight, pair, recipe)
 
     # --- what the teacher sees -----------------------------------------------------------------------------------
 

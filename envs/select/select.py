@@ -278,9 +278,9 @@ class Select(StudyEnv):
         place = draw(weight, uniform)
         state["uses"].scatter_add_(1, place, torch.ones_like(place))
         for batch in place.split(config.batch, dim=1):
-            study.update(state, self._loss(batch, recipe["labels"], trusted), config.batch)
+            study.learner.update(state["student"], self._loss(batch, recipe["labels"], trusted))
         self._look(slice(None))
-        return study.validate(state)
+        return study.validate(state, config.batch)
 
     def _trusted(self, recipe: dict[str, Tensor]) -> Tensor | None:
         """What the trusted scorers say of the pool together, [S, n, C]; None where no recipe asks."""

@@ -29,7 +29,7 @@ from kdgym.settings import Settings
 from kdgym.spaces import Dials
 from kdgym.students import check_device
 from kdgym.students.recipes.bank import Bank, load_bank
-from kdgym.students.recipes.engine import Learner, LearnerConfig, Weights, flops_of_update
+from kdgym.students.recipes.engine import Learner, LearnerConfig, flops_of_update
 from kdgym.students.recipes.networks import ARCHITECTURES, Shapes, log_softmax, softmax
 from kdgym.tasks import SPLITS, Split
 from kdgym.tasks.images import CLASSES, garments
@@ -148,21 +148,19 @@ class Study(Generic[Config_co]):
 
     # --- what happens in a step ----------------------------------------------------------------------------------
 
-    def places(self, state: Fields, update: int, part: int, items: int, high: Tensor | int) -> Tensor:
-        """Places of an update's items: int64 [S, items] below ``high``; ``part`` tells draws of one update apart."""
+    def places(self, state: Fields, part: int, items: int, high: Tensor | int) -> Tensor:
+        """Places of the items of a step's updates: int64 [updates, S, items] below ``high``; ``part`` tells draws of one update
+        apart."""
+        update = torch.arange(self.config.updates, device=self.device).unsqueeze(1)
         key = random.stream(state, _BATCH, state["step"] * self.config.updates + update)
         return random.integers(random.fold(key, part), items, high)
 
-    def update(
-        self, state: Fields, loss: Callable[[Weights], Tensor], images: int, heads: Tensor | None = None
-    ) -> None:
-        """Update every student once, see `Learner.update`, and charge for it: ``images`` went through the network."""
-        self.learner.update(state["student"], loss, heads)
-        flops = flops_of_update(self.learner.architecture, images)
-        ledger.charge(state["ledger"], "student_training", items=images, flops=flops, money=1)
-
-    def validate(self, state: Fields) -> tuple[Tensor, Tensor]:
-        """Have every student sit the validation after a step: what is gained, float64 [S], and whether it was the last step."""
+    def validate(self, state: Fields, images: int) -> tuple[Tensor, Tensor]:
+        """Charge for the updates of a step, of so many ``images`` each, and have every student sit the validation: what is
+        gained, float64 [S], and whether it was the last step."""
+        updates, flops = self.config.updates, flops_of_update(self.learner.architecture, images)
+        amounts = {"items": updates * images, "flops": updates * flops, "money": updates}
+        ledger.charge(state["ledger"], "student_training", **amounts)
         before, step = self.value(state), state["step"]
         self._examine(state, slice(None))
         students = torch.arange(len(step), device=self.device)

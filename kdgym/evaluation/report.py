@@ -141,6 +141,11 @@ def exact(found: Interval) -> str:
     return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
+
+
 def with_tables(page: str, tables: Mapping[str, str]) -> str:
     """A Markdown page with tables in their places, each between ``<!-- NAME -->`` and the next ``<!-- end -->``.
 

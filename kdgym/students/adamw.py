@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -41,5 +42,9 @@ def adamw_step(
     correction = (1 - c.beta2**t).sqrt()
     m.lerp_(gradient, active * (1 - c.beta1))
     v.lerp_(gradient.square_(), active * (1 - c.beta2))
-    direction = m / v.sqrt().add_(c.epsilon * correction)
-    weight.mul_(1 - rate * c.weight_decay).addcmul_(direction, -rate * correction / (1 - c.beta1**t))
+    # The root of 0 is four times as slow as that of another number, of a subnormal one 30 times; and epsilon hides them.
+    root = v.clamp_min(torch.finfo(v.dtype).tiny).sqrt_()
+    direction = m / root.add_(c.epsilon * correction)
+    if c.weight_decay:
+        weight.mul_(1 - rate * c.weight_decay)
+    weight.addcmul_(direction, -rate * correction / (1 - c.beta1**t))

@@ -5,7 +5,9 @@ from the same weights; that their losses agree is checked before anything is tim
 the other, on one thread; ratios are taken within a round. Times are of the processor, of all threads of this process, so that
 other work on the machine counts little. JAX's rows need the extra ``bench``.
 
-    python tests/benchmarks/recipes.py [--rounds 5] [--sizes 1 8 64] [--json FILE]
+Then whole episodes of 64 students, of 240 updates, beside the matrix products of these updates alone, which are a lower bound.
+
+    python tests/benchmarks/recipes.py [--rounds 5] [--sizes 1 8 64] [--json FILE [--page docs/performance.md]]
 """
 
 from __future__ import annotations
@@ -20,15 +22,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+import gymnasium as gym
+import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 from torch.nn import functional as F
 
 from kdgym import random
+from kdgym.console import console
+from kdgym.evaluation import agent_class
+from kdgym.evaluation.report import markdown, with_tables
+from kdgym.storage import write_atomically
 from kdgym.students.recipes.engine import Learner, LearnerConfig, Weights
 from kdgym.students.recipes.networks import ARCHITECTURES, log_softmax
 from kdgym.tasks.images import garments
@@ -37,6 +43,19 @@ from kdgym.tasks.images.corpus import SIDE
 UPDATES, BATCH = 20, 32
 TOLERANCE = 1e-5  # of the losses of all updates
 NETWORKS = ("perceptron", "convolution")
+STUDENTS, STEPS, STEP_UPDATES = (
+    64,
+    6,
+    40,
+)  # of an episode, which is Distill's and Label's own; Select's are more and shorter
+EPISODES = (
+    ("kdgym/Distill-Images-v0", "hard_labels"),
+    ("kdgym/Distill-Images-v0", "plain_kd"),
+    ("kdgym/Select-Images-v0", "keep_all"),
+    ("kdgym/Select-Images-v0", "mini_plm_teacher"),
+    ("kdgym/Label-Weak-v0", "supervised_only"),
+    ("kdgym/Label-Weak-v0", "majority_vote"),
+)
 
 
 class Variant(Protocol):
@@ -163,26 +182,81 @@ def measure(network: str, students: int, rounds: int) -> dict[str, Any]:
     return {"network": network, "students": students, **summary(times, students)}
 
 
+class Episode:
+    """An episode of one constant rule, and the matrix products of its updates."""
+
+    def __init__(self, env_id: str, name: str) -> None:
+        self.envs: Any = gym.make_vec(env_id, num_envs=STUDENTS, steps=STEPS, updates=STEP_UPDATES, autoreset=False)
+        self.agent = agent_class(name)(self.envs.single_observation_space, self.envs.single_action_space)
+        self.shape = STUDENTS, *self.envs.single_action_space.shape
+        learner, batch = self.envs.study.learner, self.envs.config.batch
+        sizes = [shape for shape in learner.architecture.shapes.values() if len(shape) == 2]
+        self.factors = [tuple(torch.rand(STUDENTS, *s) for s in ((batch, n), (n, m), (batch, m))) for n, m in sizes]
+        # Of each layer two products, and of all but the first one more, for the layer below.
+        self.flops = 2 * STUDENTS * batch * (3 * sum(n * m for n, m in sizes) - sizes[0][0] * sizes[0][1])
+
+    def run(self) -> None:
+        """The whole episode."""
+        observation, _ = self.envs.reset(seed=0)
+        for _ in range(STEPS):
+            action = np.broadcast_to(self.agent.act(observation), self.shape)
+            observation, *_ = self.envs.step(action.astype(np.float32))
+
+    def products(self) -> None:
+        """Those of one update of every student."""
+        for i, (before, weight, after) in enumerate(self.factors):
+            torch.bmm(before, weight)
+            torch.bmm(before.mT, after)
+            if i:
+                torch.bmm(after, weight.mT)
+
+
+def measure_episode(env_id: str, name: str, rounds: int) -> dict[str, Any]:
+    """Seconds of the processor of an episode, and of its updates' products alone, medians; and how fast these are."""
+    episode = Episode(env_id, name)
+    episode.run()
+    found = [(seconds(episode.run), seconds(episode.products)) for _ in range(rounds)]
+    whole, products = (statistics.median(column) for column in zip(*found, strict=True))
+    updates = STEPS * STEP_UPDATES
+    return {
+        "env_id": env_id, "agent": name, "seconds": whole, "products_seconds": updates * products,
+        "gflops_per_s": episode.flops / products / 1e9,
+    }  # fmt: skip
+
+
+def tables(found: dict[str, Any]) -> dict[str, str]:
+    """Of the page, by name."""
+    head = ("network", "students", *found["rows"][0]["updates_per_s"], "kdgym to the strongest other", "which one")
+    rows, episodes = [], []
+    for row in found["rows"]:
+        speeds = (f"{speed:,.0f}" for speed in row["updates_per_s"].values())
+        rows.append([row["network"], str(row["students"]), *speeds, f"{row['ratio']:.2f}", row["strongest"]])
+    for row in found["episodes"]:
+        times = (f"{row['seconds']:.2f}", f"{row['products_seconds']:.2f}", f"{row['gflops_per_s']:.0f}")
+        episodes.append([row["env_id"], row["agent"], *times])
+    columns = ("environment", "agent", "an episode, s", "its products alone, s", "GFLOP/s of these")
+    return {"recipes": markdown(head, rows), "recipe-episodes": markdown(columns, episodes)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--page", type=Path, help="whose tables are filled")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["NPROC"] = "1"  # JAX's threads; read when it is imported
     kinds = [(network, students) for network in NETWORKS for students in arguments.sizes]
     rows = [measure(*kind, arguments.rounds) for kind in track(kinds, description="networks")]
-    names = list(rows[0]["updates_per_s"])
-    title = f"students' updates a second of the processor, medians of {arguments.rounds} rounds"
-    table = Table("network", "students", *names, "ratio", "to the strongest", title=title)
-    for row in rows:
-        speeds = [f"{row['updates_per_s'][name]:,.0f}" for name in names]
-        table.add_row(row["network"], str(row["students"]), *speeds, f"{row['ratio']:.2f}", row["strongest"])
-    Console().print(table)
+    episodes = [measure_episode(*kind, arguments.rounds) for kind in track(EPISODES, description="episodes")]
+    found = {"torch": torch.__version__, "rounds": arguments.rounds, "rows": rows, "episodes": episodes}
+    for table in tables(found).values():
+        console.print(table)
     if arguments.json:
-        content = {"torch": torch.__version__, "rounds": arguments.rounds, "rows": rows}
-        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+        write_atomically(arguments.json, (json.dumps(found, indent=2) + "\n").encode())
+    if arguments.page:
+        write_atomically(arguments.page, with_tables(arguments.page.read_text(), tables(found)).encode())
 
 
 if __name__ == "__main__":

@@ -34,6 +34,21 @@ def test_every_student_steps_as_far_as_torch_with_its_share_of_the_learning_rate
     assert updates.flatten().tolist() == [4, 3, 3]
 
 
+def test_the_root_of_tiny_squares_may_be_rounded_up_as_epsilon_hides_it() -> None:
+    """Weights without any gradient, and of gradients whose squares are subnormal, move as by the plain formula, bit for bit."""
+    config = PPOConfig(learning_rate=0.1, beta1=0.9, beta2=0.99, epsilon=1e-8, weight_decay=0.0)
+    gradient = torch.tensor([[0.0, 1e-30, 1e-20, 3e-19, 1e-12, 0.5, float("nan")]])
+    m, v = (torch.zeros_like(gradient) for _ in range(2))
+    weight = torch.zeros_like(gradient)
+    adamw_step(config, weight, m, v, torch.zeros(1, 1), gradient.clone(), torch.ones(1, 1))
+    correction = (1 - 0.99 ** torch.ones(1, 1)).sqrt()
+    wanted = (m / (v.sqrt() + 1e-8 * correction)) * (
+        -torch.full((1, 1), 0.1) * correction / (1 - 0.9 ** torch.ones(1, 1))
+    )
+    assert torch.equal(weight.nan_to_num(7), wanted.nan_to_num(7))
+    assert weight[0, 0] == 0
+
+
 @pytest.mark.parametrize("size", [1, 1e-3])
 def test_the_first_step_is_as_long_as_the_learning_rate(size: float) -> None:
     """Whatever the gradient's size: both moments are corrected for having begun at 0."""

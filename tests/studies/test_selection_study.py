@@ -19,14 +19,14 @@ def measured(**accuracy: float) -> dict[str, Any]:
     """Ten students a teacher, all of the accuracy 0.5 but for what is given; no two are alike."""
     entry = find(selection.ID)
     names = {*entry.controls, entry.published, *entry.teachers, *entry.upper_bounds, *entry.others, "select_search"}
-    names |= {selection.KNOWN + name for pair in selection.PAPERS[:3] for name in pair[:2]}
+    names |= {distillation.KNOWN + name for pair in selection.PAPERS[:3] for name in pair[:2]}
     noise = np.random.default_rng(0).normal(size=(len(names), 10)) * 0.01
     return {"accuracy": {n: list(accuracy.get(n, 0.5) + noise[i]) for i, n in enumerate(sorted(names))}}
 
 
 @pytest.mark.parametrize(("higher", "sign"), [("kd3", "holds"), ("kd3_scorer", "does not hold"), ("", "not clear")])
 def test_a_claim_holds_where_its_interval_says_so(higher: str, sign: str) -> None:
-    table = selection.tables(measured(**{higher: 0.6, f"{selection.KNOWN}{higher}": 0.7}))["papers"]
+    table = selection.tables(measured(**{higher: 0.6, f"{distillation.KNOWN}{higher}": 0.7}))["papers"]
     (row,) = [line.split(" | ") for line in table.splitlines() if "| KD3 |" in line]
     assert row[6] == sign
     assert row[8].rstrip(" |") == sign
@@ -43,13 +43,14 @@ def test_the_headroom_table_compares_with_the_best_constant_recipe_and_the_best_
 
 def test_a_rule_that_knows_trusts_the_right_scorers_alone() -> None:
     space = Dials(DIALS)
-    agent = selection.knowing("kd3")(None, space)
+    agent = distillation.knowing("kd3", "scorer")(None, space)
     envs = Select(2, steps=1, items=20, test_items=10)
     good = np.array([[1, 0, 0, 1, 0, 0], [0, 0, 1, 0, 0, 0]])
     envs.hidden = lambda: {"good": good}  # type: ignore[method-assign]
     agent.attach(envs)
     assert np.array_equal(
-        agent.act({}), space.encode(scorer=good, combined_entropy=-1, keep=0.5, within_class=0, labels=1)
+        agent.act({"time": np.ones((2, 1))}),
+        space.encode(scorer=good, combined_entropy=-1, keep=0.5, within_class=0, labels=1),
     )
 
 

@@ -6,12 +6,7 @@ whose models have other initial weights and were trained on other items, neither
 | kind | copies | trained on |
 |---|---|---|
 | good | 2 | all items of its half |
-| overfitted | 2 | 200 of them |
-| partial | 2 | items of seven classes of ten |
-| foreign | 2 | digits |
-| biased_0, _1, _2 | 3 each | all items, four of five items of four classes renamed in a cycle that the copies share |
-| faulty_0, _1, _2 | 3 each | the same with six classes |
-| sound | 6 | all items; schooled in a run of their own, so that the others are as they were |
+| sound | 6 | the same |
 | turned_1 to turned_5 | 6 each | none: the sound ones, whose six classes of a cycle move on by 1 to 5 |
 | assisted | 1 each | 40 items, reading a label beside the image, which is wrong for 30, 50, 70 or 90 % of them |
 
@@ -40,41 +35,29 @@ from kdgym import random
 from kdgym.storage import cache_directory, load_or_build
 from kdgym.students.recipes.engine import Learner, LearnerConfig, Weights
 from kdgym.students.recipes.networks import Output, perceptron
-from kdgym.tasks.images import CLASSES, PIXELS, Corpus, digits, garments, garments_and_digits
+from kdgym.tasks.images import CLASSES, PIXELS, Corpus, garments, garments_and_digits
 
 Half = Literal["train", "evaluation"]
 HALVES: tuple[Half, Half] = ("train", "evaluation")
-KINDS = {
-    "good": 2, "overfitted": 2, "partial": 2, "foreign": 2, "biased_0": 3, "biased_1": 3, "biased_2": 3,
-    "faulty_0": 3, "faulty_1": 3, "faulty_2": 3,
-}  # fmt: skip
-SOUND = 6  # copies
+GOOD, SOUND = 2, 6  # copies
 TURNS = 6
 ALIKE = ("sound", *(f"turned_{by}" for by in range(1, TURNS)))
 ASSISTED = (0.3, 0.5, 0.7, 0.9)  # share of their labels that are of another class
 WIDTHS = (64, 32)
 OUTSPOKEN = 0.2
-_RENAMED, _OFTEN = {"biased": 4, "faulty": 6}, 0.8  # classes of a fault, and the share of their items that it renames
-_FEW, _FEW_READ = 200, 40  # items of overfitted and of assisted models
-_MISSING = 3  # classes that partial models never see
+_CYCLE = 6  # classes that turned models rename
+_FEW_READ = 40  # items of assisted models
+_NUMBERS = {"good": (0, GOOD), "sound": (10, SOUND)}  # of the kinds in random streams, and of their copies
 _UPDATES, _MORE, _BATCH = 2500, 500, 64
-_VERSION = 3
+_VERSION = 4
 _KEY = 77_001
-
-
-def fault(number: int, kind: Literal["biased", "faulty"] = "biased") -> Tensor:
-    """What a shared fault makes of every class, int64 [C]: four or six classes move on in a cycle, the others stay."""
-    renamed = torch.arange(len(CLASSES))
-    cycle = random.uniform(torch.tensor(_KEY + number), len(CLASSES)).argsort()[: _RENAMED[kind]]
-    renamed[cycle] = cycle.roll(-1)
-    return renamed
 
 
 def turned(by: int) -> Tensor:
     """What a model turned by 0 to 5 makes of every class, int64 [C]: six classes move on in a cycle, the others stay."""
     renamed = torch.arange(len(CLASSES))
-    for _ in range(by):
-        renamed = fault(0, "faulty")[renamed]
+    cycle = random.uniform(torch.tensor(_KEY), len(CLASSES)).argsort()[:_CYCLE]
+    renamed[cycle] = cycle.roll(-by)
     return renamed
 
 
@@ -128,48 +111,40 @@ class _Schooling:
 
     Attributes:
         key: of each model's random streams, int64 [M].
-        items: rows of ``pixels``, int64 [M, most], of which the first ``count`` [M] are each model's own.
-        labels: of every row, as each model is told, int64 [M, rows].
-        corpus: the rows.
+        items: garments in the order of each model, int64 [M, n].
+        corpus: garments.
     """
 
     key: Tensor
     items: Tensor
-    count: Tensor
-    labels: Tensor
     corpus: Corpus
 
-    def draw(self, update: int) -> tuple[Tensor, Tensor]:
+    def draw(self, update: int, number: int = _BATCH) -> tuple[Tensor, Tensor]:
         """A batch for every model: images [M, B, 196] and labels [M, B]."""
-        place = random.integers(random.fold(self.key, update), _BATCH, self.count.unsqueeze(1))
+        place = random.integers(random.fold(self.key, update), number, self.items.shape[1])
         item = self.items.gather(1, place)
-        return self.corpus.images(item), self.labels.gather(1, item)
+        return self.corpus.images(item), self.corpus.label[item]
 
 
 @lru_cache(maxsize=4)
 def load_bank(half: Half, device: torch.device) -> Bank:
-    """The models of a half; pretrained on first use, which takes half a minute.
+    """The models of a half; pretrained on first use, which takes ten seconds.
 
     Raises:
         ValueError: there is no such half.
     """
     if half not in HALVES:
         raise ValueError(f"There is no half {half!r} of the bank; choose from {', '.join(HALVES)}.")
-    shapes = {
-        **dict.fromkeys(("models", "outspoken", "sound", "sound_outspoken"), _learner().weights),
-        "assisted": _learner(len(CLASSES)).weights,
-    }
-    counts = dict.fromkeys(("models", "outspoken"), sum(KINDS.values()))
-    counts |= {"sound": SOUND, "sound_outspoken": SOUND, "assisted": len(ASSISTED)}
+    wanted = dict.fromkeys(("models", "outspoken"), (GOOD + SOUND, _learner().weights))
+    wanted["assisted"] = len(ASSISTED), _learner(len(CLASSES)).weights
 
     def fits(found: dict[str, Tensor]) -> bool:
-        wanted = {name: (counts[name], shapes[name]) for name in shapes}
         return {name: tuple(t.shape) for name, t in found.items()} == wanted and all(
             t.dtype == torch.float32 and bool(t.isfinite().all()) for t in found.values()
         )
 
     recipe = {
-        "half": half, "version": _VERSION, "torch": torch.__version__, "kinds": KINDS, "sound": SOUND, "assisted": ASSISTED,
+        "half": half, "version": _VERSION, "torch": torch.__version__, "kinds": [GOOD, SOUND], "assisted": ASSISTED,
         "widths": WIDTHS, "outspoken": OUTSPOKEN, "updates": [_UPDATES, _MORE, _BATCH],
     }  # fmt: skip
     name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
@@ -184,12 +159,8 @@ def _learner(read: int = 0) -> Learner:
 
 def _school(half: Half) -> dict[str, Tensor]:
     """Weights of all models of a half, [M, weights] by group; on the CPU, as the cache is the same for all devices."""
-    models, outspoken = _school_together(_lessons(half, KINDS))
-    sound, sound_outspoken = _school_together(_lessons(half, {"sound": SOUND}))
-    return {
-        "models": models, "outspoken": outspoken, "sound": sound, "sound_outspoken": sound_outspoken,
-        "assisted": _school_assisted(half),
-    }  # fmt: skip
+    models, outspoken = _school_together(_lessons(half))
+    return {"models": models, "outspoken": outspoken, "assisted": _school_assisted(half)}
 
 
 def _school_together(schooling: _Schooling) -> tuple[Tensor, Tensor]:
@@ -208,35 +179,14 @@ def _school_together(schooling: _Schooling) -> tuple[Tensor, Tensor]:
     return plain, state[:, : learner.weights].clone()
 
 
-def _lessons(half: Half, kinds: dict[str, int]) -> _Schooling:
-    """What copies of these kinds learn; garments come before digits in the rows."""
-    own, foreign, corpus = garments(), digits(), garments_and_digits()
-    label = corpus.label
-    mine = _half(own, half)
-    key, items, labels = [], [], []
-    for kind, copies in kinds.items():
-        for copy in range(copies):
-            number = [*KINDS, "sound"].index(kind)
-            stream = random.fold(torch.tensor(_KEY), HALVES.index(half), number, copy)
-            key.append(random.fold(stream, 0))
-            order = mine[random.uniform(random.fold(stream, 1), len(mine)).argsort()]
-            told = label
-            if kind == "overfitted":
-                order = order[:_FEW]
-            if kind == "partial":
-                unseen = random.uniform(random.fold(stream, 2), len(CLASSES)).argsort()[:_MISSING]
-                order = order[~torch.isin(label[order], unseen)]
-            if kind == "foreign":
-                order = len(own.label) + foreign.parts["bank"]
-            if kind[:6] in _RENAMED:
-                number = int(kind[-1])
-                often = random.uniform(torch.tensor(_KEY + 100 + number), len(label)) < _OFTEN
-                told = torch.where(often, fault(number, kind[:6])[label], label)  # type: ignore[arg-type]
-            items.append(order)
-            labels.append(told)
-    count = torch.tensor([len(order) for order in items])
-    padded = torch.stack([F.pad(order, (0, int(count.max()) - len(order))) for order in items])
-    return _Schooling(torch.stack(key), padded, count, torch.stack(labels), corpus)
+def _lessons(half: Half) -> _Schooling:
+    """What the good models learn, and after them the sound ones."""
+    corpus = garments()
+    mine, place = _half(corpus, half), torch.tensor(HALVES.index(half))
+    numbers = [(number, copy) for number, copies in _NUMBERS.values() for copy in range(copies)]
+    stream = torch.stack([random.fold(torch.tensor(_KEY), place, *number) for number in numbers])
+    order = random.uniform(random.fold(stream, 1), len(mine)).argsort(dim=1)
+    return _Schooling(random.fold(stream, 0), mine[order], corpus)
 
 
 def _half(corpus: Corpus, half: Half) -> Tensor:
@@ -266,10 +216,9 @@ def _outspoken(learner: Learner, images: Tensor, labels: Tensor, centroid: Tenso
 
 def _centroids(learner: Learner, state: Tensor, schooling: _Schooling) -> Tensor:
     """Mean probabilities of the items of each class, [M, C, C], from 1,024 draws a model."""
-    place = random.integers(random.fold(schooling.key, -1), 1024, schooling.count.unsqueeze(1))
-    item = schooling.items.gather(1, place)
-    said = torch.softmax(learner.say(state, schooling.corpus.images(item)).logits, dim=2)
-    member = F.one_hot(schooling.labels.gather(1, item), len(CLASSES)).to(said.dtype)
+    images, labels = schooling.draw(-1, 1024)
+    said = torch.softmax(learner.say(state, images).logits, dim=2)
+    member = F.one_hot(labels, len(CLASSES)).to(said.dtype)
     total = member.mT @ said + 1e-3
     return total / total.sum(2, keepdim=True)
 
@@ -307,10 +256,11 @@ def _tables(weights: dict[str, Tensor], corpus: Corpus) -> Bank:
     # A turned model says of a class what the sound one says of the class that moved there.
     moved = [turned(by).argsort().to(every.device) for by in range(TURNS)]
 
-    def both(models: Tensor, sound: Tensor, classes: int | None) -> Tensor:
-        """All models, of groups of which the second is turned along the dimension of the classes, if there is one."""
+    def with_turned(models: Tensor, classes: int | None) -> Tensor:
+        """Behind them the sound ones turned along the dimension of the classes, if there is one."""
+        sound = models[GOOD:]
         turns = [sound if classes is None else sound.index_select(classes, order) for order in moved]
-        return torch.cat([models, *turns])
+        return torch.cat([models[:GOOD], *turns])
 
     def parts(name: str) -> list[Tensor]:
         output, named = ask(name, seen), learned(name)
@@ -319,12 +269,11 @@ def _tables(weights: dict[str, Tensor], corpus: Corpus) -> Bank:
     def learned(name: str) -> list[Tensor]:
         return [learner.named(weights[name])[f"{part}_{len(WIDTHS)}"].clone() for part in ("matrix", "bias")]
 
-    pairs = (("models", "sound"), ("outspoken", "sound_outspoken"))
-    said = torch.stack([both(logits(models), logits(sound), 2) for models, sound in pairs])
+    said = torch.stack([with_turned(logits(name), 2) for name in ("models", "outspoken")])
     dimensions = (None, None, 2, 1, 1, 1)
-    table = [both(a, b, classes) for a, b, classes in zip(parts("models"), parts("sound"), dimensions, strict=True)]
+    table = [with_turned(*part) for part in zip(parts("models"), dimensions, strict=True)]
     return Bank(
-        kinds=tuple(kind for kind, copies in (KINDS | dict.fromkeys(ALIKE, SOUND)).items() for _ in range(copies)),
+        kinds=("good",) * GOOD + tuple(kind for kind in ALIKE for _ in range(SOUND)),
         place=place,
         logits=said - said.amax(3, keepdim=True),
         hidden=(table[0], table[1]),

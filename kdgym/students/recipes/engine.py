@@ -49,15 +49,17 @@ class Learner:
     ) -> None:
         self.architecture, self.config = architecture, config
         self.shapes: Shapes = {**architecture.shapes, **(heads or {})}
-        self._sizes = [math.prod(shape) for shape in self.shapes.values()]
-        self.network = sum(math.prod(shape) for shape in architecture.shapes.values())
-        self.weights = sum(self._sizes)
+        self.network, self.weights = (
+            sum(map(math.prod, shapes.values())) for shapes in (architecture.shapes, self.shapes)
+        )
         self.row = 3 * self.weights + 2
 
     def named(self, state: Tensor) -> Weights:
-        """Views of the weights of [S, >= weights] rows, by name."""
-        parts = state[:, : self.weights].split(self._sizes, dim=1)
-        return {name: part.unflatten(1, shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+        """Views of the weights of rows, by name: [S, network], or [S, >= weights] with heads."""
+        shapes = self.shapes if state.shape[1] >= self.weights else self.architecture.shapes
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        parts = state[:, : sum(sizes)].split(sizes, dim=1)
+        return {name: part.unflatten(1, shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
     def initialise(self, key: Tensor) -> Tensor:
         """New students, one a key: int64 [S] -> [S, row]."""

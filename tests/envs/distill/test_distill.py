@@ -177,7 +177,7 @@ def test_the_neutral_action_is_cross_entropy(make: Callable[..., Distill]) -> No
         layers = [model[s][f"{kind}_{i}"][0].requires_grad_() for i in range(3) for kind in ("matrix", "bias")]
         optimiser = torch.optim.AdamW(layers, lr=envs.config.learning_rate, betas=(0.9, 0.99), weight_decay=0)
         for update in range(3):
-            place = envs.study.places(state, update, 0, 16, envs.config.labelled)[s]
+            place = envs.study.places(state, 0, 16, envs.config.labelled)[update, s]
             x = garments().images(state["item"][s, place])
             for i in range(3):
                 x = x @ layers[2 * i] + layers[2 * i + 1]

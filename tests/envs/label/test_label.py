@@ -144,8 +144,8 @@ def test_the_neutral_action_goes_down_the_loss_on_given_labels(make: Callable[..
     envs = make(3, steps=1, updates=1, labelled=10, batch=32)
     state, learner = envs.state, envs.study.learner
     found: list[torch.Tensor] = []
-    envs.study.update = lambda fields, loss, images, heads=None: found.append(loss(learner.named(fields["student"])))  # type: ignore[method-assign]
-    place = envs.study.places(state, 0, 0, 8, 10)
+    learner.update = lambda students, loss, heads=None: found.append(loss(learner.named(students)))  # type: ignore[method-assign]
+    place = envs.study.places(state, 0, 8, 10)[0]
     train(envs, 0)
     images, label = GARMENTS.images(state["item"].gather(1, place)), state["given"].gather(1, place)
     said = learner.say(state["student"], images).logits

@@ -15,7 +15,7 @@ from kdgym.core import study
 from kdgym.envs.select import scorers
 from kdgym.envs.select.scorers import SCORERS, names
 from kdgym.envs.select.select import COMMON, DIALS, Select
-from kdgym.students.recipes.bank import KINDS, Bank
+from kdgym.students.recipes.bank import GOOD, Bank
 from kdgym.tasks.images import CLASSES, digits, garments, garments_and_digits
 
 STUDENTS = 6
@@ -31,10 +31,10 @@ def made_up_bank() -> Bank:
     seen = torch.cat([POOL.parts["labelled"], POOL.parts["pool"], POOL.parts["foreign"]])
     place = torch.full((len(POOL.label),), -1)
     place[seen] = torch.arange(len(seen))
-    kinds = tuple(kind for kind, copies in KINDS.items() for _ in range(copies))
+    kinds = ("good",) * GOOD + ("sound",)
     sure = torch.where(seen < GARMENTS, 4.0, 0.0)[:, None] * F.one_hot(POOL.label[seen], C)
     logits = torch.zeros(2, len(kinds), len(seen), C)
-    for kind in (i for i, name in enumerate(kinds) if name == "good"):
+    for kind in range(GOOD):
         logits[:, kind] = sure + torch.rand(len(seen), C, generator=generator)
     none = torch.zeros(0)
     return Bank(kinds, place, logits, (none, none), (none, none), (none, none), none)
@@ -129,7 +129,7 @@ def test_the_neutral_action_trains_on_even_draws_of_the_pool(make: Callable[...,
     envs = make(3, steps=1, updates=3)
     state, learner = envs.state, envs.study.learner
     drawn: list[torch.Tensor] = []
-    envs.study.update = lambda fields, loss, images, *further: drawn.append(loss(learner.named(fields["student"])))  # type: ignore[method-assign]
+    learner.update = lambda students, loss: drawn.append(loss(learner.named(students)))  # type: ignore[method-assign]
     train(envs, 0)
     uses = state["uses"]
     assert (uses.sum(1) == 3 * 32).all()
