@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kdgym.registration import find
-from kdgym.teaching.text import text_interface
+from kdgym.teaching.text import Numbers, text_interface
 
 _CHARACTERS = 400  # of what is told of a student
 _PANEL = ("accuracy", "target", "score")  # what the panel shows already
@@ -106,28 +106,13 @@ class HumanTeacher:
         if self._reward is not None and not whole:
             self.console.print(f"Your last decision earned {self._reward[student]:+.3f}.", highlight=False)
         seen, view = self.seen[student], self.views[student]
-        if isinstance(seen, dict):  # of texts the panel would tell more than such teachers are told
+        if isinstance(view, Numbers):  # of texts the panel would tell more than such teachers are told
             self.console.print(self.envs.panel(student))
             if view.skills:
-                if (table := self._table(seen, whole)).rows:
+                if (table := _table(view, seen, whole)).rows:
                     self.console.print(table)
                 seen = {name: value for name, value in seen.items() if np.size(value) % len(view.skills)}
         self.console.print(view.tell(seen, whole), markup=False, highlight=False)
-
-    def _table(self, seen: dict[str, Any], whole: bool) -> Table:
-        """A line a skill, or a source or subskill of it: of all skills, or of those that are open or have a target."""
-        view, count = self.views[0], len(self.views[0].skills)
-        rows = {name: np.reshape(v, (count, -1)) for name, v in seen.items() if np.size(v) % count == 0}
-        parts = max(v.shape[1] for v in rows.values())
-        shown = rows.get("open", rows["target"]).repeat(parts, 1)[:, :parts] > 0
-        columns = {name: v for name, v in rows.items() if name not in _PANEL}
-        table = Table("", *columns, box=None, header_style="bold")
-        for i, label in enumerate(view.labels("", count * parts)):
-            skill, part = divmod(i, parts)
-            if whole or shown[skill, part]:
-                cells = (v[skill, part % v.shape[1]] if part < v.shape[1] else "" for v in columns.values())
-                table.add_row(label, *(f"{cell:.2f}" if cell != "" else "" for cell in cells))
-        return table
 
     # --- what is typed -------------------------------------------------------------------------------------------
 
@@ -152,3 +137,20 @@ class HumanTeacher:
                 return self.views[student].read(said)
             except ValueError as error:
                 self.console.print(f"[red]{escape(str(error))}[/]", highlight=False, markup=True)
+
+
+def _table(view: Numbers, seen: dict[str, Any], whole: bool) -> Table:
+    """A line a skill, or a source or subskill of it: of all skills, or of those that are open or have a target, if any can."""
+    count = len(view.skills)
+    rows = {name: np.reshape(v, (count, -1)) for name, v in seen.items() if np.size(v) % count == 0}
+    parts = max(v.shape[1] for v in rows.values())
+    chosen = rows.get("open", rows.get("target", np.ones((count, 1))))
+    shown = np.broadcast_to(chosen, (count, parts)) > 0
+    columns = {name: v for name, v in rows.items() if name not in _PANEL}
+    table = Table("", *columns, box=None, header_style="bold")
+    for i, label in enumerate(view.labels("", count * parts)):
+        skill, part = divmod(i, parts)
+        if whole or shown[skill, part]:
+            cells = (v[skill, part % v.shape[1]] if part < v.shape[1] else "" for v in columns.values())
+            table.add_row(label, *(f"{cell:.2f}" if cell != "" else "" for cell in cells))
+    return table
