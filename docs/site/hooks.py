@@ -62,7 +62,7 @@ def on_page_markdown(markdown: str, page: Page, config: Any, **_: Any) -> str:
     uri = page.file.src_uri
     origin = FROM_ROOT.get(uri, f"docs/{uri}")
     if uri.startswith("tutorials/"):
-        title, _, rest = markdown.partition("\n")
+        title, rest = markdown.split("\n", 1)
         markdown = f"{title}\n\n[Download as a notebook]({posixpath.basename(uri)[:-3]}.ipynb)\n{rest}"
 
     def to_page(row: re.Match[str]) -> str:

@@ -17,6 +17,8 @@ from kdgym.students.language.options import LanguageOptions
 
 PACKAGES = ("", "core", "evaluation", "llm", "spaces", "students", "tasks", "teaching", "testing", "wrappers")
 
+INTEGRATIONS = ("minari", "ray", "rllib", "sb3", "sb3_policies")  # others are machinery of these
+
 
 def navigation() -> list[Any]:
     return [{dotted(name): f"reference/{dotted(name)}.md"} for name in (*PACKAGES, "integrations")]
@@ -50,8 +52,7 @@ def package(name: str) -> str:
 
 def integrations() -> str:
     """The modules of this package, whole: each is for one library, which only its users have installed."""
-    files = sorted((ROOT / "kdgym" / "integrations").glob("[!_]*.py"))
-    modules = "".join(f"::: kdgym.integrations.{file.stem}\n\n" for file in files)
+    modules = "".join(f"::: kdgym.integrations.{name}\n\n" for name in INTEGRATIONS)
     return f"# kdgym.integrations\n\n{opening('kdgym.integrations')}\n\n{modules}"
 
 

@@ -31,7 +31,8 @@ These teachers come with kdgym. `kdgym compare ID --agents NAME` lets one teach.
 and its best result on the open [leaderboards](boards.md): 0 % is the control, 100 % the best upper bound of that board.
 A name leads to the code.
 
-`kdgym list ID` shows which teachers fit an id. [Write your own](tutorials/adaptive-teacher.md) in twelve lines.
+`kdgym list ID` shows which teachers fit an id. A tutorial shows how to
+[write your own](tutorials/adaptive-teacher.md).
 
 """
 
