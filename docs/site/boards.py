@@ -120,7 +120,7 @@ def overview(ids: list[str]) -> str:
     rows = []
     for env_id in ids:
         link = f"[{env_id.partition('/')[2]}](environments/{slug(env_id)})"
-        best = room().get(env_id, {}).get("rule", {}).get("teachers", ["no rows yet"])
+        best = room().get(env_id, {}).get("rule", {}).get("teachers", [])
         picture = bar(env_id) if env_id in room() else ""
         rows.append((f"{link}<br>{' / '.join(best)}", picture, len(sections().get(env_id, ((), ""))[0])))
     return table(("board, best rule", "scores", "rows"), rows)

@@ -79,13 +79,12 @@ def gain(entry: Entry) -> str:
     """What there is to gain, and the board; a sentence where no teacher stands there yet."""
     if entry.id not in boards.sections():
         return "## Leaderboard\n\nNo teacher stands on this board yet.\n"
-    best = boards.gains(entry.id) if entry.id in boards.room() else ""
-    return (
-        f"## How much can a good teacher gain?\n\nThe best verified teacher of each kind. Score: {entry.measure}, "
-        f"{entry.episodes} students.\n\n{best}"
-        f"## Leaderboard\n\n[How to submit](../leaderboards.md), and [what the columns mean](../leaderboards.md#protocol).\n\n"
-        f"{boards.board(entry.id)}"
-    )
+    text = ""
+    if entry.id in boards.room():
+        text += "## How much can a good teacher gain?\n\nThe best verified teacher of each kind. "
+        text += f"Score: {entry.measure}, {entry.episodes} students.\n\n{boards.gains(entry.id)}"
+    text += "## Leaderboard\n\n[How to submit](../leaderboards.md), and [what the columns mean](../leaderboards.md#protocol)."
+    return f"{text}\n\n{boards.board(entry.id)}"
 
 
 def fitting(entry: Entry) -> list[tuple[str, str]]:
