@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ID := kdgym/DataGen-Math-v0
 DEMO_STEPS ?= 24576
 
-.PHONY: demo test test-fast test-all test-compat fuzz lint format types bench mutants gpu size clean help
+.PHONY: demo docs test test-fast test-all test-compat fuzz lint format types bench mutants gpu size clean help
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -74,6 +74,12 @@ types: $(STAMP)  ## types and import contracts of the four roots as one package
 format: $(STAMP)  ## rewrite to the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# In the environment of the tests: pages of environments and teachers are made by importing kdgym.
+docs: $(STAMP)  ## build the site into build/docs, strictly, and check its links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/site/check_links.py build/docs
+	@echo "Look at it: $(BIN)/python -m http.server --directory build/docs"
 
 mutants: $(STAMP)  ## do tests notice small changes to rules, objectives and the ledger? goes on where it was interrupted
 	OMP_NUM_THREADS=1 nice -n 10 $(BIN)/python tests/mutants.py

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
 ENVIRONMENT_PAGE = (DOCS / "environments.md").read_text()
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 
 
 def code_block(containing: str, page: str = README, language: str = "python") -> str:
@@ -41,7 +41,7 @@ def call(*arguments: str) -> None:
 
 def commands(page: str) -> Iterator[str]:
     """The command lines of a page that begin with kdgym, continued lines joined."""
-    for block in re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL):
+    for block in re.findall(r"```(?:sh|console)\n(.*?)```", page, flags=re.DOTALL):
         yield from (line for line in block.replace("\\\n", "").splitlines() if line.startswith("kdgym "))
 
 

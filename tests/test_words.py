@@ -15,7 +15,7 @@ from typer.main import get_command
 from kdgym.cli import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LIBRARY = ("kdgym", "envs", "agents", "studies")
 # Phrase -> what to write in its place.
 BANNED = {
