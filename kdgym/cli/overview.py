@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -96,18 +96,14 @@ def watch(
 
 def data_card(
     task: Annotated[str, typer.Argument(metavar="dataset:PATH", help="A task from a data set: docs/own-data.md.")],
-    options: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=JSON", help="An option of the task, e.g. verifier=numeric."),
-    ] = None,
+    options: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="An option of it.")] = None,
     json_file: Json = None,
 ) -> None:
     """Show which rows of a data set become a task, by skill and split, which are dropped, and why."""
     from kdgym.tasks import make_task
-    from kdgym.tasks.dataset.task import Dataset
 
-    made = make_task(task, **parse_settings(options))
-    if not isinstance(made, Dataset):
+    made: Any = make_task(task, **parse_settings(options))
+    if not hasattr(made, "card"):
         raise ValueError(f"The task {task} is not made from a data set; write dataset:PATH.")
     card = made.card()
     skills = Table("skill", *next(iter(card["skills"].values())), box=None, header_style="bold")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 from kdgym.plugins import Registry
@@ -66,7 +67,7 @@ def register_task(name: str, make: Callable[..., Task]) -> None:
 
 
 @lru_cache(maxsize=8)
-def _build(name: str, options: str, stamp: tuple[int, ...]) -> Task:
+def _build(name: str, options: str, changed: int) -> Task:
     return REGISTRY[name](**json.loads(options))
 
 
@@ -105,6 +106,6 @@ def make_task(name: str, **options: Any) -> Task:
             raise ValueError(
                 f"The task {name} needs {option}: write task='{name}:{option.upper()}', as in dataset:items.jsonl."
             )
-    written = json.dumps({option: options[option] for option in sorted(options)})
-    stamp = getattr(REGISTRY[registered], "stamp", None)
-    return _build(registered, written, stamp(options["source"]) if stamp else ())
+    file = Path(str(options.get("source", "")).rpartition(":")[2])
+    changed = file.stat().st_mtime_ns if file.is_file() else 0
+    return _build(registered, json.dumps({option: options[option] for option in sorted(options)}), changed)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 Row = dict[str, Any]
 CACHED = "hf:"  # in front of the name of a data set in the cache of `datasets`
@@ -21,66 +21,49 @@ def read_rows(source: str) -> Iterator[tuple[str, Row]]:
         source: a file; a folder, of which every file that can be read is; or ``hf:NAME`` or ``hf:NAME:CONFIGURATION``.
 
     Raises:
-        FileNotFoundError: there is nothing of that name.
-        ValueError: a file is of no known kind or damaged, or the data set is not in the cache.
+        FileNotFoundError: there is nothing of that name that can be read.
+        ValueError: a file is damaged, or the data set is not in the cache.
     """
     if source.startswith(CACHED):
         yield from _cached(source.removeprefix(CACHED))
-    for file in files_of(source):
+        return
+    path, kinds = Path(source).expanduser(), (*_TEXT, ".parquet")
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = [file for file in found if file.suffix.lower() in kinds and file.is_file()]
+    if not files:
+        raise FileNotFoundError(
+            f"{source!r} is no file of {', '.join(kinds)}, and no folder with one; give such a path, or hf:NAME."
+        )
+    for file in files:
         number = 0
         try:
-            for number, row in enumerate(_READERS[file.suffix.lower()](file), 1):
+            for number, row in enumerate(_read(file), 1):
                 if row is not None:
                     if not isinstance(row, dict) or None in row:
                         raise ValueError("a row is an object with names, or has as many fields as the header")
                     yield f"{file}, row {number}", row
         except (ValueError, csv.Error, RecursionError) as error:
-            after = f"after row {number}" if number else "at its beginning"
-            raise ValueError(f"{file} cannot be read {after}: {error}. Mend it, or leave that row out.") from None
+            raise ValueError(
+                f"{file} cannot be read after row {number} ({error}). Mend what follows, or leave it out."
+            ) from None
 
 
-def files_of(source: str) -> list[Path]:
-    """The files that are read, in the order of their names; none of what is in the cache of `datasets`.
+def _read(file: Path) -> Iterator[Any]:
+    """Rows; None for an empty line."""
+    if file.suffix.lower() == ".parquet":
+        from pyarrow import parquet
 
-    Raises:
-        FileNotFoundError: there are none that can be read.
-    """
-    if source.startswith(CACHED):
-        return []
-    path = Path(source).expanduser()
-    found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    known = [file for file in found if file.suffix.lower() in _READERS and file.is_file()]
-    if not known:
-        kinds = ", ".join(_READERS)
-        raise FileNotFoundError(
-            f"{source!r} is no file of the kinds {kinds}, and no folder with one; give such a path, or hf:NAME."
-        )
-    return known
+        yield from parquet.read_table(file).to_pylist()
+    else:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
+            yield from _TEXT[file.suffix.lower()](lines)
 
 
-def _lines(file: Path) -> Iterator[Any]:
-    with open(file, encoding="utf-8-sig") as lines:
-        yield from (json.loads(line) if line.strip() else None for line in lines)
-
-
-def _whole(file: Path) -> Iterator[Any]:
-    content = json.loads(file.read_text(encoding="utf-8-sig"))
-    yield from content if isinstance(content, list) else [content]
-
-
-def _csv(file: Path) -> Iterator[Any]:
-    with open(file, encoding="utf-8-sig", newline="") as lines:
-        yield from csv.DictReader(lines, strict=True)
-
-
-def _parquet(file: Path) -> Iterator[Any]:
-    from pyarrow import parquet
-
-    yield from parquet.read_table(file).to_pylist()
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Any]]]
-_READERS = {".jsonl": _lines, ".json": _whole, ".csv": _csv, ".parquet": _parquet}
+_TEXT: dict[str, Callable[[TextIO], Iterable[Any]]] = {
+    ".jsonl": lambda lines: (json.loads(line) if line.strip() else None for line in lines),
+    ".json": lambda file: content if isinstance(content := json.load(file), list) else [content],
+    ".csv": lambda lines: csv.DictReader(lines, strict=True),
+}
 
 
 def _cached(named: str) -> Iterator[tuple[str, Row]]:

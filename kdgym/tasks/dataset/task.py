@@ -20,19 +20,19 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from torch import Tensor, tensor
+import torch
+from torch import Tensor
 
 from kdgym.tasks.base import SPLIT_SHARES, SPLITS, Skill, splits_at
-from kdgym.tasks.dataset.reading import Row, files_of, read_rows, text_of
+from kdgym.tasks.dataset.reading import Row, read_rows, text_of
 from kdgym.tasks.dataset.ready import READY
 from kdgym.tasks.dataset.twins import groups_of
-from kdgym.tasks.dataset.verifiers import Decide, UnusableError, make_verifier
+from kdgym.tasks.dataset.verifiers import UnusableError, make_verifier
 from kdgym.tasks.spelled import SpelledTask
 from kdgym.tasks.spelling import MOST_TOKENS, spell
 
@@ -64,7 +64,7 @@ class Dataset(SpelledTask):
             ``"skill": None`` there is one skill, which environments divide by ``skills="discovered"``. ``rationale`` is
             written-out reasoning, which Feedback gives to language models sentence by sentence. The verifier ``choice``
             reads ``choices``, and ``unit-tests`` reads ``tests``.
-        verifier: a name in `kdgym.tasks.dataset.verifiers.VERIFIERS`, or ``module:function``, or a function of the answer
+        verifier: a name in `kdgym.tasks.dataset.verifiers.VERIFIERS`, or ``module:function``, which takes the answer
             given, the one listed and the row; if left out ``exact``, or what suits a data set that has a name.
         near_duplicates: similarity from which items stay in one split, above 0 to 1 (`kdgym.tasks.dataset.twins`).
 
@@ -80,32 +80,26 @@ class Dataset(SpelledTask):
     def __init__(
         self,
         source: str,
-        columns: Mapping[str, str | None] = MappingProxyType({}),
-        verifier: str | Decide | None = None,
+        columns: dict[str, str | None] | None = None,
+        verifier: str | None = None,
         near_duplicates: float = 0.8,
     ) -> None:
-        if not 0 < near_duplicates <= 1:
-            raise ValueError(f"near_duplicates is {near_duplicates}; choose a similarity above 0, up to 1.")
-        if not columns.keys() <= {*_COLUMNS}:
-            raise ValueError(f"columns names {', '.join(columns)}; the columns of an item are {', '.join(_COLUMNS)}.")
         adapt, path, known = _split(source)
-        verifier = verifier or known or "exact"
-        self.source, self._named, self._near = source, getattr(verifier, "__qualname__", verifier), near_duplicates
-        self._columns = {**{name: name for name in _COLUMNS[: 5 if known else 3]}, **columns}
+        self._columns = {**{name: name for name in _COLUMNS[:3]}, **(columns or {})}
+        if not 0 < near_duplicates <= 1 or not self._columns.keys() <= {*_COLUMNS}:
+            raise ValueError(
+                f"near_duplicates is {near_duplicates} and columns is {columns}; choose a similarity above 0, up to 1, and "
+                f"columns for {', '.join(_COLUMNS)}."
+            )
+        self.source, self._near, self._named = source, near_duplicates, verifier or known or "exact"
         self._dropped: dict[str, list[str]] = defaultdict(list)
         try:
-            self.verifier = make_verifier(verifier)
+            self.verifier = make_verifier(self._named)
             self.free_form = self.verifier.is_open
             rows = [(where, adapt(row)) for where, row in read_rows(path)]
             self._build(self._distinct(self._read_all(rows)))
         except ImportError as error:
             raise ImportError(f"{source} needs the package {error.name}: pip install 'kdgym[data]'.") from error
-
-    @staticmethod
-    def stamp(source: str) -> tuple[int, ...]:
-        """Changes with the files of a source: their times and sizes."""
-        states = [file.stat() for file in files_of(_split(source)[1])]
-        return tuple(number for state in states for number in (state.st_mtime_ns, state.st_size))
 
     # --- from rows to items --------------------------------------------------------------------------------------
 
@@ -126,16 +120,15 @@ class Dataset(SpelledTask):
 
     def _read(self, where: str, row: Row) -> _Item:
         row = {**row, **{name: row.get(column) if column else "all" for name, column in self._columns.items()}}
-        problem, answer, skill = (text_of(row[name]) for name in _COLUMNS[:3])
-        for name, text in zip(_COLUMNS, (problem, answer, skill), strict=False):
-            if not 0 < len(text) <= _LONGEST:
+        for name in _COLUMNS[:3]:
+            if not 0 < len(text_of(row[name])) <= _LONGEST:
                 raise UnusableError(
-                    f"no {name}: the cell is empty, longer than {_LONGEST} characters, or neither text nor number"
+                    f"no {name}, one over {_LONGEST} characters, or one that is neither text nor number"
                 )
         listed = self.verifier.listed(row)
         if not self.verifier.is_right(listed, listed, row):
             raise UnusableError("the verifier refuses the answer of the row itself")
-        return _Item(where, self.verifier.pose(problem, row), listed, skill, row)
+        return _Item(where, self.verifier.pose(text_of(row["problem"]), row), listed, text_of(row["skill"]), row)
 
     def _distinct(self, items: list[_Item]) -> list[_Item]:
         """Every problem once; where rows contradict each other, not at all."""
@@ -164,12 +157,11 @@ class Dataset(SpelledTask):
         if not skills:
             why = "; ".join(f"{len(where)} rows: {reason}" for reason, where in self._dropped.items())
             raise ValueError(
-                f"None of the {self._rows} rows of {self.source} can be taught ({why}). Mend them, or choose "
-                "other columns or another verifier."
+                f"No row of {self._rows} in {self.source} can be taught ({why}). Mend them, or choose other options."
             )
         self._items = [skills[name] for name in sorted(skills)]
         self.skills = tuple(Skill(of[0].skill, f"{len(of)} items of the data set.") for of in self._items)
-        self.open_skills = tensor([self.free_form] * len(self.skills))
+        self.open_skills = torch.tensor([self.free_form] * len(self.skills))
         self.parts = [spell([item.problem for item in of], [item.answer for item in of]) for of in self._items]
         self.arrange([np.array([item.split for item in of]) for of in self._items])
         made_of = [[item.skill, item.split, item.problem, item.answer] for of in self._items for item in of]
@@ -177,23 +169,18 @@ class Dataset(SpelledTask):
 
     def card(self) -> dict[str, Any]:
         """What was kept and dropped and why, as plain JSON."""
-        size = np.unique(self.forms(), return_counts=True)[1]
-        counts = {**{split: self.pools[split].count for split in SPLITS}, "answers": self.answer_pool.count}
+        counts: dict[str, Tensor] = {
+            **{split: self.pools[split].count for split in SPLITS},
+            "answers": self.answer_pool.count,
+        }
+        options = {"columns": self._columns, "verifier": self._named, "near_duplicates": self._near}
         return {
-            "source": self.source,
-            "columns": self._columns,
-            "verifier": self._named,
-            "near_duplicates": self._near,
-            "edition": self.edition,
-            "rows": self._rows,
+            "source": self.source, **options, "edition": self.edition, "rows": self._rows,
             "kept": len(self.solution),
+            "groups of near-duplicates": int((torch.unique(self.forms(), return_counts=True)[1] > 1).sum()),
             "dropped": {reason: {"rows": len(of), "first": of[:_SHOWN]} for reason, of in self._dropped.items()},
             "skills": {s.name: {name: int(of[k]) for name, of in counts.items()} for k, s in enumerate(self.skills)},
-            "splits": {
-                "rule": "SHA-256 of words and numbers in alphabetical order; of a group of near-duplicates, the smallest",
-                "shares": dict(zip(SPLITS, SPLIT_SHARES, strict=True)),
-            },
-            "groups": {"number": int((size > 1).sum()), "items": int(size[size > 1].sum()), "largest": int(size.max())},
+            "splits": f"{SPLIT_SHARES} by SHA-256 of words and numbers in alphabetical order, of a group the smallest",
             "longest": {kind: max(part.lengths[kind] for part in self.parts) for kind in MOST_TOKENS},
             "tiny students take": MOST_TOKENS,
         }

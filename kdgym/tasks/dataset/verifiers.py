@@ -18,9 +18,8 @@ from kdgym.tasks.champ.answers import WORDS, expression, final_answer, is_right
 from kdgym.tasks.code.task import LONGEST, program_in
 from kdgym.tasks.dataset.reading import Row, text_of
 
-Decide = Callable[[str, str, Row], bool]  # the answer given, the one listed, and the row
 _NUMBER = re.compile(
-    r"\$?([+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,400})(?:\.\d{1,400})?(?:e[+-]?\d{1,3})?)(?:/(\d{1,400}))?", re.A | re.I
+    r"(?ai)\$?([+-]?(?:\d{1,3}(?:,\d{3})+|\d{1,400})(?:\.\d{1,400})?(?:e[+-]?\d{1,3})?)(?:/(\d{1,400}))?"
 )
 
 
@@ -175,7 +174,7 @@ class OwnFunction(Verifier):
 
     is_open = True
 
-    def __init__(self, decide: Decide) -> None:
+    def __init__(self, decide: Callable[[str, str, Row], bool]) -> None:
         self._decide = decide
 
     def is_right(self, given: str, listed: str, row: Row) -> bool:
@@ -187,14 +186,12 @@ VERIFIERS: dict[str, type[Verifier]] = {"exact": Verifier, "numeric": Numeric, "
 VERIFIERS |= {"choice": Choice, "unit-tests": UnitTests}
 
 
-def make_verifier(wanted: str | Decide) -> Verifier:
-    """The verifier of that name, of the function ``module:function``, or of a function.
+def make_verifier(wanted: str) -> Verifier:
+    """The verifier of that name, or of the function ``module:function``.
 
     Raises:
         ValueError: there is none.
     """
-    if not isinstance(wanted, str):
-        return OwnFunction(wanted)
     if wanted in VERIFIERS:
         return VERIFIERS[wanted]()
     module, _, function = wanted.partition(":")
