@@ -5,8 +5,8 @@ name (`kdgym.tasks.dataset.verifiers`). Files may be JSON Lines, JSON, CSV or Pa
 Hugging Face's ``datasets`` (`kdgym.tasks.dataset.reading`); GSM8K, MATH and MBPP have names (`kdgym.tasks.dataset.ready`).
 
 Splits: a hash puts 70 % of the problems into train and 15 % each into validation and test, near-duplicates together
-(`kdgym.tasks.dataset.twins`). The hash is SHA-256 of a problem's words and numbers in alphabetical order, and of a group the
-smallest. So a problem stays where it is when rows are added, unless these join its group to another.
+(`kdgym.tasks.dataset.twins`). The hash is SHA-256 of a problem's words and numbers in alphabetical order; the smallest
+of a group is hashed again, and decides. So a problem stays where it is when rows are added, unless these join its group.
 
 What is dropped and why stands on the card (`Dataset.card`): rows without a problem or an answer, repetitions, contradictions,
 items that their own verifier refuses, and skills that have too few items.
@@ -175,12 +175,15 @@ class Dataset(SpelledTask):
         }
         options = {"columns": self._columns, "verifier": self._named, "near_duplicates": self._near}
         return {
-            "source": self.source, **options, "edition": self.edition, "rows": self._rows,
+            "source": self.source,
+            **options,
+            "edition": self.edition,
+            "rows": self._rows,
             "kept": len(self.solution),
             "groups of near-duplicates": int((torch.unique(self.forms(), return_counts=True)[1] > 1).sum()),
             "dropped": {reason: {"rows": len(of), "first": of[:_SHOWN]} for reason, of in self._dropped.items()},
             "skills": {s.name: {name: int(of[k]) for name, of in counts.items()} for k, s in enumerate(self.skills)},
-            "splits": f"{SPLIT_SHARES} by SHA-256 of words and numbers in alphabetical order, of a group the smallest",
+            "splits": f"{SPLIT_SHARES} by SHA-256 of SHA-256 of words and numbers in order, of a group the smallest",
             "longest": {kind: max(part.lengths[kind] for part in self.parts) for kind in MOST_TOKENS},
             "tiny students take": MOST_TOKENS,
         }

@@ -3,8 +3,8 @@
 Two texts are twins if they have the same words and numbers in any order (`kdgym.tasks.base.Task.forms`), and near-duplicates if
 they have the same numbers and their sets of three words in a row are alike: Jaccard similarity of at least the threshold, found
 by MinHash with locality-sensitive hashing (Broder, 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section
-3.4) and then computed exactly. Texts that differ in a number are different problems. What is alike by way of others is one
-group.
+3.4) and then computed exactly. Of pairs at the threshold one in a thousand is missed. Texts that differ in a number are
+different problems. What is alike by way of others is one group.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from kdgym.tasks.base import number_of_form, words_of
 
 Ints = npt.NDArray[np.int64]
 _PERMUTATIONS = 128
-_WEIGHTS = (0.1, 0.9)  # of false positives, which are computed exactly afterwards, and of false negatives
+_MISSED = 0.001  # of the pairs that are just as similar as the threshold; of more similar ones, fewer
 
 
 def groups_of(texts: Sequence[str], threshold: float) -> tuple[Ints, Ints]:
-    """The group of every text, int64 [n], and a hash of the group's forms, the smallest, in 0 .. 2**63 - 1, int64 [n].
+    """The group of every text, int64 [n], and a hash of the smallest of its forms, in 0 .. 2**63 - 1, int64 [n].
 
     Args:
         texts: n of them, 1 or more.
@@ -39,14 +39,17 @@ def groups_of(texts: Sequence[str], threshold: float) -> tuple[Ints, Ints]:
         group = _compare([texts[i] for i in first], [_shingles(words[i]) for i in first], threshold)[group]
     smallest = np.full(len(texts), np.iinfo(np.int64).max)
     np.minimum.at(smallest, group, form)
-    return group, smallest[group]
+    # Hashed again: the smallest of several hashes is small, and large groups would all be in train.
+    return group, np.array([number_of_form(str(form)) for form in smallest.tolist()])[group]
 
 
 def _compare(texts: Sequence[str], shingles: Sequence[set[str]], threshold: float) -> Ints:
     """The group of every text: the first member's place."""
     from datasketch import MinHash, MinHashLSH
 
-    index = MinHashLSH(threshold, _PERMUTATIONS, weights=_WEIGHTS)
+    fits = (n for n in range(2, 33) if (1 - threshold**n) ** (_PERMUTATIONS // n) <= _MISSED)
+    band = max(fits, default=1)  # permutations that have to agree; the more, the fewer pairs are compared
+    index = MinHashLSH(num_perm=_PERMUTATIONS, params=(_PERMUTATIONS // band, band))
     group, most = [{i} for i in range(len(texts))], max(30, min(len(texts) // 10, 1000))
     sketches = MinHash.generator(([s.encode() for s in row] for row in shingles), num_perm=_PERMUTATIONS)
     with progress_bar() as progress:

@@ -52,7 +52,8 @@ class Verifier:
 
     def is_right(self, given: str, listed: str, row: Row) -> bool:
         """Whether a text is a right answer where ``listed`` is the one of the data set."""
-        return listed in (given.strip(), final_answer(given))
+        final = final_answer(given)
+        return given.strip() == listed or (final != "" and final in (listed, listed.removesuffix(".")))
 
 
 class Numeric(Verifier):
@@ -79,7 +80,8 @@ class MathVerify(Verifier):
     def listed(self, row: Row) -> str:
         """See `Verifier.listed`."""
         listed = final_answer(text_of(row["answer"]))
-        if listed not in WORDS and expression(listed, frozenset(re.findall(r"[A-Za-z]", listed))) is None:
+        letters = frozenset(re.findall(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z(])", listed))
+        if listed not in WORDS and expression(listed, letters) is None:
             raise UnusableError("the answer is not one number, formula or word that can be compared")
         return listed
 
@@ -99,14 +101,12 @@ class Choice(Verifier):
 
     def listed(self, row: Row) -> str:
         """See `Verifier.listed`."""
-        options, labels = _options(row.get("choices"))
-        if type(row["answer"]) is int and 0 <= row["answer"] < len(options):
-            return ascii_uppercase[row["answer"]]
-        answer = text_of(row["answer"])
-        place = [names.index(answer) for names in (labels, options) if answer in names]
-        if not place:
+        (options, labels), answer = _options(row.get("choices")), text_of(row["answer"])
+        place = row["answer"] if type(row["answer"]) is int and answer not in labels else -1
+        found = [names.index(answer) for names in (labels, options) if answer in names] if place < 0 else [place]
+        if not found or found[0] >= len(options):
             raise UnusableError("the answer is none of the choices")
-        return ascii_uppercase[place[0]]
+        return ascii_uppercase[found[0]]
 
     def is_right(self, given: str, listed: str, row: Row) -> bool:
         """See `Verifier.is_right`."""
