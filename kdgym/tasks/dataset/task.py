@@ -122,9 +122,7 @@ class Dataset(SpelledTask):
         row = {**row, **{name: row.get(column) if column else "all" for name, column in self._columns.items()}}
         for name in _COLUMNS[:3]:
             if not 0 < len(text_of(row[name])) <= _LONGEST:
-                raise UnusableError(
-                    f"no {name}, one over {_LONGEST} characters, or one that is neither text nor number"
-                )
+                raise UnusableError(f"no {name} (empty, over {_LONGEST} characters, or neither text nor number)")
         listed = self.verifier.listed(row)
         if not self.verifier.is_right(listed, listed, row):
             raise UnusableError("the verifier refuses the answer of the row itself")

@@ -4,11 +4,12 @@ Two texts are twins if they have the same words and numbers in any order (`kdgym
 they have the same numbers and their sets of three words in a row are alike: Jaccard similarity of at least the threshold, found
 by MinHash with locality-sensitive hashing (Broder, 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section
 3.4) and then computed exactly. Of pairs at the threshold one in a thousand is missed. Texts that differ in a number are
-different problems. What is alike by way of others is one group.
+different problems; tags of markup count for nothing. What is alike by way of others is one group.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ from kdgym.console import progress_bar
 from kdgym.tasks.base import number_of_form, words_of
 
 Ints = npt.NDArray[np.int64]
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 _PERMUTATIONS = 128
 _MISSED = 0.001  # of the pairs that are just as similar as the threshold; of more similar ones, fewer
 
@@ -32,7 +34,7 @@ def groups_of(texts: Sequence[str], threshold: float) -> tuple[Ints, Ints]:
     Raises:
         ValueError: more than a tenth of the texts, or than 1,000, are near-duplicates of each other, and more than 30.
     """
-    words = [words_of(text) or [text] for text in texts]
+    words = [words_of(_TAG.sub(" ", text)) or [text] for text in texts]
     form = np.array([number_of_form(" ".join(sorted(row))) for row in words])
     _, first, group = np.unique(form, return_index=True, return_inverse=True)
     if threshold < 1:
