@@ -14,13 +14,8 @@ from kdgym.cli.errors import one_sentence
 from kdgym.registration import COMMANDS
 
 _PANELS: dict[str, dict[str, Any]] = {
-    "Look": {
-        "list": overview.list_,
-        "watch": overview.watch,
-        "teach": leaderboard.teach,
-        "data-card": overview.data_card,
-    },
-    "Train": {"train": training.train, "models": models.app},
+    "Look": {"list": overview.list_, "watch": overview.watch, "teach": leaderboard.teach},
+    "Train": {"train": training.train, "models": models.app, "data-card": overview.data_card},
     "Compare": {"compare": scores.compare, "evaluate": scores.compare, "headroom": scores.headroom},
     "Leaderboard": {
         "submit": leaderboard.submit,

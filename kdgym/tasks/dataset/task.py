@@ -39,8 +39,6 @@ from kdgym.tasks.spelling import MOST_TOKENS, spell
 _COLUMNS = ("problem", "answer", "skill", "rationale", "tests", "choices")
 _LONGEST = 20_000  # characters of a problem, or of an answer
 _SHOWN = 3  # rows that the card names for every reason
-_REPEATED = "the same problem and answer as an earlier row"
-_CONTRADICTED = "the same problem as another row, with another answer"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -86,11 +84,10 @@ class Dataset(SpelledTask):
     ) -> None:
         adapt, path, known = _split(source)
         self._columns = {**{name: name for name in _COLUMNS[:3]}, **(columns or {})}
-        if not 0 < near_duplicates <= 1 or not self._columns.keys() <= {*_COLUMNS}:
-            raise ValueError(
-                f"near_duplicates is {near_duplicates} and columns is {columns}; choose a similarity above 0, up to 1, and "
-                f"columns for {', '.join(_COLUMNS)}."
-            )
+        if not 0 < near_duplicates <= 1:
+            raise ValueError(f"near_duplicates is {near_duplicates}; choose a similarity above 0, up to 1.")
+        if not self._columns.keys() <= {*_COLUMNS}:
+            raise ValueError(f"columns is {columns}; name the columns for {', '.join(_COLUMNS)}, or some of them.")
         self.source, self._near, self._named = source, near_duplicates, verifier or known or "exact"
         self._dropped: dict[str, list[str]] = defaultdict(list)
         try:
@@ -137,8 +134,8 @@ class Dataset(SpelledTask):
         for first, *others in same.values():
             agree = all(self.verifier.is_right(other.answer, first.answer, first.row) for other in others)
             kept += [first] if agree else []
-            for item in others if agree else [first, *others]:
-                self._dropped[_REPEATED if agree else _CONTRADICTED].append(item.where)
+            reason = "the same problem and answer as an earlier row" if agree else "the same problem, another answer"
+            self._dropped[reason] += [item.where for item in (others if agree else [first, *others])]
         return kept
 
     def _build(self, items: list[_Item]) -> None:
@@ -154,9 +151,7 @@ class Dataset(SpelledTask):
                 self._dropped[f"its skill has {reason}"] += [item.where for item in skills.pop(name)]
         if not skills:
             why = "; ".join(f"{len(where)} rows: {reason}" for reason, where in self._dropped.items())
-            raise ValueError(
-                f"No row of {self._rows} in {self.source} can be taught ({why}). Mend them, or choose other options."
-            )
+            raise ValueError(f"No row of {self._rows} in {self.source} can be taught ({why}); mend or add rows.")
         self._items = [skills[name] for name in sorted(skills)]
         self.skills = tuple(Skill(of[0].skill, f"{len(of)} items of the data set.") for of in self._items)
         self.open_skills = torch.tensor([self.free_form] * len(self.skills))
@@ -167,10 +162,7 @@ class Dataset(SpelledTask):
 
     def card(self) -> dict[str, Any]:
         """What was kept and dropped and why, as plain JSON."""
-        counts: dict[str, Tensor] = {
-            **{split: self.pools[split].count for split in SPLITS},
-            "answers": self.answer_pool.count,
-        }
+        counts = {str(split): self.pools[split].count for split in SPLITS} | {"answers": self.answer_pool.count}
         options = {"columns": self._columns, "verifier": self._named, "near_duplicates": self._near}
         return {
             "source": self.source,
@@ -179,7 +171,7 @@ class Dataset(SpelledTask):
             "rows": self._rows,
             "kept": len(self.solution),
             "groups of near-duplicates": int((torch.unique(self.forms(), return_counts=True)[1] > 1).sum()),
-            "dropped": {reason: {"rows": len(of), "first": of[:_SHOWN]} for reason, of in self._dropped.items()},
+            "dropped": {reason: {"rows": len(of), "first": of[:_SHOWN]} for reason, of in self._dropped.items() if of},
             "skills": {s.name: {name: int(of[k]) for name, of in counts.items()} for k, s in enumerate(self.skills)},
             "splits": f"{SPLIT_SHARES} by SHA-256 of SHA-256 of words and numbers in order, of a group the smallest",
             "longest": {kind: max(part.lengths[kind] for part in self.parts) for kind in MOST_TOKENS},
