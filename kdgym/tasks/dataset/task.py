@@ -135,7 +135,8 @@ class Dataset(SpelledTask):
             agree = all(self.verifier.is_right(other.answer, first.answer, first.row) for other in others)
             kept += [first] if agree else []
             reason = "the same problem and answer as an earlier row" if agree else "the same problem, another answer"
-            self._dropped[reason] += [item.where for item in (others if agree else [first, *others])]
+            for item in others if agree else [first, *others]:
+                self._dropped[reason].append(item.where)
         return kept
 
     def _build(self, items: list[_Item]) -> None:
@@ -171,7 +172,7 @@ class Dataset(SpelledTask):
             "rows": self._rows,
             "kept": len(self.solution),
             "groups of near-duplicates": int((torch.unique(self.forms(), return_counts=True)[1] > 1).sum()),
-            "dropped": {reason: {"rows": len(of), "first": of[:_SHOWN]} for reason, of in self._dropped.items() if of},
+            "dropped": {reason: {"rows": len(of), "first": of[:_SHOWN]} for reason, of in self._dropped.items()},
             "skills": {s.name: {name: int(of[k]) for name, of in counts.items()} for k, s in enumerate(self.skills)},
             "splits": f"{SPLIT_SHARES} by SHA-256 of SHA-256 of words and numbers in order, of a group the smallest",
             "longest": {kind: max(part.lengths[kind] for part in self.parts) for kind in MOST_TOKENS},

@@ -299,7 +299,10 @@ def test_options_are_refused_in_a_sentence(file: Path) -> None:
     source = write(file, items())
     for options, sentence in (
         ({"near_duplicates": 0}, "near_duplicates is 0; choose a similarity above 0, up to 1"),
-        ({"columns": {"question": "problem"}}, "name the columns for problem, answer, skill, rationale, tests, choices"),
+        (
+            {"columns": {"question": "problem"}},
+            "name the columns for problem, answer, skill, rationale, tests, choices",
+        ),
         (
             {"verifier": "exakt"},
             "There is no verifier 'exakt' .*choose from exact, numeric, math-verify, choice, unit-tests",
