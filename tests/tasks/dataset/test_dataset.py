@@ -548,7 +548,7 @@ def test_tiny_students_learn_from_it(file: Path, id: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("id", ["DataGen-Math-v0", "DataGen-Math-OpenEnded-v1", "Feedback-Math-v0", "Tutoring-Math-v0"])
+@pytest.mark.parametrize("id", ["DataGen-Math-v0", "DataGen-Math-OpenEnded-v1", "Feedback-CHAMP-v0", "Tutoring-Math-v0"])
 def test_language_models_learn_from_it(file: Path, tmp_path: Path, id: str) -> None:
     rows = [{**row, "rationale": "First look. Then count."} for row in items(40)]
     student = f"hf:{write_model(tmp_path / 'model')}"
@@ -559,7 +559,7 @@ def test_language_models_learn_from_it(file: Path, tmp_path: Path, id: str) -> N
         "validation_items": 1,
         "test_items": 1,
     }
-    options |= {"group": 2} if "Math-v0" in id and "DataGen" not in id else {}
+    options |= {"group": 2} if "DataGen" not in id else {}
     envs: Any = gym.make_vec(f"kdgym/{id}", 1, **options)
     envs.reset(seed=0)
     envs.step(['[{"draw": 4}]'] if "Open" in id else envs.action_space.sample())
