@@ -548,7 +548,9 @@ def test_tiny_students_learn_from_it(file: Path, id: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("id", ["DataGen-Math-v0", "DataGen-Math-OpenEnded-v1", "Feedback-CHAMP-v0", "Tutoring-Math-v0"])
+@pytest.mark.parametrize(
+    "id", ["DataGen-Math-v0", "DataGen-Math-OpenEnded-v1", "Feedback-CHAMP-v0", "Tutoring-Math-v0"]
+)
 def test_language_models_learn_from_it(file: Path, tmp_path: Path, id: str) -> None:
     rows = [{**row, "rationale": "First look. Then count."} for row in items(40)]
     student = f"hf:{write_model(tmp_path / 'model')}"
