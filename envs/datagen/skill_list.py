@@ -89,8 +89,9 @@ class SkillList(CourseEnv):
 
     ## Arguments
     * ``num_envs``: number of students S.
-    * ``task``: what is taught, a name of `kdgym.tasks.TASKS`; ``task_options``: its arguments, e.g. ``{"radix": 10}``. They may
-      stand beside the other settings instead: ``radix=10``, ``datasets=["gcd", "lcm"]``.
+    * ``task``: what is taught, a name of `kdgym.tasks.TASKS`, or ``"dataset:PATH"`` (``docs/own-data.md``); ``task_options``:
+      its arguments, e.g. ``{"radix": 10}``. They may stand beside the other settings instead: ``radix=10``,
+      ``datasets=["gcd", "lcm"]``.
     * ``skills``: None for the task's own, ``"discovered"`` for clusters of its validation problems, found without labels
       (`kdgym.tasks.views.discovery`), ``"discovered:12"`` for twelve of them; the same students, problems and splits.
     * ``student``: ``"transformer"``, or ``"hf:"`` and a model: a directory, one prepared by ``kdgym models add``, or a hub id.

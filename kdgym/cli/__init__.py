@@ -15,7 +15,7 @@ from kdgym.registration import COMMANDS
 
 _PANELS: dict[str, dict[str, Any]] = {
     "Look": {"list": overview.list_, "watch": overview.watch, "teach": leaderboard.teach},
-    "Train": {"train": training.train, "models": models.app},
+    "Train": {"train": training.train, "models": models.app, "data-card": overview.data_card},
     "Compare": {"compare": scores.compare, "evaluate": scores.compare, "headroom": scores.headroom},
     "Leaderboard": {
         "submit": leaderboard.submit,

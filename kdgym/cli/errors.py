@@ -21,6 +21,7 @@ DEBUG = "KDGYM_DEBUG"
 # The packages of every extra, as they are imported.
 EXTRAS = {
     "envs": ("pettingzoo", "pydantic_monty", "reasoning_gym", "sklearn"),
+    "data": ("datasets", "datasketch", "pyarrow"),
     "dist": ("lz4", "ormsgpack", "ray", "tree"),
     "leaderboard": ("pyseccomp",),
     "llm": (

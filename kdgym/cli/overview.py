@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from kdgym.catalogue import agent_names, roles, rule
-from kdgym.console import AGENT_HELP, EnvId, console
+from kdgym.console import AGENT_HELP, EnvId, Json, console, parse_settings, write_json
 from kdgym.registration import environments, find
 
 
@@ -92,3 +92,26 @@ def watch(
         imsave(content, envs.frame(0), format=picture.suffix[1:] or "png")
         write_atomically(picture, content.getvalue())
         console.print(f"Picture: {picture}")
+
+
+def data_card(
+    task: Annotated[str, typer.Argument(metavar="dataset:PATH", help="A task from a data set: docs/own-data.md.")],
+    options: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=JSON", help="An option of it.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Show which rows of a data set become a task, by skill and split, which are dropped, and why."""
+    from kdgym.tasks import make_task
+
+    made: Any = make_task(task, **parse_settings(options))
+    if not hasattr(made, "card"):
+        raise ValueError(f"The task {task} is not made from a data set; write dataset:PATH.")
+    card = made.card()
+    skills = Table("skill", *next(iter(card["skills"].values())), box=None, header_style="bold")
+    for skill, counts in card["skills"].items():
+        skills.add_row(skill, *map(str, counts.values()))
+    dropped = Table("dropped", "rows", "the first of them", box=None, header_style="bold")
+    for reason, found in card["dropped"].items():
+        dropped.add_row(reason, str(found["rows"]), "\n".join(found["first"]))
+    console.print(f"{card['kept']} of {card['rows']} rows are kept.", skills, dropped, sep="\n\n")
+    console.print(f"\nLongest, in tokens of tiny students: {card['longest']}; these take {card['tiny students take']}.")
+    write_json(json_file, card)

@@ -53,7 +53,7 @@ def listed_answer(raw: str) -> str | None:
         bare = re.sub(r" is the only possible value$|(?<=\S) \(.*\)$", "", way)
         bare = re.sub(r"^(-?\d+|@@[^@ ]+@@)(?: [a-z-]+)+$", r"\1", bare).replace("@@", "")
         letters = set(re.findall(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z(])", bare))
-        if bare in WORDS or _expression(bare, frozenset(letters)) is not None:
+        if bare in WORDS or expression(bare, frozenset(letters)) is not None:
             return bare
     return None
 
@@ -70,15 +70,15 @@ def is_right(given: str, listed: str) -> bool:
 def _equal(given: str, listed: str) -> bool:
     from math_verify import verify
 
-    gold = _expression(listed, frozenset(re.findall(r"[A-Za-z]", listed)))
-    answer = _expression(given, frozenset(map(str, gold.free_symbols)))
+    gold = expression(listed, frozenset(re.findall(r"[A-Za-z]", listed)))
+    answer = expression(given, frozenset(map(str, gold.free_symbols)))
     if answer is None:
         return False
-    # In threads, and without a clock: no time limits; `_expression` has refused what would need one.
+    # In threads, and without a clock: no time limits; `expression` has refused what would need one.
     return bool(verify([gold], [answer], float_rounding=15, numeric_precision=30, strict=True, timeout_seconds=None))
 
 
-def _expression(text: str, letters: frozenset[str]) -> Any:
+def expression(text: str, letters: frozenset[str]) -> Any:
     """A formula in plain or LaTeX notation as SymPy's, unevaluated; None where it is none, or not one that can be compared.
 
     Args:

@@ -46,13 +46,19 @@ from kdgym.tasks.code.pipelines import (
 
 Ints = npt.NDArray[np.int64]
 _FENCE = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
-_LONGEST = 20_000  # characters of a program
+LONGEST = 20_000  # characters of a program
 _CONNECTIVES = {
     "then": ("first ", ", then "),
     "next": ("", "; next "),
     "after": ("", ", but before that "),
     "once": ("at the end ", ", just before that "),
 }
+
+
+def program_in(text: str) -> str:
+    """The first fenced block of an answer; all of it, where there is none."""
+    fenced = _FENCE.search(text)
+    return fenced.group(1) if fenced else text
 
 
 class Code(SentenceTask):
@@ -235,9 +241,8 @@ class Code(SentenceTask):
 
         Of a text with fenced blocks the first is the program, of any other the whole is.
         """
-        fenced = _FENCE.search(text)
-        program = fenced.group(1) if fenced else text
-        if len(program) > _LONGEST:
+        program = program_in(text)
+        if len(program) > LONGEST:
             return False
         kind = int(self._type_of[self.skill_of[problem]])
         return self._executions.try_source(program, kind) == int(self.meaning[problem])

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -27,9 +26,8 @@ from torch import Tensor
 from kdgym.console import progress_bar
 from kdgym.storage import cache_directory, load_or_build
 from kdgym.tasks.reasoning.answers import OPEN
-from kdgym.tasks.reasoning.spelling import PADDING, Tokens, common_parts, spell_answer, spell_problems
+from kdgym.tasks.spelling import MOST_TOKENS, Spelled, spell
 
-MOST_TOKENS = {"problem": 32, "answer": 12}  # that a tiny student reads and writes
 Worker: TypeAlias = tuple[subprocess.Popen[str], IO[str]]  # a process, and what it says of its errors
 _VERSION, _FORMAT = 0, 1  # of what is made, and of the file
 
@@ -72,31 +70,20 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Items:
+class Items(Spelled):
     """The items of a pool, n of them.
 
     Attributes:
         description: of the dataset, in a sentence.
-        problems, answers: texts.
         metadata: JSON that scorers want; empty for datasets that have one right answer a problem.
         attribute_names: what makes an item difficult.
         attributes: how much of it every item has, float64 [n, F].
-        lengths: tokens of the longest problem and of the longest answer.
-        tokens: names of the tokens of problems, by id; 0 is padding.
-        prompt: int16 [n, T], padded in front; T = 0 where problems are too long for a tiny student.
-        common: what many answers have between digits.
     """
 
     description: str
-    problems: list[str]
-    answers: list[str]
     metadata: list[str]
     attribute_names: list[str]
     attributes: Tensor
-    lengths: dict[str, int]
-    tokens: list[str]
-    prompt: Tensor
-    common: list[str]
 
 
 def load_items(pools: list[Wanted]) -> list[Items]:
@@ -166,28 +153,11 @@ def _make(pool: Wanted, worker: Worker) -> dict[str, Tensor]:
 def _assemble(pool: Wanted, rows: list[dict[str, Any]], description: str) -> Items:
     if not rows:
         raise ValueError(f"reasoning-gym makes no items of {pool.dataset} with {pool.settings}.")
-    problems, answers = [row["problem"] for row in rows], [row["answer"] for row in rows]
     names = [name for name in rows[0]["attributes"] if all(name in row["attributes"] for row in rows)]
-    spelled, common = spell_problems(problems), common_parts(answers)
-    length = max(map(len, spelled))
-    lengths = {"problem": length, "answer": max(len(spell_answer(answer, common)) for answer in answers)}
-    fits = length <= MOST_TOKENS["problem"]
-    tokens = [PADDING, *sorted(set(chain.from_iterable(spelled)) - {PADDING})] if fits else []
     return Items(
+        **vars(spell([row["problem"] for row in rows], [row["answer"] for row in rows])),
         description=description,
-        problems=problems,
-        answers=answers,
         metadata=[json.dumps(row["metadata"]) for row in rows] if pool.dataset in OPEN else [],
         attribute_names=names,
         attributes=torch.tensor([[row["attributes"][name] for name in names] for row in rows], dtype=torch.float64),
-        lengths=lengths,
-        tokens=tokens,
-        prompt=_encode(spelled, tokens, length) if fits else torch.zeros(len(rows), 0, dtype=torch.int16),
-        common=sorted(common),
     )
-
-
-def _encode(texts: list[Tokens], tokens: list[str], width: int) -> Tensor:
-    """Token ids, padded in front: int16 [n, width]."""
-    number = {token: i for i, token in enumerate(tokens)}
-    return torch.tensor([[0] * (width - len(text)) + [number[t] for t in text] for text in texts], dtype=torch.int16)

@@ -85,6 +85,10 @@ def discover(task: Task, clusters: int | None = None) -> Discovery:
         return float(silhouette_score(points, found.labels_, sample_size=size, random_state=_SEED)), found
 
     tried = [clusters] if clusters is not None else [n for n in _CANDIDATES if n <= most]
+    if not tried:
+        raise ValueError(
+            f"{len(points)} different validation problems are too few to find skills in; name their number."
+        )
     silhouette, best = max((fit(number) for number in tried), key=lambda pair: pair[0])
     label = np.asarray(best.predict(embedding), np.int64)
     size = np.bincount(label[which], minlength=best.n_clusters)
@@ -163,7 +167,8 @@ def _embed(texts: Sequence[str]) -> Floats:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
 
-    counts = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 3), min_df=5, sublinear_tf=True)
+    rare = max(1, min(5, len(texts) // 100))  # texts of a small data set share few words
+    counts = TfidfVectorizer(token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 3), min_df=rare, sublinear_tf=True)
     weights = counts.fit_transform([abstract(text) for text in texts])
     rank = min(64, weights.shape[1] - 1)
     return np.asarray(normalize(TruncatedSVD(rank, random_state=_SEED).fit_transform(weights)), np.float32)

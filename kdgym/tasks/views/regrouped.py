@@ -30,7 +30,7 @@ class RegroupedTask(Task):
 
     def __init__(self, task: Task, skill: Ints, skills: Sequence[Skill]) -> None:
         self.original = task
-        self.name, self.version, self.edition, self.vocabulary = task.name, task.version, task.edition, task.vocabulary
+        self.name, self.version, self.edition = task.name, task.version, task.edition
         self.pixel_scale, self.free_form, self.answer = task.pixel_scale, task.free_form, task.answer
         self.scenes, self.skills = task.scenes, tuple(skills)
         split = np.empty(len(task.prompt), np.int64)
@@ -51,6 +51,11 @@ class RegroupedTask(Task):
         self.scene = None if task.scene is None else task.scene[self._old]
         self.skill_of = torch.from_numpy(skill)[self._old]
         self.answer_pool = self._answers_used()
+
+    @property
+    def vocabulary(self) -> int:  # type: ignore[override]
+        """See `Task.vocabulary`; tasks for language models alone have none."""
+        return self.original.vocabulary
 
     def _answers_used(self) -> Pool:
         """From the smallest to the largest answer that the skill's train problems have."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdgym.tasks.reasoning.spelling import PADDING, common_parts, read_answer, spell_answer, spell_problems
+from kdgym.tasks.spelling import PADDING, common_parts, read_answer, spell_answer, spell_problems
 
 
 @given(st.lists(st.text(max_size=20), min_size=1), st.text(max_size=20))

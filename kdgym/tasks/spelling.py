@@ -1,4 +1,4 @@
-"""How a tiny student reads the problems of one dataset: few tokens, and digits in columns.
+"""How a tiny student reads the problems of one skill: few tokens, and digits in columns.
 
 A piece of a text is a number, a word or a sign. What all problems of a dataset begin and end with, and pieces that occur
 equally often in all of them (its template), are left out: the token of the skill stands for them. Of the rest, a word that many
@@ -14,14 +14,56 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
+import torch
+from torch import Tensor
+
 PADDING = ""
+MOST_TOKENS = {"problem": 32, "answer": 12}  # that a tiny student reads and writes
 _PIECE = re.compile(r"[0-9]+|[A-Za-z]+|[^\s0-9A-Za-z]")
 _PART = re.compile(r"[0-9]|[^0-9]+")
 _COMMON = 0.02  # of the problems or answers, for a word to have a token of its own
 
 Tokens = list[str]
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """The n items of a skill, as text and as tokens.
+
+    Attributes:
+        problems, answers: texts.
+        lengths: tokens of the longest problem and of the longest answer.
+        tokens: names of the tokens of problems, by id; 0 is padding.
+        prompt: int16 [n, T], padded in front; T = 0 where problems are too long for a tiny student.
+        common: what many answers have between digits.
+    """
+
+    problems: list[str]
+    answers: list[str]
+    lengths: dict[str, int]
+    tokens: list[str]
+    prompt: Tensor
+    common: list[str]
+
+
+def spell(problems: list[str], answers: list[str]) -> Spelled:
+    """A skill's items, spelled as far as they are short enough."""
+    spelled, common = spell_problems(problems), common_parts(answers)
+    length = max(map(len, spelled))
+    lengths = {"problem": length, "answer": max(len(spell_answer(answer, common)) for answer in answers)}
+    fits = length <= MOST_TOKENS["problem"]
+    tokens = [PADDING, *sorted(set(chain.from_iterable(spelled)) - {PADDING})] if fits else []
+    prompt = _encode(spelled, tokens, length) if fits else torch.zeros(len(problems), 0, dtype=torch.int16)
+    return Spelled(problems, answers, lengths, tokens, prompt, sorted(common))
+
+
+def _encode(texts: list[Tokens], tokens: list[str], width: int) -> Tensor:
+    """Token ids, padded in front: int16 [n, width]."""
+    number = {token: i for i, token in enumerate(tokens)}
+    return torch.tensor([[0] * (width - len(text)) + [number[t] for t in text] for text in texts], dtype=torch.int16)
 
 
 def spell_problems(problems: Sequence[str]) -> list[Tokens]:
