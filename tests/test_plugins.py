@@ -89,6 +89,7 @@ def test_its_teacher_teaches_where_it_fits(registered: None) -> None:
         "on_target": "published rule",
         "follows_reward": "rule",
         "drill_ppo": "train it first",
+        "llm": "language model",
     }
     assert roles("DataGen Skill-List")["on_target"] == "also fits"
     assert groups("on_target") == ["DataGen Skill-List", "Drill"]

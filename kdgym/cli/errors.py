@@ -21,7 +21,6 @@ DEBUG = "KDGYM_DEBUG"
 # The packages of every extra, as they are imported.
 EXTRAS = {
     "envs": ("pettingzoo", "pydantic_monty", "reasoning_gym", "sklearn"),
-    "data": ("datasets", "datasketch", "pyarrow"),
     "dist": ("lz4", "ormsgpack", "ray", "tree"),
     "leaderboard": ("pyseccomp",),
     "llm": (
@@ -39,6 +38,7 @@ EXTRAS = {
     "mujoco": ("mujoco",),
     "tensorboard": ("tensorboard",),
     "vllm": ("vllm",),
+    "data": ("datasets", "datasketch", "math_verify", "pyarrow", "pydantic_monty"),
 }
 
 

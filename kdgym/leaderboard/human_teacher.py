@@ -112,7 +112,7 @@ class HumanTeacher:
                 if (table := _table(view, seen, whole)).rows:
                     self.console.print(table)
                 seen = {name: value for name, value in seen.items() if np.size(value) % len(view.skills)}
-        self.console.print(view.tell(seen, whole), markup=False, highlight=False)
+        self.console.print(view.tell(seen, whole), markup=False, highlight=False, soft_wrap=True)
 
     # --- what is typed -------------------------------------------------------------------------------------------
 
