@@ -9,19 +9,12 @@ from typing import Any
 
 from common import FAMILIES, ROOT, slug, table
 
+from kdgym.evaluation.headroom import KINDS
 from kdgym.registration import ENVIRONMENTS
 
 Row = dict[str, str]
 Best = dict[str, Any]  # of one kind of teacher: teachers, mean, low, high
 COLUMNS = ("rank", "agent", "kind", "score", "gain", "new students", "headroom", "verified")
-KINDS = {
-    "untaught": "untaught",
-    "control": "best control",
-    "static": "best static",
-    "rule": "best rule",
-    "learned": "best learned",
-    "bound": "upper bound",
-}
 ABOUT = """# Leaderboards
 
 A board shows what each teacher's students learned in one environment. All teachers of a board teach the same students, with the

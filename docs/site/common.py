@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from kdgym.evaluation.report import markdown
+
 ROOT = Path(__file__).parents[2]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table in Markdown, with an empty line below it."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cell(part) for part in line)} |\n" for line in lines) + "\n"
+    return markdown(head, [[cell(part) for part in row] for row in rows]) + "\n\n"
 
 
 def cell(content: object) -> str:

@@ -6,25 +6,21 @@ import re
 from dataclasses import dataclass
 
 import boards
-from common import ROOT, slug, table
+from common import FAMILIES, ROOT, slug, table
 
 from kdgym.catalogue import groups, packaged, roles, rule
 from kdgym.registration import ENVIRONMENTS
 
 PAPER = re.compile(r"\s*\(([^()]*\b(?:19|20)\d\d\b[^()]*)\)")  # in brackets, with its year
-FAMILIES = {
+# Folders of teachers that are no family, or that serve more or less than one; the others are named as their families.
+OWN = {
     "any_family": "Any family",
     "datagen": "DataGen, Skill-List",
     "open_ended": "DataGen, Open-Ended",
     "skill_tree": "DataGen, Skill-Tree",
     "feedback": "Feedback and Tutoring",
-    "orchestrate": "Orchestrate",
-    "classroom": "Classroom",
-    "snapshot": "Snapshot",
-    "distill": "Distill",
-    "select": "Select",
-    "label": "Label",
 }
+FOLDERS = OWN | {family: title for family, title in FAMILIES.items() if family not in OWN}
 ABOUT = """# Teachers
 
 These teachers come with kdgym. `kdgym compare ID --agents NAME` lets one teach. Below a name stands what kind of teacher it is,
@@ -59,7 +55,7 @@ def standings() -> dict[str, Standing]:
 
 def pages() -> dict[str, str]:
     text, best, teachers = ABOUT, standings(), packaged()
-    for folder, title in FAMILIES.items():
+    for folder, title in FOLDERS.items():
         names = [name for name, teacher in teachers.items() if teacher.module.split(".")[2] == folder]
         text += f"## {title}\n\n" + table(
             ("teacher", "rule"),

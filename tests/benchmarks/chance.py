@@ -21,7 +21,7 @@ import torch
 from kdgym.agents.snapshot.snapshot_lookahead import RULES
 from kdgym.evaluation import load_agent, make_unseen
 from kdgym.evaluation.protocol import teach
-from kdgym.evaluation.report import exact, with_tables
+from kdgym.evaluation.report import exact, markdown, with_tables
 from kdgym.evaluation.statistics import mean_interval
 from kdgym.storage import write_atomically
 
@@ -54,7 +54,7 @@ def played(env_id: str, name: str, draw: int, students: int) -> list[list[float]
     return [result["curve"][:, -1].tolist(), result["after"].tolist()]
 
 
-def row(env_id: str, runs: dict[str, list[list[float]]]) -> str:
+def row(env_id: str, runs: dict[str, list[list[float]]]) -> list[str]:
     """A line of the table."""
     # Rules by streams, validation or test, and students.
     scores = np.array([[runs[f"{name} {draw}"] for draw in STREAMS] for name in NAMES])
@@ -68,7 +68,7 @@ def row(env_id: str, runs: dict[str, list[list[float]]]) -> str:
     names = " / ".join(dict.fromkeys(NAMES[i] for i in best))
     means = [f"{control.mean():.2f}", f"{one.mean():.2f} {names}", f"{own.mean():.2f}", f"{other.mean():.2f}"]
     differences = [exact(mean_interval(difference)) for difference in (one - control, own - one, other - one)]
-    return f"| `{env_id}` | {' | '.join([str(len(students)), *means, *differences])} |"
+    return [f"`{env_id}`", str(len(students)), *means, *differences]
 
 
 def run(env_ids: list[str], students: int) -> None:
@@ -86,9 +86,8 @@ def report() -> None:
     head = ["environment", "students", "ordinary resets", "one rule for all", "a rule for each, same streams"]
     head += ["a rule for each, other streams", "one rule minus ordinary resets", "same streams minus one rule"]
     head += ["other streams minus one rule"]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [row(env_id, runs) for env_id, runs in json.loads(FILE.read_text()).items()]
-    PAGE.write_text(with_tables(PAGE.read_text(), {"chance": "\n".join(lines)}))
+    rows = [row(env_id, runs) for env_id, runs in json.loads(FILE.read_text()).items()]
+    PAGE.write_text(with_tables(PAGE.read_text(), {"chance": markdown(head, rows)}))
 
 
 if __name__ == "__main__":

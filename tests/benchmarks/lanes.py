@@ -21,7 +21,7 @@ import torch
 
 import kdgym  # noqa: F401  # registers the environments
 from kdgym.envs.orchestrate.investigator import FILE as INVESTIGATORS
-from kdgym.evaluation.report import exact, with_tables
+from kdgym.evaluation.report import exact, markdown, with_tables
 from kdgym.evaluation.statistics import Interval, mean_interval
 from kdgym.storage import load_tensors, write_atomically
 
@@ -113,10 +113,10 @@ def run() -> None:
 
 
 def report() -> None:
-    lines = ["| what the rule sees | reward minus always_coach |", "|---|---|"]
     gains = json.loads(FILE.read_text())["gains"]
-    lines += [f"| {name} | {exact(Interval(**found))} |" for name, found in gains.items()]
-    PAGE.write_text(with_tables(PAGE.read_text(), {"lanes": "\n".join(lines)}))
+    rows = [(name, exact(Interval(**found))) for name, found in gains.items()]
+    table = markdown(("what the rule sees", "reward minus always_coach"), rows)
+    PAGE.write_text(with_tables(PAGE.read_text(), {"lanes": table}))
 
 
 if __name__ == "__main__":
